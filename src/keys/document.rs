@@ -1,0 +1,121 @@
+//! A JWKS document (RFC 7517 §5) into a [`KeySet`].
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{Key, KeyError, KeySet};
+
+/// What a document may not exceed; a larger one is refused whole.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes of the body.
+    pub max_document_bytes: usize,
+    /// Members of `keys`.
+    pub max_keys: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { max_document_bytes: 65_536, max_keys: 100 }
+    }
+}
+
+/// A document that was taken.
+#[derive(Debug)]
+pub struct Document {
+    /// The usable keys; at least one.
+    pub keys: KeySet,
+    /// The keys that were skipped, by their place in the document, and why.
+    pub skipped: Vec<(usize, KeyError)>,
+}
+
+/// Why a document was refused whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DocumentError {
+    /// Not a JSON object with an array `keys`.
+    Malformed,
+    /// No key in it can be used.
+    NoUsableKey,
+    /// More bytes than [`Limits::max_document_bytes`].
+    TooLarge,
+    /// More keys than [`Limits::max_keys`].
+    TooManyKeys,
+}
+
+impl fmt::Display for DocumentError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Malformed => "not a JSON Web Key Set",
+            Self::NoUsableKey => "no usable key in it",
+            Self::TooLarge => "larger than max_document_bytes",
+            Self::TooManyKeys => "more keys than max_keys",
+        })
+    }
+}
+
+#[derive(Deserialize)]
+struct Members {
+    keys: Vec<Value>,
+}
+
+/// Reads a document. One bad key is skipped; it never sinks the set.
+///
+/// # Errors
+/// See [`DocumentError`]; whatever set was there before stays.
+pub fn parse(body: &[u8], limits: Limits) -> Result<Document, DocumentError> {
+    if body.len() > limits.max_document_bytes {
+        return Err(DocumentError::TooLarge);
+    }
+    let members: Members = serde_json::from_slice(body).map_err(|_| DocumentError::Malformed)?;
+    if members.keys.len() > limits.max_keys {
+        return Err(DocumentError::TooManyKeys);
+    }
+    let mut keys = Vec::new();
+    let mut skipped = Vec::new();
+    for (place, json) in members.keys.into_iter().enumerate() {
+        match Key::from_json(json) {
+            Ok(key) => keys.push(key),
+            Err(error) => skipped.push((place, error)),
+        }
+    }
+    if keys.is_empty() {
+        return Err(DocumentError::NoUsableKey);
+    }
+    Ok(Document { keys: KeySet::new(keys), skipped })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EC: &str = r#"{"kty":"EC","crv":"P-256","kid":"a","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}"#;
+
+    fn set(keys: &[&str]) -> Vec<u8> {
+        format!("{{\"keys\":[{}]}}", keys.join(",")).into_bytes()
+    }
+
+    #[test]
+    fn one_bad_key_does_not_sink_the_set() {
+        let document = parse(&set(&["1", EC, r#"{"kty":"oct","k":"AA"}"#]), Limits::default()).unwrap();
+        assert_eq!(document.keys.len(), 1);
+        assert_eq!(document.skipped, [(0, KeyError::Malformed), (2, KeyError::Private)]);
+    }
+
+    #[test]
+    fn documents_are_refused_whole() {
+        let refusal = |body: &[u8]| parse(body, Limits { max_document_bytes: 1000, max_keys: 2 }).unwrap_err();
+        assert_eq!(refusal(b""), DocumentError::Malformed);
+        assert_eq!(refusal(b"<html>"), DocumentError::Malformed);
+        assert_eq!(refusal(b"{}"), DocumentError::Malformed);
+        assert_eq!(refusal(br#"{"keys":{}}"#), DocumentError::Malformed);
+        assert_eq!(refusal(&[b"[".repeat(900), b"]".repeat(90)].concat()), DocumentError::Malformed);
+        assert_eq!(refusal(&set(&[])), DocumentError::NoUsableKey);
+        assert_eq!(refusal(&set(&["{}"])), DocumentError::NoUsableKey);
+        assert_eq!(refusal(&set(&["1", "2", "3"])), DocumentError::TooManyKeys);
+        assert_eq!(refusal(&[b' '; 1001]), DocumentError::TooLarge);
+        let cut = set(&[EC]);
+        assert_eq!(refusal(&cut[..cut.len() - 3]), DocumentError::Malformed);
+    }
+}

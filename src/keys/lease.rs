@@ -1,0 +1,39 @@
+//! The right to fetch: at most one holder per issuer and process, and never for longer than a fetch can take.
+
+use std::time::Duration;
+
+use crate::time::UnixTime;
+
+/// A right to fetch that ends by itself, so that a holder which died costs only the rest of its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// When it was taken.
+    pub taken_at: UnixTime,
+    /// When it ends.
+    pub until: UnixTime,
+}
+
+impl Lease {
+    /// A lease from now on.
+    pub fn take(now: UnixTime, length: Duration) -> Self {
+        Self { taken_at: now, until: now.plus(length) }
+    }
+
+    /// Whether it still keeps others out. One from the future was taken before the clock stepped back and counts for nothing.
+    pub fn is_held(&self, now: UnixTime) -> bool {
+        self.taken_at <= now && now < self.until
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ends_by_itself_and_by_a_clock_that_steps_back() {
+        let at = UnixTime::from_millis;
+        let lease = Lease::take(at(1000), Duration::from_secs(2));
+        assert!(lease.is_held(at(1000)) && lease.is_held(at(2999)));
+        assert!(!lease.is_held(at(3000)) && !lease.is_held(at(999)));
+    }
+}
