@@ -1,0 +1,8 @@
+//! Which tokens does this request need, where are they, and what is the answer?
+
+pub mod extract;
+pub mod forward;
+pub mod headers;
+pub mod provider;
+pub mod reply;
+pub mod rules;

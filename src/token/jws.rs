@@ -1,0 +1,162 @@
+//! The compact form of a JWS (RFC 7515 §3.1), parsed strictly. Nothing in it is trusted yet.
+
+use std::fmt;
+
+use base64::{engine::general_purpose::URL_SAFE_NO_PAD, Engine as _};
+use serde::{de::IgnoredAny, Deserialize};
+
+use super::{claims::Claims, TokenError};
+use crate::keys::Algorithm;
+
+/// Longer tokens are refused unread.
+pub const MAX_TOKEN_BYTES: usize = 16 * 1024;
+
+/// A parsed token. Its signature has not been looked at.
+pub struct Jws<'a> {
+    /// The algorithm that the header claims.
+    pub algorithm: Algorithm,
+    /// The key that the header names.
+    pub kid: Option<String>,
+    /// What the payload claims.
+    pub claims: Claims,
+    /// The bytes that were signed.
+    pub signed: &'a [u8],
+    /// The signature over them.
+    pub signature: Vec<u8>,
+}
+
+impl fmt::Debug for Jws<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Jws({} bytes)", self.signed.len())
+    }
+}
+
+/// Members that nobody here reads (`jku`, `x5u`, `jwk`, `x5c`, …) are never looked at (RFC 8725 §3.10).
+#[derive(Deserialize)]
+struct Header {
+    alg: String,
+    #[serde(default, deserialize_with = "present")]
+    kid: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    crit: Option<IgnoredAny>,
+    #[serde(default, deserialize_with = "present")]
+    b64: Option<IgnoredAny>,
+}
+
+/// A JSON object with the members of `T`; a derived visitor alone would take an array of them too.
+pub(super) fn from_object<'de, T: Deserialize<'de>>(json: &'de [u8]) -> Option<T> {
+    let first = json.iter().find(|byte| !byte.is_ascii_whitespace())?;
+    (*first == b'{').then(|| serde_json::from_slice(json).ok())?
+}
+
+/// A member that may be left out but not be `null`.
+pub(super) fn present<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
+/// Parses a token.
+///
+/// # Errors
+/// The form is wrong in some way that [`TokenError`] names.
+pub fn parse(token: &[u8]) -> Result<Jws<'_>, TokenError> {
+    if token.len() > MAX_TOKEN_BYTES {
+        return Err(TokenError::TooLarge);
+    }
+    let mut sections = token.split(|byte| *byte == b'.');
+    let (Some(header), Some(payload), Some(signature), None) =
+        (sections.next(), sections.next(), sections.next(), sections.next())
+    else {
+        return Err(TokenError::Malformed);
+    };
+    // "header.payload" is a prefix of the token: one dot is between them.
+    let signed_length = header.len().saturating_add(payload.len()).saturating_add(1);
+    let signed = token.get(..signed_length).ok_or(TokenError::Malformed)?;
+
+    let header: Header = from_object(&decode(header)?).ok_or(TokenError::MalformedHeader)?;
+    if header.crit.is_some() || header.b64.is_some() {
+        return Err(TokenError::UnknownExtension);
+    }
+    let algorithm = Algorithm::from_name(&header.alg).ok_or(TokenError::AlgorithmNotSupported)?;
+    let claims = Claims::parse(&decode(payload)?)?;
+    let signature = decode(signature)?;
+    Ok(Jws { algorithm, kid: header.kid, claims, signed, signature })
+}
+
+/// Unpadded base64url; no stray trailing bits, so that one token has one form.
+fn decode(section: &[u8]) -> Result<Vec<u8>, TokenError> {
+    URL_SAFE_NO_PAD.decode(section).map_err(|_| TokenError::Malformed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token(header: &str, payload: &str) -> Vec<u8> {
+        format!("{}.{}.c2ln", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload)).into_bytes()
+    }
+
+    fn error(header: &str, payload: &str) -> TokenError {
+        parse(&token(header, payload)).unwrap_err()
+    }
+
+    #[test]
+    fn parses_the_compact_form() {
+        let token = token(r#"{"alg":"ES256","kid":"k"}"#, r#"{"iss":"i"}"#);
+        let jws = parse(&token).unwrap();
+        assert_eq!(
+            (jws.algorithm, jws.kid.as_deref(), jws.signature.as_slice()),
+            (Algorithm::Es256, Some("k"), &b"sig"[..])
+        );
+        assert_eq!(jws.signed, &token[..token.len() - 5]);
+    }
+
+    #[test]
+    fn refuses_every_other_form() {
+        let cases: &[&[u8]] = &[
+            b"",
+            b".",
+            b"..",
+            b"...",
+            b"a.b",
+            b"a.b.c.d",
+            b"\xff\xfe.\x00.\xff",
+            b" eyJ9.e30.",
+            b"e30=.e30.AA",
+            b"e30.e30.AB",
+            b"{}.{}.AA",
+        ];
+        for case in cases {
+            assert!(parse(case).is_err(), "{case:?}");
+        }
+        assert_eq!(parse(&[b'a'; MAX_TOKEN_BYTES + 1]).unwrap_err(), TokenError::TooLarge);
+        assert_eq!(
+            parse(&[token(r#"{"alg":"ES256"}"#, "{}"), b",e30.e30.AA".to_vec()].concat()).unwrap_err(),
+            TokenError::Malformed
+        );
+    }
+
+    #[test]
+    fn refuses_headers_that_are_not_understood() {
+        assert_eq!(error(r#"{"alg":"none"}"#, "{}"), TokenError::AlgorithmNotSupported);
+        assert_eq!(error(r#"{"alg":"rs256"}"#, "{}"), TokenError::AlgorithmNotSupported);
+        assert_eq!(error(r#"{"alg":"HS256"}"#, "{}"), TokenError::AlgorithmNotSupported);
+        assert_eq!(error(r#"{"alg":"ES256","crit":["x"]}"#, "{}"), TokenError::UnknownExtension);
+        assert_eq!(error(r#"{"alg":"ES256","crit":null}"#, "{}"), TokenError::UnknownExtension);
+        assert_eq!(error(r#"{"alg":"ES256","b64":false}"#, "{}"), TokenError::UnknownExtension);
+        for header in [
+            r#"{}"#,
+            r#"[]"#,
+            r#"["ES256"]"#,
+            r#"{"alg":7}"#,
+            r#"{"alg":"ES256","alg":"ES256"}"#,
+            r#"{"alg":"ES256","kid":"a","kid":"b"}"#,
+            r#"{"alg":"ES256","kid":7}"#,
+            r#"{"alg":"ES256","kid":null}"#,
+            r#"{"alg":"ES256"} x"#,
+        ] {
+            assert_eq!(error(header, "{}"), TokenError::MalformedHeader, "{header}");
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! The only place where a token becomes [`Verified`].
+
+use super::{claims::Rules, jws, signature::SignatureCheck, TokenError};
+use crate::{keys::KeySet, time::UnixTime};
+
+/// Proof that a token was checked. Only [`verify`] makes one.
+#[derive(Debug)]
+#[must_use]
+pub struct Verified(());
+
+/// Why a token is not verified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unverified {
+    /// There are no keys to check it with: not the token's fault.
+    NoKeys,
+    /// The token is bad, whatever keys there are.
+    Refused(TokenError),
+    /// These keys do not have the one that signed it, but the issuer may: refuse with this if it has not.
+    UnknownKey(TokenError),
+}
+
+impl From<TokenError> for Unverified {
+    fn from(error: TokenError) -> Self {
+        Self::Refused(error)
+    }
+}
+
+/// Checks a token: form, claims, then the signature, so that no token which is bad in itself ever asks for a key.
+///
+/// # Errors
+/// See [`Unverified`].
+pub fn verify(
+    token: &[u8],
+    rules: &Rules,
+    keys: Option<&KeySet>,
+    check: &impl SignatureCheck,
+    now: UnixTime,
+) -> Result<Verified, Unverified> {
+    let jws = jws::parse(token)?;
+    jws.claims.check(rules, now)?;
+    let keys = keys.ok_or(Unverified::NoKeys)?;
+    let kid = jws.kid.as_deref();
+    let mut tried = false;
+    for key in keys.candidates(kid, jws.algorithm) {
+        tried = true;
+        if check.check(key, jws.algorithm, jws.signed, &jws.signature).is_ok() {
+            return Ok(Verified(()));
+        }
+    }
+    Err(match (tried, kid.is_some_and(|kid| keys.names(kid))) {
+        // The key that the token names was there.
+        (true, true) => TokenError::BadSignature.into(),
+        // Others stood in for it; the right one may be new.
+        (true, false) => Unverified::UnknownKey(TokenError::BadSignature),
+        (false, _) => Unverified::UnknownKey(TokenError::UnknownKey),
+    })
+}
