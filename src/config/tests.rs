@@ -1,0 +1,161 @@
+use std::time::Duration;
+
+use serde_json::{json, Value};
+
+use super::parse;
+use crate::policy::provider::KeySource;
+
+fn minimal() -> Value {
+    json!({
+        "providers": {"p": {
+            "issuer": "https://issuer.test",
+            "remote_jwks": {"http_uri": {"uri": "https://issuer.test/jwks?a=b", "cluster": "c", "timeout": "1s"}}
+        }},
+        "rules": [{"match": {"prefix": "/"}, "requires": {"provider_name": "p"}}]
+    })
+}
+
+fn refusal(config: &Value) -> String {
+    parse(config.to_string().as_bytes()).expect_err("taken").to_string()
+}
+
+/// The refusal of `minimal()` with the member at `pointer`'s parent set to `value`.
+fn refusal_with(pointer: &str, value: Value) -> String {
+    let mut config = minimal();
+    let (parent, member) = pointer.rsplit_once('/').unwrap();
+    config.pointer_mut(parent).unwrap()[member] = value;
+    refusal(&config)
+}
+
+#[test]
+fn both_spellings_mean_the_same() {
+    let snake = json!({
+        "providers": {"p": {
+            "remote_jwks": {
+                "http_uri": {"uri": "http://h:8080", "cluster": "c", "timeout": "0.5s"},
+                "cache_duration": "60s",
+                "rotation": {"unknown_kid_min_interval": "3s", "unknown_kid_max_wait": "2s"}
+            },
+            "from_headers": [{"name": "X-JWT", "value_prefix": "T "}], "forward": true
+        }},
+        "rules": [{"match": {"path": "/x"}, "requires": {"provider_name": "p"}}]
+    });
+    let camel = snake
+        .to_string()
+        .replace("remote_jwks", "remoteJwks")
+        .replace("http_uri", "httpUri")
+        .replace("cache_duration", "cacheDuration")
+        .replace("unknown_kid_min_interval", "unknownKidMinInterval")
+        .replace("unknown_kid_max_wait", "unknownKidMaxWait")
+        .replace("from_headers", "fromHeaders")
+        .replace("value_prefix", "valuePrefix")
+        .replace("provider_name", "providerName");
+    let plans = [snake.to_string(), camel].map(|json| parse(json.as_bytes()).unwrap());
+    assert_eq!(format!("{:?}", plans[0]), format!("{:?}", plans[1]));
+
+    let provider = &plans[0].providers[0];
+    let KeySource::Remote(remote) = &provider.keys else { panic!("not remote") };
+    assert_eq!((remote.scheme, remote.authority.as_str(), remote.path.as_str()), ("http", "h:8080", "/"));
+    assert_eq!(remote.terms.fetch_timeout, Duration::from_millis(500));
+    assert_eq!(remote.terms.cache_duration, Duration::from_secs(60));
+    assert_eq!(remote.terms.unknown_kid_min_interval, Duration::from_secs(3));
+    assert_eq!(remote.terms.unknown_kid_max_wait, Duration::from_secs(2));
+    assert_eq!((provider.sources[0].header.as_str(), provider.sources[0].prefix.as_str()), ("x-jwt", "T "));
+    assert!(provider.forward && provider.claims.issuer.is_none());
+}
+
+#[test]
+fn defaults_are_those_of_the_design() {
+    let plan = parse(minimal().to_string().as_bytes()).unwrap();
+    let KeySource::Remote(remote) = &plan.providers[0].keys else { panic!("not remote") };
+    assert_eq!(remote.terms.cache_duration, Duration::from_secs(600));
+    assert_eq!(remote.terms.max_stale, Duration::from_secs(3600));
+    assert_eq!(remote.terms.unknown_kid_min_interval, Duration::from_secs(10));
+    assert_eq!(remote.terms.unknown_kid_max_wait, Duration::from_secs(5));
+    assert_eq!(remote.path, "/jwks?a=b");
+    assert_eq!(plan.max_parked_requests, 1024);
+}
+
+#[test]
+fn every_mistake_names_its_field() {
+    let uri = "providers.p.remote_jwks.http_uri";
+    let cases = [
+        ("/providers/p/remote_jwks/http_uri/clutser", json!("c"), format!("{uri}.clutser: unknown field `clutser`")),
+        ("/providers/p/remote_jwks/http_uri/cluster", json!(""), format!("{uri}.cluster: must name")),
+        ("/providers/p/remote_jwks/http_uri/cluster", json!(7), format!("{uri}.cluster: invalid type")),
+        ("/providers/p/remote_jwks/http_uri/uri", json!("ftp://h/"), format!("{uri}.uri: must begin with")),
+        ("/providers/p/remote_jwks/http_uri/uri", json!("http:///jwks"), format!("{uri}.uri: must name a host")),
+        ("/providers/p/remote_jwks/http_uri/uri", json!("http://a@h/"), format!("{uri}.uri: must name a host")),
+        (
+            "/providers/p/remote_jwks/http_uri/uri",
+            json!("http://h/\r\nx: y"),
+            format!("{uri}.uri: must hold printable"),
+        ),
+        ("/providers/p/remote_jwks/http_uri/timeout", json!("5"), format!("{uri}.timeout: must be a duration")),
+        ("/providers/p/remote_jwks/http_uri/timeout", json!("0s"), format!("{uri}.timeout: must be from")),
+        (
+            "/providers/p/remote_jwks/cache_duration",
+            json!("-1s"),
+            "providers.p.remote_jwks.cache_duration: must not be negative".into(),
+        ),
+        (
+            "/providers/p/remote_jwks/rotation",
+            json!({"unknown_kid_max_wait": "0s"}),
+            "providers.p.remote_jwks.rotation.unknown_kid_max_wait: must be from".into(),
+        ),
+        (
+            "/providers/p/remote_jwks/rotation",
+            json!({"typo": "1s"}),
+            "providers.p.remote_jwks.rotation.typo: unknown field `typo`".into(),
+        ),
+        ("/providers/p/remote_jwks", Value::Null, "providers.p: has neither remote_jwks nor local_jwks".into()),
+        (
+            "/providers/p/local_jwks",
+            json!({"inline_string": "{}"}),
+            "providers.p: has both remote_jwks and local_jwks".into(),
+        ),
+        ("/providers/p/audiences", json!("api"), "providers.p.audiences: invalid type".into()),
+        ("/providers/p/audiences", json!([""]), "providers.p.audiences[0]: must not be empty".into()),
+        (
+            "/providers/p/from_headers",
+            json!([{"name": "a b"}]),
+            "providers.p.from_headers[0].name: \"a b\" cannot carry".into(),
+        ),
+        ("/providers/p/from_headers", json!([{"name": ":path"}]), "providers.p.from_headers[0].name".into()),
+        (
+            "/rules/0/requires",
+            json!({"provider_name": "q"}),
+            "rules[0].requires.provider_name: there is no provider \"q\"".into(),
+        ),
+        ("/rules/0/requires", json!({}), "rules[0].requires: missing field `provider_name`".into()),
+        ("/rules/0/match", json!({}), "rules[0].match: must have exactly one".into()),
+        ("/rules/0/match", json!({"prefix": "/", "path": "/"}), "rules[0].match: must have exactly one".into()),
+        ("/rulez", json!([]), "rulez: unknown field `rulez`".into()),
+    ];
+    for (pointer, value, expected) in cases {
+        let message = refusal_with(pointer, value);
+        assert!(message.starts_with(&expected), "{pointer}: {message}");
+    }
+}
+
+#[test]
+fn what_is_not_one_json_object_is_refused() {
+    for bad in ["", "null", "[]", "{", "{} {}", "7"] {
+        assert!(parse(bad.as_bytes()).is_err(), "{bad:?}");
+    }
+    let twice = r#"{"providers":{"p":{"local_jwks":{"inline_string":""}},"p":{}}}"#;
+    assert!(parse(twice.as_bytes()).is_err());
+}
+
+#[test]
+fn local_keys_are_all_used_or_refused() {
+    let with = |jwks: &str| json!({"providers": {"p": {"local_jwks": {"inline_string": jwks}}}});
+    let ec = r#"{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}"#;
+    assert!(parse(with(&format!("{{\"keys\":[{ec}]}}")).to_string().as_bytes()).is_ok());
+    let path = "providers.p.local_jwks.inline_string: ";
+    assert_eq!(refusal(&with("nonsense")), format!("{path}not a JSON Web Key Set"));
+    assert_eq!(
+        refusal(&with(&format!("{{\"keys\":[{ec},{{}}]}}"))),
+        format!("{path}keys[1] cannot be used: malformed")
+    );
+}

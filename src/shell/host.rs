@@ -1,0 +1,104 @@
+//! Every host call but those on shared data, as functions that return `Result` and take and give bytes.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use proxy_wasm::{
+    hostcalls,
+    types::{BufferType, MapType, MetricType, Status},
+};
+
+use crate::{
+    gate::FetchError,
+    policy::{forward::Edits, provider::Remote, reply::Reply},
+    time::UnixTime,
+};
+
+/// The host's clock. Zero if it has none: then every key is as good as expired.
+pub(super) fn now() -> UnixTime {
+    let time = hostcalls::get_current_time().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+    UnixTime::from_millis(time.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX)))
+}
+
+/// The plugin configuration; empty if there is none.
+pub(super) fn configuration(size: usize) -> Vec<u8> {
+    hostcalls::get_buffer(BufferType::PluginConfiguration, 0, size).ok().flatten().unwrap_or_default()
+}
+
+/// A property; empty if the host does not have it.
+pub(super) fn property(name: &str) -> Vec<u8> {
+    hostcalls::get_property(vec![name]).ok().flatten().unwrap_or_default()
+}
+
+/// The headers of the request in whose context this is called.
+pub(super) fn request_headers() -> Result<Vec<(String, Vec<u8>)>, Status> {
+    hostcalls::get_map_bytes(MapType::HttpRequestHeaders)
+}
+
+/// Makes host calls apply to this context: a stream's, or the root's own.
+pub(super) fn act_for(context: u32) -> Result<(), Status> {
+    hostcalls::set_effective_context(context)
+}
+
+/// Changes the headers of the current request.
+pub(super) fn edit(edits: &Edits) -> Result<(), Status> {
+    edits.remove.iter().try_for_each(|name| hostcalls::remove_map_value(MapType::HttpRequestHeaders, name))
+}
+
+/// Lets the current, paused request go on.
+pub(super) fn resume() -> Result<(), Status> {
+    hostcalls::resume_http_request()
+}
+
+/// Answers the current request.
+pub(super) fn reply(reply: &Reply) -> Result<(), Status> {
+    let headers = reply.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    hostcalls::send_http_response(u32::from(reply.status), headers, Some(reply.body.as_bytes()))
+}
+
+/// Starts a fetch; the token that its callback will carry.
+pub(super) fn fetch(remote: &Remote) -> Result<u32, Status> {
+    let headers = vec![
+        (":method", "GET"),
+        (":scheme", remote.scheme),
+        (":authority", remote.authority.as_str()),
+        (":path", remote.path.as_str()),
+        ("accept", "application/jwk-set+json, application/json"),
+    ];
+    hostcalls::dispatch_http_call(&remote.cluster, headers, None, Vec::new(), remote.terms.fetch_timeout)
+}
+
+/// What came back, within its callback. `headers` and `body` are the callback's counts: without headers the host has no
+/// response at all, and a body is copied only when it may be used.
+pub(super) fn fetched(headers: usize, body: usize, max_body: usize) -> Result<Vec<u8>, FetchError> {
+    if headers == 0 {
+        return Err(FetchError::Reset);
+    }
+    let map = hostcalls::get_map_bytes(MapType::HttpCallResponseHeaders).map_err(|_| FetchError::Reset)?;
+    let status = map
+        .iter()
+        .find(|(name, _)| name == ":status")
+        .and_then(|(_, value)| std::str::from_utf8(value).ok()?.parse().ok());
+    match status {
+        Some(200) if body > max_body => Err(FetchError::Document(crate::keys::document::DocumentError::TooLarge)),
+        Some(200) => {
+            let bytes = hostcalls::get_buffer(BufferType::HttpCallResponseBody, 0, body);
+            Ok(bytes.map_err(|_| FetchError::Reset)?.unwrap_or_default())
+        }
+        other => Err(FetchError::Status(other.unwrap_or(0))),
+    }
+}
+
+/// Calls `on_tick` this long after the last one; at least a millisecond, as zero would stop it.
+pub(super) fn tick_in(period: Duration) {
+    let _ = hostcalls::set_tick_period(period.max(Duration::from_millis(1)));
+}
+
+/// A counter of this name; counting is never worth failing for.
+pub(super) fn define_counter(name: &str) -> Option<u32> {
+    hostcalls::define_metric(MetricType::Counter, name).ok()
+}
+
+/// Adds to a counter.
+pub(super) fn count(metric: u32, times: u32) {
+    let _ = hostcalls::increment_metric(metric, i64::from(times));
+}

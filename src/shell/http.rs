@@ -1,0 +1,119 @@
+//! A stream's context.
+
+use std::{rc::Rc, time::Duration};
+
+use proxy_wasm::{
+    traits::{Context, HttpContext},
+    types::Action as Flow,
+};
+
+use super::{host, root::Worker};
+use crate::{
+    gate::Decision,
+    parked::StreamId,
+    policy::{
+        headers::Headers,
+        reply::{self, Refusal},
+    },
+};
+
+/// One request.
+pub(super) struct Http {
+    stream: StreamId,
+    worker: Option<Rc<Worker>>,
+    /// The verdict was given at once, and it was good.
+    let_through: bool,
+    parked: bool,
+}
+
+impl Http {
+    pub(super) fn new(id: u32, worker: Option<Rc<Worker>>) -> Self {
+        Self { stream: StreamId(id), worker, let_through: false, parked: false }
+    }
+
+    fn decide(&mut self) -> Decision {
+        let unavailable = || Decision::Reply(reply::reply(Refusal::KeysUnavailable(Duration::ZERO), ""));
+        let (Some(worker), Ok(headers)) = (&self.worker, host::request_headers()) else {
+            return unavailable();
+        };
+        let headers = Headers::new(&headers);
+        let required = worker.gate.borrow().requirement(headers);
+        let Some(provider) = required else {
+            return Decision::Continue(Default::default());
+        };
+        worker.look(provider);
+        worker.gate.borrow_mut().on_request(self.stream, provider, headers, host::now())
+    }
+
+    /// Nothing of a request goes on before its verdict, nor ever after a bad one. The host holds the body back by itself
+    /// unless it was told `allow_on_headers_stop_iteration`.
+    fn flow(&self) -> Flow {
+        let worker = self.worker.as_ref();
+        if self.let_through || worker.is_some_and(|worker| worker.gate.borrow().is_let_through(self.stream)) {
+            Flow::Continue
+        } else {
+            Flow::Pause
+        }
+    }
+}
+
+impl HttpContext for Http {
+    fn on_http_request_headers(&mut self, _headers: usize, _end_of_stream: bool) -> Flow {
+        let decision = self.decide();
+        if let Some(worker) = &self.worker {
+            worker.flush_counts();
+        }
+        match decision {
+            Decision::Continue(edits) if host::edit(&edits).is_ok() => {
+                self.let_through = true;
+                Flow::Continue
+            }
+            Decision::Continue(_) => {
+                let _ = host::reply(&reply::reply(Refusal::KeysUnavailable(Duration::ZERO), ""));
+                Flow::Pause
+            }
+            Decision::Park => {
+                self.parked = true;
+                if let Some(worker) = &self.worker {
+                    worker.wake_root();
+                }
+                Flow::Pause
+            }
+            Decision::Reply(reply) => {
+                let _ = host::reply(&reply);
+                Flow::Pause
+            }
+        }
+    }
+
+    fn on_http_request_body(&mut self, _size: usize, _end_of_stream: bool) -> Flow {
+        self.flow()
+    }
+
+    fn on_http_request_trailers(&mut self, _trailers: usize) -> Flow {
+        self.flow()
+    }
+}
+
+impl Context for Http {
+    fn on_done(&mut self) -> bool {
+        self.end();
+        true
+    }
+}
+
+impl Drop for Http {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl Http {
+    fn end(&mut self) {
+        if std::mem::take(&mut self.parked) {
+            if let Some(worker) = &self.worker {
+                worker.gate.borrow_mut().on_stream_end(self.stream);
+            }
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! The root context: one per worker and configuration. It owns the engine and does what the engine asks for.
+
+use std::{
+    cell::{Cell as Mutable, RefCell},
+    collections::BTreeMap,
+    rc::Rc,
+    time::Duration,
+};
+
+use log::error;
+use proxy_wasm::{
+    traits::{Context, HttpContext, RootContext},
+    types::ContextType,
+};
+
+use super::{
+    host,
+    http::Http,
+    shared::{Cell, Queues},
+};
+use crate::{
+    config,
+    gate::{Action, FetchError, Gate},
+    keys::life::Event,
+    metrics::Metric,
+    policy::reply::{self, Refusal},
+    token::{signature::InVm, ProviderId},
+};
+
+/// While requests are parked, a lost wake-up costs no more than this.
+const BUSY_TICK: Duration = Duration::from_millis(25);
+/// Else no more than this.
+const IDLE_TICK: Duration = Duration::from_secs(1);
+
+/// One worker's side of one configuration; shared by the root context and its streams.
+pub(super) struct Worker {
+    root: u32,
+    pub(super) gate: RefCell<Gate<InVm>>,
+    cells: Vec<Option<Cell>>,
+    queues: Queues,
+    /// Fetches under way: the host's token, and whose they are.
+    fetches: RefCell<BTreeMap<u32, (ProviderId, u64)>>,
+    counters: Vec<(Metric, u32)>,
+    ticking: Mutable<Option<Duration>>,
+}
+
+impl Worker {
+    /// Shows the engine the provider's record, if it has not seen this version.
+    pub(super) fn look(&self, provider: ProviderId) {
+        let Some(Some(cell)) = self.cells.get(provider.index()) else { return };
+        if cell.version() != self.gate.borrow().version(provider) {
+            let bytes = cell.read();
+            self.gate.borrow_mut().on_record(provider, &bytes);
+        }
+    }
+
+    /// From a stream's context: has the root look at what was parked.
+    pub(super) fn wake_root(&self) {
+        self.queues.wake_self();
+        self.tick_in(BUSY_TICK);
+    }
+
+    /// From the root's context: does all there is to do now, and sets the next tick.
+    fn run(&self) {
+        let now = host::now();
+        let providers: Vec<_> = self.gate.borrow().plan().remote_ids().collect();
+        for provider in providers {
+            self.look(provider);
+        }
+        let actions = self.gate.borrow_mut().on_wake(now);
+        self.perform(actions);
+        self.flush_counts();
+        let (waiting, next) = {
+            let gate = self.gate.borrow();
+            (gate.waiting(), gate.next_timeout(host::now()))
+        };
+        let most = if waiting > 0 { BUSY_TICK } else { IDLE_TICK };
+        self.tick_in(next.map_or(most, |next| next.since(host::now()).clamp(Duration::from_millis(5), most)));
+    }
+
+    /// Does what the engine asks for, and what it asks for in turn.
+    pub(super) fn perform(&self, actions: Vec<Action>) {
+        let mut queue = std::collections::VecDeque::from(actions);
+        while let Some(action) = queue.pop_front() {
+            match action {
+                Action::Change(provider, event) => queue.extend(self.change(provider, &event)),
+                Action::Fetch(provider, fetch) => queue.extend(self.fetch(provider, fetch)),
+                Action::Reply(stream, reply) => {
+                    if host::act_for(stream.0).is_ok() {
+                        let _ = host::reply(&reply);
+                    }
+                }
+                Action::Resume(stream, edits) => {
+                    // A stream that cannot be reached is gone. One that cannot be changed as decided does not go on.
+                    if host::act_for(stream.0).is_ok() && (host::edit(&edits).is_err() || host::resume().is_err()) {
+                        let _ = host::reply(&reply::reply(Refusal::KeysUnavailable(Duration::ZERO), ""));
+                    }
+                }
+                Action::WakeWorkers => self.queues.wake_all(),
+            }
+        }
+        let _ = host::act_for(self.root);
+    }
+
+    fn change(&self, provider: ProviderId, event: &Event) -> Vec<Action> {
+        let changed = {
+            let gate = self.gate.borrow();
+            let (Some(remote), Some(Some(cell))) = (gate.plan().remote(provider), self.cells.get(provider.index()))
+            else {
+                return Vec::new();
+            };
+            cell.change(event, &remote.terms, host::now)
+        };
+        match changed {
+            Some((record, effect)) => self.gate.borrow_mut().on_changed(provider, record, effect, host::now()),
+            None => Vec::new(),
+        }
+    }
+
+    fn fetch(&self, provider: ProviderId, fetch: u64) -> Vec<Action> {
+        let _ = host::act_for(self.root);
+        let started = self.gate.borrow().plan().remote(provider).map(host::fetch);
+        match started {
+            Some(Ok(token)) => {
+                self.fetches.borrow_mut().insert(token, (provider, fetch));
+                Vec::new()
+            }
+            Some(Err(_)) | None => self.gate.borrow_mut().on_fetched(provider, fetch, Err(FetchError::NotStarted)),
+        }
+    }
+
+    pub(super) fn flush_counts(&self) {
+        let counts = self.gate.borrow_mut().take_counts();
+        for (metric, times) in counts.iter() {
+            if let Some((_, id)) = self.counters.iter().find(|(own, _)| *own == metric) {
+                host::count(*id, times);
+            }
+        }
+    }
+
+    /// Setting a period starts the wait anew, so it is set only when it changes.
+    fn tick_in(&self, period: Duration) {
+        if self.ticking.replace(Some(period)) != Some(period) {
+            host::tick_in(period);
+        }
+    }
+}
+
+/// The root context.
+pub(super) struct Root {
+    id: u32,
+    worker: Option<Rc<Worker>>,
+}
+
+impl Root {
+    pub(super) fn new(id: u32) -> Self {
+        Self { id, worker: None }
+    }
+}
+
+impl RootContext for Root {
+    /// Reads the configuration. Nothing is fetched here: this also runs in a VM that is made only to try the
+    /// configuration out, and a lease that it took would keep the others waiting.
+    fn on_configure(&mut self, size: usize) -> bool {
+        let plan = match config::parse(&host::configuration(size)) {
+            Ok(plan) => plan,
+            Err(mistake) => {
+                error!("jwks-gate: the configuration is refused: {mistake}");
+                return false;
+            }
+        };
+        let plugin = [host::property("plugin_name"), b"/".to_vec(), host::property("plugin_root_id")].concat();
+        let cells = (0..plan.providers.len()).map(ProviderId::new).map(|id| {
+            let issuer = plan.provider(id)?.claims.issuer.clone().unwrap_or_default();
+            Some(Cell::new(&plugin, &issuer, plan.remote(id)?))
+        });
+        let counters =
+            Metric::ALL.into_iter().filter_map(|metric| Some((metric, host::define_counter(metric.name())?)));
+        let worker = Worker {
+            root: self.id,
+            cells: cells.collect(),
+            queues: Queues::register(&plugin),
+            fetches: RefCell::default(),
+            counters: counters.collect(),
+            ticking: Mutable::default(),
+            gate: RefCell::new(Gate::new(plan, InVm)),
+        };
+        worker.tick_in(Duration::from_millis(1));
+        self.worker = Some(Rc::new(worker));
+        true
+    }
+
+    fn on_tick(&mut self) {
+        if let Some(worker) = &self.worker {
+            worker.run();
+        }
+    }
+
+    fn on_queue_ready(&mut self, _queue: u32) {
+        if let Some(worker) = &self.worker {
+            worker.queues.drain();
+            worker.run();
+        }
+    }
+
+    fn create_http_context(&self, id: u32) -> Option<Box<dyn HttpContext>> {
+        Some(Box::new(Http::new(id, self.worker.clone())))
+    }
+
+    fn get_type(&self) -> Option<ContextType> {
+        Some(ContextType::HttpContext)
+    }
+}
+
+impl Context for Root {
+    fn on_http_call_response(&mut self, token: u32, headers: usize, body: usize, _trailers: usize) {
+        let Some(worker) = &self.worker else { return };
+        let Some((provider, fetch)) = worker.fetches.borrow_mut().remove(&token) else { return };
+        let max_body =
+            worker.gate.borrow().plan().remote(provider).map_or(0, |remote| remote.terms.limits.max_document_bytes);
+        let outcome = host::fetched(headers, body, max_body);
+        let actions = worker.gate.borrow_mut().on_fetched(provider, fetch, outcome);
+        worker.perform(actions);
+        worker.run();
+    }
+
+    fn on_done(&mut self) -> bool {
+        if let Some(worker) = &self.worker {
+            worker.queues.unregister();
+        }
+        true
+    }
+}
