@@ -1,0 +1,178 @@
+//! What an issuer is without its server: keys, what it publishes of them, faults, and the answers.
+
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+
+use serde_json::json;
+
+use crate::admin;
+use crate::alg::Alg;
+use crate::fault::{Fault, Plan, Times};
+use crate::http::{Request, Response};
+use crate::issuer::{Options, Rotation, Stats};
+use crate::jwks::Document;
+use crate::keys::{fresh_kid, SigningKey};
+use crate::server::{lock, Connection, Handler, Reply};
+use crate::spare;
+
+/// What both the owner and the connections work on.
+pub(crate) struct Core {
+    pub(crate) issuer: String,
+    alg: Alg,
+    pub(crate) state: Mutex<State>,
+    plan: Mutex<Plan>,
+    /// Counts the calls of heal: what hangs waits for the next one.
+    heals: AtomicU64,
+    pub(crate) counters: Counters,
+}
+
+pub(crate) struct State {
+    current: Arc<SigningKey>,
+    published: Vec<Arc<SigningKey>>,
+    pub(crate) document: Document,
+    pub(crate) cache_control: Option<String>,
+    /// More headers of the JWKS.
+    pub(crate) headers: Vec<(String, String)>,
+}
+
+#[derive(Default)]
+pub(crate) struct Counters {
+    jwks_requests: AtomicU64,
+    not_modified: AtomicU64,
+    faults: AtomicU64,
+    pub(crate) tokens: AtomicU64,
+    rotations: AtomicU64,
+}
+
+impl Core {
+    pub(crate) fn new(options: &Options) -> Self {
+        let current = Arc::new(SigningKey::generate(options.alg, &fresh_kid()));
+        let published = vec![current.clone()];
+        let state = State {
+            document: Document::of_keys(&published),
+            current,
+            published,
+            cache_control: options.max_age.map(|seconds| format!("public, max-age={seconds}")),
+            headers: Vec::new(),
+        };
+        Self {
+            issuer: options.issuer.clone(),
+            alg: options.alg,
+            state: Mutex::new(state),
+            plan: Mutex::default(),
+            heals: AtomicU64::new(0),
+            counters: Counters::default(),
+        }
+    }
+
+    pub(crate) fn current(&self) -> Arc<SigningKey> {
+        lock(&self.state).current.clone()
+    }
+
+    /// The current key's kid and the published ones.
+    pub(crate) fn kids(&self) -> (String, Vec<String>) {
+        let state = lock(&self.state);
+        (state.current.kid.clone(), state.published.iter().map(|key| key.kid.clone()).collect())
+    }
+
+    pub(crate) fn rotate(&self, rotation: Rotation) -> String {
+        // Before the lock: it may take a while, and answers go on meanwhile.
+        let key = Arc::new(SigningKey::generate(self.alg, &fresh_kid()));
+        let kid = key.kid.clone();
+        {
+            let mut state = lock(&self.state);
+            if rotation == Rotation::Hard {
+                state.published.clear();
+            }
+            state.published.push(key.clone());
+            state.current = key;
+            state.document = Document::of_keys(&state.published);
+        }
+        self.counters.rotations.fetch_add(1, SeqCst);
+        if self.alg.is_rsa() {
+            spare::fill();
+        }
+        kid
+    }
+
+    pub(crate) fn retire(&self, kid: &str) -> bool {
+        let mut state = lock(&self.state);
+        let before = state.published.len();
+        state.published.retain(|key| key.kid != kid);
+        let retired = state.published.len() < before;
+        if retired {
+            state.document = Document::of_keys(&state.published);
+        }
+        retired
+    }
+
+    pub(crate) fn fault(&self, fault: Fault, times: Times) {
+        lock(&self.plan).set(fault, times);
+    }
+
+    pub(crate) fn heal(&self) {
+        lock(&self.plan).clear();
+        self.heals.fetch_add(1, SeqCst);
+    }
+
+    pub(crate) fn stats(&self, connections: u64) -> Stats {
+        let counters = &self.counters;
+        Stats {
+            jwks_requests: counters.jwks_requests.load(SeqCst),
+            not_modified: counters.not_modified.load(SeqCst),
+            faults: counters.faults.load(SeqCst),
+            tokens: counters.tokens.load(SeqCst),
+            rotations: counters.rotations.load(SeqCst),
+            connections,
+        }
+    }
+
+    fn jwks(&self, request: &Request) -> Response {
+        let state = lock(&self.state);
+        let answer = state.document.answer(request, state.cache_control.as_deref(), &state.headers);
+        if answer.known {
+            self.counters.not_modified.fetch_add(1, SeqCst);
+        }
+        answer.response
+    }
+
+    fn discovery(&self, request: &Request) -> Response {
+        let host = request.header("host").unwrap_or("localhost");
+        let jwks_uri = format!("http://{host}/.well-known/jwks.json");
+        Response::json(200, &json!({ "issuer": self.issuer, "jwks_uri": jwks_uri }))
+    }
+
+    /// The fault's answer, or the proper one where the fault leaves it at that.
+    fn struck(&self, connection: &Connection, proper: impl FnOnce() -> Response) -> Reply {
+        let heals = self.heals.load(SeqCst);
+        let Some(fault) = lock(&self.plan).strike() else { return Reply::Answer(proper()) };
+        self.counters.faults.fetch_add(1, SeqCst);
+        match fault {
+            Fault::Status(status) => Reply::Answer(Response::error(status, "as asked for")),
+            Fault::Delay(duration) if connection.wait(duration) => Reply::Answer(proper()),
+            Fault::Hang if connection.wait_until(|| self.heals.load(SeqCst) != heals) => Reply::Answer(proper()),
+            Fault::Delay(_) | Fault::Hang => Reply::Close,
+            Fault::Reset => Reply::Reset,
+            Fault::Garbage => Reply::Answer(Response::new(200, "text/html", "<html>This is not JSON.</html>\n")),
+            Fault::Truncated => Reply::Truncated(proper()),
+            Fault::Empty => Reply::Answer(Response::json(200, &json!({ "keys": [] }))),
+        }
+    }
+}
+
+impl Handler for Core {
+    fn handle(&self, request: &Request, connection: &Connection) -> Reply {
+        let is_jwks = match request.path() {
+            "/.well-known/jwks.json" | "/jwks" => true,
+            "/.well-known/openid-configuration" => false,
+            _ => return admin::handle(self, request, connection),
+        };
+        if !matches!(request.method.as_str(), "GET" | "HEAD") {
+            return Reply::Answer(Response::error(405, "GET or HEAD only").with("allow", "GET, HEAD"));
+        }
+        if is_jwks && request.method == "GET" {
+            self.counters.jwks_requests.fetch_add(1, SeqCst);
+        }
+        self.struck(connection, || if is_jwks { self.jwks(request) } else { self.discovery(request) })
+    }
+}
