@@ -1,0 +1,145 @@
+//! The configuration that Envoy starts with.
+
+use std::net::SocketAddr;
+
+use serde_json::{json, Map, Value};
+
+use crate::wasm_path;
+
+/// Builds a bootstrap: one listener with one filter before the router, everything routed to the
+/// cluster `upstream`, ports chosen by the system.
+#[derive(Clone, Debug)]
+pub struct Bootstrap {
+    filter: Value,
+    clusters: Vec<Value>,
+    connection_manager: Map<String, Value>,
+    listener: Map<String, Value>,
+}
+
+impl Bootstrap {
+    /// With the filter under test, configured by `filter_config`.
+    pub fn new(upstream: SocketAddr, filter_config: &Value) -> Self {
+        Self::with_filter(upstream, wasm_filter(filter_config))
+    }
+
+    /// With another HTTP filter in its place, such as Envoy's own `jwt_authn`.
+    pub fn with_filter(upstream: SocketAddr, filter: Value) -> Self {
+        let bootstrap = Self { filter, clusters: Vec::new(), connection_manager: Map::new(), listener: Map::new() };
+        bootstrap.cluster("upstream", upstream)
+    }
+
+    /// Adds a cluster: an issuer, by the name that the filter's configuration gives it.
+    pub fn cluster(mut self, name: &str, address: SocketAddr) -> Self {
+        self.clusters.push(json!({
+            "name": name,
+            "type": "STATIC",
+            "connect_timeout": "2s",
+            "load_assignment": {
+                "cluster_name": name,
+                "endpoints": [{ "lb_endpoints": [{
+                    "endpoint": { "address": socket_address(address) },
+                }] }],
+            },
+        }));
+        self
+    }
+
+    /// Whether Envoy calls the body callbacks of a filter that paused in the headers.
+    pub fn allow_on_headers_stop_iteration(self, allow: bool) -> Self {
+        self.plugin_option("allow_on_headers_stop_iteration", json!(allow))
+    }
+
+    /// Sets a field of the filter's `PluginConfig`.
+    pub fn plugin_option(mut self, field: &str, value: Value) -> Self {
+        self.filter["typed_config"]["config"][field] = value;
+        self
+    }
+
+    /// Sets a field of the HTTP connection manager.
+    pub fn connection_manager_option(mut self, field: &str, value: Value) -> Self {
+        self.connection_manager.insert(field.to_owned(), value);
+        self
+    }
+
+    /// Sets a field of the listener.
+    pub fn listener_option(mut self, field: &str, value: Value) -> Self {
+        self.listener.insert(field.to_owned(), value);
+        self
+    }
+
+    /// The bootstrap as JSON, which is YAML too.
+    pub fn yaml(&self) -> String {
+        let any_port = json!({ "socket_address": { "address": "127.0.0.1", "port_value": 0 } });
+        let mut connection_manager = json!({
+            "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+            "stat_prefix": "test",
+            "stream_idle_timeout": "30s",
+            "route_config": {
+                "virtual_hosts": [{
+                    "name": "all",
+                    "domains": ["*"],
+                    "routes": [{ "match": { "prefix": "/" }, "route": { "cluster": "upstream" } }],
+                }],
+            },
+            "http_filters": [
+                self.filter,
+                {
+                    "name": "router",
+                    "typed_config": {
+                        "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router",
+                    },
+                },
+            ],
+        });
+        merge(&mut connection_manager, &self.connection_manager);
+        let mut listener = json!({
+            "name": "test",
+            "address": any_port,
+            "filter_chains": [{ "filters": [{
+                "name": "http",
+                "typed_config": connection_manager,
+            }] }],
+        });
+        merge(&mut listener, &self.listener);
+        json!({
+            "admin": { "address": any_port },
+            "static_resources": { "listeners": [listener], "clusters": self.clusters },
+        })
+        .to_string()
+    }
+}
+
+/// The filter under test, as an entry of `http_filters`.
+pub fn wasm_filter(filter_config: &Value) -> Value {
+    json!({
+        "name": "jwks-gate",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",
+            "config": {
+                "name": "jwks-gate",
+                "failure_policy": "FAIL_RELOAD",
+                "vm_config": {
+                    "runtime": "envoy.wasm.runtime.v8",
+                    "code": { "local": { "filename": wasm_path() } },
+                },
+                "configuration": {
+                    "@type": "type.googleapis.com/google.protobuf.StringValue",
+                    "value": filter_config.to_string(),
+                },
+            },
+        },
+    })
+}
+
+fn socket_address(address: SocketAddr) -> Value {
+    json!({ "socket_address": {
+        "address": address.ip().to_string(),
+        "port_value": address.port(),
+    } })
+}
+
+fn merge(into: &mut Value, fields: &Map<String, Value>) {
+    for (field, value) in fields {
+        into[field] = value.clone();
+    }
+}

@@ -1,0 +1,222 @@
+//! A real Envoy process.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::process::{self, Command};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::http::{self, Request};
+use crate::{envoy_path, workspace_root, Process};
+
+const START_TIMEOUT: Duration = Duration::from_secs(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
+
+/// How to run Envoy.
+#[derive(Clone, Debug)]
+pub struct EnvoyOptions {
+    /// Worker threads, each with its own VM.
+    pub concurrency: u32,
+    /// Whether a failure to start is a surprise: then the log is also printed.
+    pub expect_start: bool,
+    /// Envoy's `--log-level`.
+    pub log_level: String,
+}
+
+impl Default for EnvoyOptions {
+    fn default() -> Self {
+        Self { concurrency: 2, expect_start: true, log_level: "info".to_owned() }
+    }
+}
+
+/// A running Envoy. Dropping it kills it and removes its directory.
+pub struct Envoy {
+    addr: SocketAddr,
+    admin: SocketAddr,
+    // In this order: the process ends before its directory goes.
+    process: Process,
+    directory: Directory,
+}
+
+impl Envoy {
+    /// Starts Envoy on a bootstrap and waits until it is live or has exited.
+    ///
+    /// It runs in the workspace's directory, so `dist/jwks-gate.wasm` is found.
+    pub fn start(config_yaml: &str, options: EnvoyOptions) -> Result<Self, StartError> {
+        let result = Self::try_start(config_yaml, &options);
+        if let (Err(error), true) = (&result, options.expect_start) {
+            eprintln!("{error}");
+        }
+        result
+    }
+
+    fn try_start(config_yaml: &str, options: &EnvoyOptions) -> Result<Self, StartError> {
+        let directory = Directory::create()?;
+        fs::write(directory.file("envoy.yaml"), config_yaml)?;
+        // Not --log-path: Envoy writes that file every ten seconds only.
+        let log = File::create(directory.file("log"))?;
+        let mut process = Process::spawn_in(
+            Command::new(envoy_path())
+                .current_dir(workspace_root())
+                .arg("-c")
+                .arg(directory.file("envoy.yaml"))
+                .arg("--admin-address-path")
+                .arg(directory.file("admin"))
+                .args(["--log-level", &options.log_level])
+                .args(["--concurrency", &options.concurrency.to_string()])
+                .arg("--disable-hot-restart")
+                .stdout(log.try_clone()?)
+                .stderr(log),
+            &directory.0,
+        )?;
+
+        let end = Instant::now() + START_TIMEOUT;
+        loop {
+            if process.exited().is_some() {
+                let log = directory.log();
+                return Err(StartError::Exited { log });
+            }
+            if let Some((admin, addr)) = directory.admin().and_then(live) {
+                return Ok(Self { addr, admin, process, directory });
+            }
+            if Instant::now() >= end {
+                let log = directory.log();
+                return Err(StartError::TimedOut { log });
+            }
+            thread::sleep(POLL_INTERVAL);
+        }
+    }
+
+    /// The first listener.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// The admin interface.
+    pub fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// A counter or gauge by its whole name; 0 when there is none.
+    pub fn stat(&self, name: &str) -> u64 {
+        let stats = admin_get(self.admin, "/stats?format=text")
+            .unwrap_or_else(|| panic!("Envoy's admin does not answer; its log:\n{}", self.log()));
+        stats.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")?.parse().ok()).unwrap_or(0)
+    }
+
+    /// All it has logged and printed.
+    pub fn log(&self) -> String {
+        self.directory.log()
+    }
+
+    /// Whether the process is alive.
+    pub fn is_running(&mut self) -> bool {
+        self.process.exited().is_none()
+    }
+}
+
+impl Drop for Envoy {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("The end of Envoy's log:\n{}", tail(&self.log()));
+        }
+    }
+}
+
+/// Why there is no Envoy.
+pub enum StartError {
+    /// The process ended: it refused its configuration, most likely.
+    Exited {
+        /// All it logged.
+        log: String,
+    },
+    /// It was not live in time.
+    TimedOut {
+        /// All it logged.
+        log: String,
+    },
+    /// It could not be run at all.
+    Io(io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exited { log } => write!(f, "Envoy exited; the end of its log:\n{}", tail(log)),
+            Self::TimedOut { log } => {
+                write!(f, "Envoy was not live within {START_TIMEOUT:?}; the end of its log:\n{}", tail(log))
+            }
+            Self::Io(error) => write!(f, "Envoy could not be run: {error}"),
+        }
+    }
+}
+
+/// As `Display`: `unwrap` and `expect` shall show a log that can be read.
+impl fmt::Debug for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl std::error::Error for StartError {}
+
+impl From<io::Error> for StartError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+struct Directory(PathBuf);
+
+impl Directory {
+    fn create() -> io::Result<Self> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("jwks-gate-{}-{number}", process::id()));
+        fs::create_dir(&path)?;
+        Ok(Self(path))
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    fn admin(&self) -> Option<SocketAddr> {
+        fs::read_to_string(self.file("admin")).ok()?.parse().ok()
+    }
+
+    fn log(&self) -> String {
+        fs::read(self.file("log")).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        // Best effort: it is in the system's directory for such files.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The admin's address and the first listener's, once Envoy is live.
+fn live(admin: SocketAddr) -> Option<(SocketAddr, SocketAddr)> {
+    if admin_get(admin, "/ready")?.trim() != "LIVE" {
+        return None;
+    }
+    let listeners: serde_json::Value = serde_json::from_str(&admin_get(admin, "/listeners?format=json")?).ok()?;
+    let port = listeners.pointer("/listener_statuses/0/local_address/socket_address/port_value")?.as_u64()?;
+    let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, u16::try_from(port).ok()?));
+    Some((admin, addr))
+}
+
+fn admin_get(admin: SocketAddr, path: &str) -> Option<String> {
+    Some(http::send(admin, &Request::get(path)).ok()?.text())
+}
+
+fn tail(log: &str) -> String {
+    let lines: Vec<&str> = log.lines().collect();
+    lines[lines.len().saturating_sub(40)..].join("\n")
+}

@@ -1,0 +1,247 @@
+//! An HTTP/1.1 client that sends exactly the bytes it is told to.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Barrier;
+use std::thread;
+use std::time::Duration;
+
+const TIMEOUT: Duration = Duration::from_secs(15);
+
+/// A request. `Host` and `Content-Length` are added unless they are given.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// `GET`, mostly.
+    pub method: String,
+    /// The target, query included.
+    pub path: String,
+    /// In order; values are sent as they are, whatever bytes they hold.
+    pub headers: Vec<(String, Vec<u8>)>,
+    /// Sent with a `Content-Length` if not empty.
+    pub body: Vec<u8>,
+}
+
+impl Request {
+    /// A request without a body.
+    pub fn new(method: &str, path: &str) -> Self {
+        Self { method: method.to_owned(), path: path.to_owned(), headers: Vec::new(), body: Vec::new() }
+    }
+
+    /// A `GET`.
+    pub fn get(path: &str) -> Self {
+        Self::new("GET", path)
+    }
+
+    /// A `POST`, with an empty body to begin with.
+    pub fn post(path: &str) -> Self {
+        Self::new("POST", path)
+    }
+
+    /// Adds `Authorization: Bearer …`.
+    pub fn bearer(self, token: &str) -> Self {
+        self.header("authorization", format!("Bearer {token}"))
+    }
+
+    /// Adds a header.
+    pub fn header(mut self, name: &str, value: impl Into<Vec<u8>>) -> Self {
+        self.headers.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// Sets the body.
+    pub fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
+        self.body = body.into();
+        self
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.headers.iter().any(|(given, _)| given.eq_ignore_ascii_case(name))
+    }
+
+    fn encode(&self, addr: SocketAddr) -> Vec<u8> {
+        let mut bytes = format!("{} {} HTTP/1.1\r\n", self.method, self.path).into_bytes();
+        let mut header = |name: &str, value: &[u8]| {
+            bytes.extend_from_slice(name.as_bytes());
+            bytes.extend_from_slice(b": ");
+            bytes.extend_from_slice(value);
+            bytes.extend_from_slice(b"\r\n");
+        };
+        if !self.has("host") {
+            header("host", addr.to_string().as_bytes());
+        }
+        for (name, value) in &self.headers {
+            header(name, value);
+        }
+        let framed = self.has("content-length") || self.has("transfer-encoding");
+        if !framed && (!self.body.is_empty() || self.method == "POST") {
+            header("content-length", self.body.len().to_string().as_bytes());
+        }
+        bytes.extend_from_slice(b"\r\n");
+        bytes.extend_from_slice(&self.body);
+        bytes
+    }
+}
+
+/// A response.
+#[derive(Clone, Debug)]
+pub struct Response {
+    /// The status code.
+    pub status: u16,
+    /// In order, names as received.
+    pub headers: Vec<(String, Vec<u8>)>,
+    /// Without its transfer coding.
+    pub body: Vec<u8>,
+}
+
+impl Response {
+    /// The first header of that name, if it is text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let (_, value) = self.headers.iter().find(|(given, _)| given.eq_ignore_ascii_case(name))?;
+        std::str::from_utf8(value).ok()
+    }
+
+    /// The body as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// The body as JSON.
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("not JSON ({error}): {} {}", self.status, self.text()))
+    }
+}
+
+/// Sends one request on a connection of its own.
+pub fn send(addr: SocketAddr, request: &Request) -> io::Result<Response> {
+    Connection::open(addr)?.send(request)
+}
+
+/// Opens `n` connections, then sends one request on each at the same moment.
+pub fn concurrently(
+    addr: SocketAddr,
+    n: usize,
+    request: impl Fn(usize) -> Request + Sync,
+) -> Vec<io::Result<Response>> {
+    let start = Barrier::new(n);
+    let one = |index| {
+        let request = request(index);
+        let connection = Connection::open(addr);
+        start.wait();
+        connection?.send(&request)
+    };
+    let one = &one;
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..n).map(|i| scope.spawn(move || one(i))).collect();
+        threads.into_iter().map(|thread| thread.join().expect("the request's closure panicked")).collect()
+    })
+}
+
+/// A connection for several requests, one after the other.
+pub struct Connection {
+    addr: SocketAddr,
+    stream: BufReader<TcpStream>,
+}
+
+impl Connection {
+    /// Connects.
+    pub fn open(addr: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect_timeout(&addr, TIMEOUT)?;
+        stream.set_read_timeout(Some(TIMEOUT))?;
+        stream.set_write_timeout(Some(TIMEOUT))?;
+        stream.set_nodelay(true)?;
+        Ok(Self { addr, stream: BufReader::new(stream) })
+    }
+
+    /// Sends a request and reads the whole response.
+    pub fn send(&mut self, request: &Request) -> io::Result<Response> {
+        // The server may answer and close before it has read a long body: then the answer counts.
+        let written = self.stream.get_mut().write_all(&request.encode(self.addr));
+        self.receive(&request.method).map_err(|error| written.err().unwrap_or(error))
+    }
+
+    fn receive(&mut self, method: &str) -> io::Result<Response> {
+        loop {
+            let status = self.status_line()?;
+            let headers = self.headers()?;
+            if (100..200).contains(&status) {
+                continue;
+            }
+            let mut response = Response { status, headers, body: Vec::new() };
+            if method != "HEAD" && status != 204 && status != 304 {
+                response.body = self.body(&response)?;
+            }
+            return Ok(response);
+        }
+    }
+
+    fn status_line(&mut self) -> io::Result<u16> {
+        let line = String::from_utf8_lossy(&self.line()?).into_owned();
+        line.strip_prefix("HTTP/1.")
+            .and_then(|rest| rest.split(' ').nth(1)?.parse().ok())
+            .ok_or_else(|| malformed("status line", &line))
+    }
+
+    fn headers(&mut self) -> io::Result<Vec<(String, Vec<u8>)>> {
+        let mut headers = Vec::new();
+        loop {
+            let line = self.line()?;
+            if line.is_empty() {
+                return Ok(headers);
+            }
+            let colon = line
+                .iter()
+                .position(|&byte| byte == b':')
+                .ok_or_else(|| malformed("header", &String::from_utf8_lossy(&line)))?;
+            let name = String::from_utf8_lossy(&line[..colon]).into_owned();
+            headers.push((name, line[colon + 1..].trim_ascii().to_vec()));
+        }
+    }
+
+    fn body(&mut self, response: &Response) -> io::Result<Vec<u8>> {
+        let mut body = Vec::new();
+        if response.header("transfer-encoding") == Some("chunked") {
+            while self.chunk(&mut body)? {}
+            self.headers()?;
+        } else if let Some(length) = response.header("content-length") {
+            let length = length.parse().map_err(|_| malformed("content-length", length))?;
+            body.resize(length, 0);
+            self.stream.read_exact(&mut body)?;
+        } else {
+            self.stream.read_to_end(&mut body)?;
+        }
+        Ok(body)
+    }
+
+    /// Reads a chunk; whether it was not the last.
+    fn chunk(&mut self, body: &mut Vec<u8>) -> io::Result<bool> {
+        let line = String::from_utf8_lossy(&self.line()?).into_owned();
+        let digits = line.split(';').next().unwrap_or_default().trim();
+        let length = usize::from_str_radix(digits, 16).map_err(|_| malformed("chunk length", &line))?;
+        if length == 0 {
+            return Ok(false);
+        }
+        let start = body.len();
+        body.resize(start + length, 0);
+        self.stream.read_exact(&mut body[start..])?;
+        self.line()?;
+        Ok(true)
+    }
+
+    /// A line without its end.
+    fn line(&mut self) -> io::Result<Vec<u8>> {
+        let mut line = Vec::new();
+        self.stream.read_until(b'\n', &mut line)?;
+        if line.pop() != Some(b'\n') {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if line.last() == Some(&b'\r') {
+            line.pop();
+        }
+        Ok(line)
+    }
+}
+
+fn malformed(what: &str, text: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("bad {what}: {text:?}"))
+}
