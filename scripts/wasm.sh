@@ -1,0 +1,104 @@
+#!/usr/bin/env bash
+# Builds dist/jwks-gate.wasm with whatever Rust for wasm32-unknown-unknown this machine can get:
+#   1. the toolchain's own target (installed, or added by rustup);
+#   2. else Debian's compiler and library source, with the library built by cargo (-Zbuild-std).
+# JWKS_GATE_WASM_RUST=toolchain|debian skips the choice.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+target=wasm32-unknown-unknown
+# Only a cdylib is link-time optimised; the rlib beside it in Cargo.toml is for the tests.
+build=(cargo rustc --release --target "$target" -p jwks-gate --lib --crate-type cdylib)
+
+has_target() {
+    [ -d "$(rustc --print target-libdir --target "$target")" ]
+}
+
+toolchain_target() {
+    has_target && return
+    command -v rustup >/dev/null || return
+    echo "wasm: adding the target $target with rustup"
+    timeout 60 rustup target add "$target" && has_target
+}
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null; then
+        sudo "$@"
+    else
+        echo "wasm: this must run as root, and there is no sudo: $*" >&2
+        return 1
+    fi
+}
+
+debian_rust() {
+    dpkg-query -W -f '${db:Status-Status}\n' rustc-web rust-web-src 2>/dev/null \
+        | grep -cx installed | grep -qx 2 && return
+    if ! command -v apt-get >/dev/null; then
+        echo "wasm: no target $target for $(rustc --version), and no apt-get to install Debian's Rust." >&2
+        echo "wasm: run 'rustup target add $target' where that works, then 'make wasm' again." >&2
+        return 1
+    fi
+    echo "wasm: installing Debian's rustc-web and rust-web-src"
+    as_root apt-get update -qq
+    as_root apt-get install -qq -y --no-install-recommends rustc-web rust-web-src >/dev/null
+}
+
+wasm_linker() {
+    local host sysroot linker
+    host=$(rustc -vV | sed -n 's/^host: //p')
+    sysroot=$(rustc --print sysroot)
+    for linker in \
+        "$sysroot/lib/rustlib/$host/bin/rust-lld" \
+        "$(command -v rust-lld || true)" \
+        "/usr/lib/rustlib/$host/bin/rust-lld" \
+        "$(command -v wasm-ld || true)" \
+        /usr/lib/llvm-*/bin/wasm-ld; do
+        if [ -x "$linker" ]; then
+            echo "$linker"
+            return
+        fi
+    done
+    echo "wasm: neither rust-lld nor wasm-ld found; 'apt-get install lld' brings one" >&2
+    return 1
+}
+
+choice=${JWKS_GATE_WASM_RUST:-}
+if [ -z "$choice" ]; then
+    if toolchain_target; then choice=toolchain; else choice=debian; fi
+fi
+
+case $choice in
+toolchain)
+    echo "wasm: $(rustc --version), its own $target"
+    target_dir=target/wasm
+    "${build[@]}" --target-dir "$target_dir"
+    ;;
+debian)
+    debian_rust
+    # Asked before RUSTC changes: the linker is the one of cargo's own toolchain.
+    linker=$(wasm_linker)
+    echo "wasm: Debian's $(/usr/bin/rustc --version), library built from source, linker $linker"
+    target_dir=target/wasm-debian
+    RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 \
+        CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER=$linker \
+        "${build[@]}" --target-dir "$target_dir" -Zbuild-std=std,panic_abort
+    ;;
+*)
+    echo "wasm: JWKS_GATE_WASM_RUST is '$choice'; it may be 'toolchain' or 'debian'" >&2
+    exit 2
+    ;;
+esac
+
+built=$target_dir/$target/release/jwks_gate.wasm
+mkdir -p dist
+if cmp -s "$built" dist/jwks-gate.wasm; then
+    state="unchanged"
+else
+    # Into place by a rename: a running Envoy may be reading the old file.
+    cp "$built" dist/jwks-gate.wasm.new
+    mv dist/jwks-gate.wasm.new dist/jwks-gate.wasm
+    state="new"
+fi
+echo "wasm: dist/jwks-gate.wasm, $(($(wc -c <dist/jwks-gate.wasm) / 1024)) KiB, $state"
