@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use serde_json::{json, Value};
 
-use super::parse;
+use super::{parse, protobuf::tests::encode};
 use crate::policy::provider::KeySource;
 
 fn minimal() -> Value {
@@ -136,6 +136,16 @@ fn every_mistake_names_its_field() {
         let message = refusal_with(pointer, value);
         assert!(message.starts_with(&expected), "{pointer}: {message}");
     }
+}
+
+#[test]
+fn a_struct_means_what_its_json_means() {
+    let json = minimal();
+    let plans = [json.to_string().into_bytes(), encode(&json)].map(|bytes| parse(&bytes).unwrap());
+    assert_eq!(format!("{:?}", plans[0]), format!("{:?}", plans[1]));
+    let mut wrong = json;
+    wrong["providers"]["p"]["remote_jwks"]["http_uri"]["timeout"] = json!("5");
+    assert_eq!(parse(&encode(&wrong)).unwrap_err().to_string(), refusal(&wrong).split(" at line").next().unwrap());
 }
 
 #[test]
