@@ -3,16 +3,23 @@
 //! A decision is never suspended. A request that has to wait for keys is parked, and the same question is asked again,
 //! from the start, whenever the keys of its provider change.
 
-use std::{fmt, rc::Rc, time::Duration};
+mod action;
+mod view;
+
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
 
 use log::{info, warn};
 
+pub use self::action::{Action, Decision, FetchError};
+use self::view::{Verdict, View};
 use crate::{
     keys::{
-        document::{self, DocumentError},
-        life::{self, Cause, Effect, Event, Terms},
-        record::{Record, Stored},
-        KeySet,
+        document,
+        life::{self, Cause, Effect, Event},
+        record::Record,
     },
     metrics::{Counts, Metric},
     parked::{Parked, StreamId},
@@ -32,56 +39,6 @@ use crate::{
     },
 };
 
-/// What to do with a request, at once.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Decision {
-    /// Let it through with these changes.
-    Continue(Edits),
-    /// Hold it, headers, body and trailers; an [`Action`] will end that.
-    Park,
-    /// Answer it.
-    Reply(Reply),
-}
-
-/// All that the core asks of the world.
-#[derive(Debug)]
-pub enum Action {
-    /// Run [`life::step`] on the provider's shared record under compare-and-swap; give the result to [`Gate::on_changed`].
-    Change(ProviderId, Event),
-    /// Fetch the provider's document; give what came of it to [`Gate::on_fetched`] under this number.
-    Fetch(ProviderId, u64),
-    /// Answer a parked request.
-    Reply(StreamId, Reply),
-    /// Let a parked request through with these changes.
-    Resume(StreamId, Edits),
-    /// Tell all workers that a shared record changed.
-    WakeWorkers,
-}
-
-/// Why a fetch brought nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FetchError {
-    /// The host would not start it: the cluster is unknown, not ready yet, or has no hosts.
-    NotStarted,
-    /// The connection broke within the response.
-    Reset,
-    /// Not a 200. Envoy itself answers 503 and 504 where the issuer cannot be reached in time.
-    Status(u16),
-    /// The response was not a document that can be used.
-    Document(DocumentError),
-}
-
-impl fmt::Display for FetchError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotStarted => f.write_str("the cluster is unknown, not ready or has no hosts"),
-            Self::Reset => f.write_str("the response broke off"),
-            Self::Status(status) => write!(f, "answered {status}"),
-            Self::Document(error) => write!(f, "the document is refused: {error}"),
-        }
-    }
-}
-
 /// One worker's engine for one configuration.
 #[derive(Debug)]
 pub struct Gate<C> {
@@ -90,20 +47,6 @@ pub struct Gate<C> {
     views: Vec<View>,
     parked: Parked<Waiting>,
     counts: Counts,
-}
-
-/// What this worker has seen of a provider's key set.
-#[derive(Debug, Default)]
-struct View {
-    /// The shared record, without the document's body.
-    record: Record,
-    /// The parsed keys of its generation.
-    keys: Option<Rc<KeySet>>,
-    /// Set when a token was refused for an unknown key while no refresh might start yet: the number of fetches at that time.
-    wanted_after: Option<u64>,
-    last_error: Option<FetchError>,
-    /// The record has changed since the parked requests were last decided.
-    news: bool,
 }
 
 /// A parked request: what is needed to decide it again.
@@ -115,14 +58,6 @@ struct Waiting {
     /// Fetches started before it came. One with a higher number says what the issuer published after that.
     arrived_after: u64,
     cause: Cause,
-}
-
-enum Verdict {
-    Allow,
-    Refuse(Refusal),
-    /// Refused because the issuer may not be asked again yet: ask it when that is allowed.
-    RefuseForNow(Refusal),
-    Wait(Cause),
 }
 
 impl<C: SignatureCheck> Gate<C> {
@@ -417,26 +352,10 @@ impl<C: SignatureCheck> Gate<C> {
         reply::reply(refusal, realm)
     }
 
-    /// Takes over a record; parses its document once per generation.
-    fn see(&mut self, provider: ProviderId, mut record: Record) {
-        let Some((view, remote)) = self.views.get_mut(provider.index()).zip(self.plan.remote(provider)) else {
-            return;
-        };
-        let known = view.record.document.as_ref().map(|d| d.generation);
-        match &mut record.document {
-            None => view.keys = None,
-            Some(stored) => {
-                let body = std::mem::take(&mut stored.body);
-                if known != Some(stored.generation) || view.keys.is_none() {
-                    view.keys = document::parse(&body, remote.terms.limits).ok().map(|d| Rc::new(d.keys));
-                }
-            }
+    fn see(&mut self, provider: ProviderId, record: Record) {
+        if let Some((view, remote)) = self.views.get_mut(provider.index()).zip(self.plan.remote(provider)) {
+            view.see(record, remote.terms.limits);
         }
-        if view.wanted_after.is_some_and(|started| record.started > started) {
-            view.wanted_after = None;
-        }
-        view.record = record;
-        view.news = true;
     }
 
     /// One line for each fetch that ended: what came back and what happens next.
@@ -455,42 +374,6 @@ impl<C: SignatureCheck> Gate<C> {
                     own.name
                 );
             }
-        }
-    }
-}
-
-impl View {
-    fn usable_keys(&self, terms: Option<&Terms>, now: UnixTime) -> Option<&KeySet> {
-        let usable = |stored: &Stored| terms.is_some_and(|terms| life::is_usable(stored, terms, now));
-        match (terms, &self.record.document) {
-            (Some(_), Some(stored)) if !usable(stored) => None,
-            (Some(_), None) => None,
-            _ => self.keys.as_deref(),
-        }
-    }
-
-    /// A key is missing. Wait for a refresh, if one can still tell; else refuse.
-    fn without_key(
-        &self,
-        cause: Cause,
-        refusal: Option<TokenError>,
-        terms: &Terms,
-        arrived_after: u64,
-        until: UnixTime,
-        now: UnixTime,
-    ) -> Verdict {
-        let record = &self.record;
-        let unavailable = |due: UnixTime| Verdict::Refuse(Refusal::KeysUnavailable(due.since(now)));
-        let asked_since = record.document.as_ref().is_some_and(|d| d.fetch > arrived_after);
-        let due = life::refresh_due(record, cause, terms, now).max(now);
-        match refusal {
-            // The issuer has been asked since the request came: it has no such key.
-            Some(error) if asked_since => Verdict::Refuse(Refusal::Token(error)),
-            _ if record.finished > arrived_after => unavailable(due),
-            _ if record.is_fetching(now) || due <= until => Verdict::Wait(cause),
-            // Too early to ask again. Only an issuer that answers makes an unknown key the token's fault.
-            Some(error) if record.failures == 0 => Verdict::RefuseForNow(Refusal::Token(error)),
-            _ => Verdict::RefuseForNow(Refusal::KeysUnavailable(due.since(now))),
         }
     }
 }

@@ -1,0 +1,60 @@
+//! What comes out of the engine: decisions, and what it asks of the world.
+
+use std::fmt;
+
+use crate::{
+    keys::{document::DocumentError, life::Event},
+    parked::StreamId,
+    policy::{forward::Edits, reply::Reply},
+    token::ProviderId,
+};
+
+/// What to do with a request, at once.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Let it through with these changes.
+    Continue(Edits),
+    /// Hold it, headers, body and trailers; an [`Action`] will end that.
+    Park,
+    /// Answer it.
+    Reply(Reply),
+}
+
+/// All that the core asks of the world.
+#[derive(Debug)]
+pub enum Action {
+    /// Run [`crate::keys::life::step`] on the provider's shared record under compare-and-swap; give the result to [`super::Gate::on_changed`].
+    Change(ProviderId, Event),
+    /// Fetch the provider's document; give what came of it to [`super::Gate::on_fetched`] under this number.
+    Fetch(ProviderId, u64),
+    /// Answer a parked request.
+    Reply(StreamId, Reply),
+    /// Let a parked request through with these changes.
+    Resume(StreamId, Edits),
+    /// Tell all workers that a shared record changed.
+    WakeWorkers,
+}
+
+/// Why a fetch brought nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FetchError {
+    /// The host would not start it: the cluster is unknown, not ready yet, or has no hosts.
+    NotStarted,
+    /// The connection broke within the response.
+    Reset,
+    /// Not a 200. Envoy itself answers 503 and 504 where the issuer cannot be reached in time.
+    Status(u16),
+    /// The response was not a document that can be used.
+    Document(DocumentError),
+}
+
+impl fmt::Display for FetchError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotStarted => f.write_str("the cluster is unknown, not ready or has no hosts"),
+            Self::Reset => f.write_str("the response broke off"),
+            Self::Status(status) => write!(f, "answered {status}"),
+            Self::Document(error) => write!(f, "the document is refused: {error}"),
+        }
+    }
+}

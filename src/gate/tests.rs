@@ -1,0 +1,272 @@
+//! Two workers, one issuer, time by hand.
+
+use base64::{engine::general_purpose::URL_SAFE_NO_PAD as BASE64, Engine as _};
+use serde_json::json;
+
+use super::*;
+use crate::{
+    config,
+    keys::{Algorithm, Key},
+    token::signature::BadSignature,
+};
+
+/// A signature is the `kid` of the key that made it.
+#[derive(Debug)]
+struct ByKid;
+
+impl SignatureCheck for ByKid {
+    fn check(&self, key: &Key, _: Algorithm, _: &[u8], signature: &[u8]) -> Result<(), BadSignature> {
+        (key.kid().unwrap().as_bytes() == signature).then_some(()).ok_or(BadSignature)
+    }
+}
+
+const ISSUER: ProviderId = ProviderId::new(0);
+
+struct World {
+    gates: [Gate<ByKid>; 2],
+    record: Record,
+    now: UnixTime,
+    /// Fetches started and not ended: worker and number.
+    fetches: Vec<(usize, u64)>,
+    /// Status of each stream that was answered; 200 for those let through.
+    answers: Vec<(u32, u16)>,
+    streams: u32,
+}
+
+fn world() -> World {
+    let config = json!({
+        "providers": {"p": {"issuer": "i", "remote_jwks": {
+            "http_uri": {"uri": "http://i/jwks", "cluster": "c", "timeout": "2s"},
+            "cache_duration": "100s",
+            "rotation": {"unknown_kid_min_interval": "10s", "unknown_kid_max_wait": "5s"},
+        }}},
+        "rules": [{"match": {"prefix": "/"}, "requires": {"provider_name": "p"}}],
+    });
+    let gate = || Gate::new(config::parse(config.to_string().as_bytes()).unwrap(), ByKid);
+    World {
+        gates: [gate(), gate()],
+        record: Record::default(),
+        now: UnixTime::from_millis(1_700_000_000_000),
+        fetches: Vec::new(),
+        answers: Vec::new(),
+        streams: 0,
+    }
+}
+
+fn jwks(kids: &[&str]) -> Vec<u8> {
+    let modulus = BASE64.encode([0xff; 256]);
+    let keys: Vec<_> = kids.iter().map(|kid| json!({"kty": "RSA", "kid": kid, "e": "AQAB", "n": modulus})).collect();
+    json!({ "keys": keys }).to_string().into_bytes()
+}
+
+fn token(kid: &str) -> String {
+    let part = |json: serde_json::Value| BASE64.encode(json.to_string());
+    format!("{}.{}.{}", part(json!({"alg": "RS256", "kid": kid})), part(json!({"iss": "i"})), BASE64.encode(kid))
+}
+
+impl World {
+    /// A request at a worker: the status it is answered with at once, or `None` while it is parked.
+    fn request(&mut self, worker: usize, kid: &str) -> Option<u16> {
+        self.streams += 1;
+        let stream = StreamId(self.streams);
+        let list = [
+            (":path".to_owned(), b"/".to_vec()),
+            ("authorization".to_owned(), format!("Bearer {}", token(kid)).into_bytes()),
+        ];
+        let headers = Headers::new(&list);
+        let provider = self.gates[worker].requirement(headers).unwrap();
+        self.gates[worker].on_record(provider, &self.record.encode());
+        match self.gates[worker].on_request(stream, provider, headers, self.now) {
+            Decision::Continue(_) => Some(200),
+            Decision::Reply(reply) => Some(reply.status),
+            Decision::Park => {
+                self.wake();
+                None
+            }
+        }
+    }
+
+    /// Both workers look at the record and do what is due.
+    fn wake(&mut self) {
+        for worker in [0, 1] {
+            self.gates[worker].on_record(ISSUER, &self.record.encode());
+            let actions = self.gates[worker].on_wake(self.now);
+            self.perform(worker, actions);
+        }
+    }
+
+    fn perform(&mut self, worker: usize, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::Change(provider, event) => {
+                    let terms = self.gates[worker].plan().remote(provider).unwrap().terms;
+                    let (next, effect) = life::step(&self.record, event, &terms, self.now);
+                    self.record = next.unwrap_or(self.record.clone());
+                    let actions = self.gates[worker].on_changed(provider, self.record.clone(), effect, self.now);
+                    self.perform(worker, actions);
+                }
+                Action::Fetch(_, fetch) => self.fetches.push((worker, fetch)),
+                Action::Reply(stream, reply) => self.answers.push((stream.0, reply.status)),
+                Action::Resume(stream, _) => self.answers.push((stream.0, 200)),
+                Action::WakeWorkers => self.wake(),
+            }
+        }
+    }
+
+    /// The fetch that is under way ends; there must be exactly one.
+    fn fetched(&mut self, outcome: Result<Vec<u8>, FetchError>) {
+        let [(worker, fetch)] = self.fetches[..] else { panic!("{} fetches", self.fetches.len()) };
+        self.fetches.clear();
+        let actions = self.gates[worker].on_fetched(ISSUER, fetch, outcome);
+        self.perform(worker, actions);
+    }
+
+    /// Time passes; the workers wake when they asked for it.
+    fn pass(&mut self, time: Duration) {
+        let end = self.now.plus(time);
+        while let Some(next) = self.gates.iter().filter_map(|g| g.next_timeout(self.now)).min().filter(|t| *t <= end) {
+            self.now = self.now.plus(Duration::from_millis(1)).max(next);
+            self.wake();
+        }
+        self.now = end;
+    }
+
+    fn started(mut self, kids: &[&str]) -> Self {
+        self.wake();
+        self.fetched(Ok(jwks(kids)));
+        self
+    }
+
+    fn statuses(&mut self) -> Vec<u16> {
+        std::mem::take(&mut self.answers).into_iter().map(|(_, status)| status).collect()
+    }
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn a_cold_start_parks_everything_and_asks_once() {
+    let mut world = world();
+    for worker in [0, 1, 0, 1] {
+        assert_eq!(world.request(worker, "a"), None);
+    }
+    world.fetched(Ok(jwks(&["a"])));
+    assert_eq!(world.statuses(), [200; 4]);
+    assert_eq!(world.gates.iter().map(Gate::waiting).sum::<usize>(), 0);
+}
+
+#[test]
+fn a_new_key_is_found_by_one_refresh_on_both_workers() {
+    let mut world = world().started(&["a"]);
+    assert_eq!((world.request(0, "a"), world.request(1, "a")), (Some(200), Some(200)));
+    assert_eq!((world.request(0, "b"), world.request(1, "b")), (None, None));
+    world.fetched(Ok(jwks(&["b"])));
+    assert_eq!(world.statuses(), [200; 2]);
+    assert_eq!(world.request(1, "b"), Some(200));
+}
+
+#[test]
+fn an_unknown_kid_is_refused_after_one_refresh_and_then_at_once() {
+    let mut world = world().started(&["a"]);
+    assert_eq!(world.request(0, "x"), None);
+    world.fetched(Ok(jwks(&["a"])));
+    assert_eq!(world.statuses(), [401]);
+    assert_eq!((world.request(1, "y"), world.request(0, "a")), (Some(401), Some(200)));
+    assert_eq!(world.fetches.len(), 0, "the budget is spent");
+}
+
+#[test]
+fn a_kid_refused_within_the_interval_has_the_issuer_asked_at_its_end() {
+    let mut world = world().started(&["a"]);
+    assert_eq!(world.request(0, "x"), None);
+    world.fetched(Ok(jwks(&["a"])));
+    assert_eq!(world.request(1, "b"), Some(401));
+    world.pass(9 * SECOND);
+    assert_eq!(world.fetches.len(), 0);
+    world.pass(2 * SECOND);
+    world.fetched(Ok(jwks(&["b"])));
+    assert_eq!((world.request(0, "b"), world.request(1, "b")), (Some(200), Some(200)));
+}
+
+#[test]
+fn a_refresh_that_is_due_within_the_wait_is_waited_for() {
+    let mut world = world().started(&["a"]);
+    assert_eq!(world.request(0, "x"), None);
+    world.fetched(Ok(jwks(&["a"])));
+    world.statuses();
+    world.pass(6 * SECOND);
+    assert_eq!(world.request(1, "b"), None);
+    assert_eq!(world.fetches.len(), 0);
+    world.pass(4 * SECOND);
+    world.fetched(Ok(jwks(&["a", "b"])));
+    assert_eq!(world.statuses(), [200]);
+}
+
+#[test]
+fn a_failed_refresh_is_our_fault_and_costs_no_known_key() {
+    let failures = [
+        FetchError::NotStarted,
+        FetchError::Reset,
+        FetchError::Status(500),
+        FetchError::Document(document::DocumentError::Malformed),
+    ];
+    for failure in failures {
+        let mut world = world().started(&["a"]);
+        assert_eq!(world.request(0, "b"), None);
+        world.fetched(Err(failure));
+        assert_eq!(world.statuses(), [503], "{failure}");
+        assert_eq!((world.request(0, "a"), world.request(1, "a")), (Some(200), Some(200)));
+    }
+}
+
+#[test]
+fn a_document_without_a_usable_key_replaces_nothing() {
+    let mut world = world().started(&["a"]);
+    assert_eq!(world.request(0, "b"), None);
+    world.fetched(Ok(br#"{"keys":[]}"#.to_vec()));
+    assert_eq!(world.statuses(), [503]);
+    assert_eq!(world.request(1, "a"), Some(200));
+}
+
+#[test]
+fn a_fetch_that_never_ends_keeps_nobody_waiting_beyond_the_deadline() {
+    let mut world = world();
+    assert_eq!((world.request(0, "a"), world.request(1, "a")), (None, None));
+    world.pass(5 * SECOND);
+    assert_eq!(world.statuses(), [503; 2]);
+    world.fetches.clear();
+    assert_eq!(world.request(0, "a"), None);
+    world.pass(SECOND);
+    world.fetched(Ok(jwks(&["a"])));
+    assert_eq!(world.statuses(), [200]);
+}
+
+#[test]
+fn keys_outlive_their_lifetime_while_the_issuer_fails_and_not_for_ever() {
+    let mut world = world().started(&["a"]);
+    let fail_for = |world: &mut World, seconds| {
+        for _ in 0..seconds {
+            world.pass(SECOND);
+            if !world.fetches.is_empty() {
+                world.fetched(Err(FetchError::Status(503)));
+            }
+        }
+    };
+    fail_for(&mut world, 3690);
+    assert_eq!(world.request(0, "a"), Some(200));
+    fail_for(&mut world, 10);
+    assert_ne!(world.request(0, "a"), Some(200));
+    while world.fetches.is_empty() {
+        world.pass(SECOND);
+    }
+    world.fetched(Ok(jwks(&["a"])));
+    assert_eq!(world.request(1, "a"), Some(200));
+}
+
+#[test]
+fn bytes_that_are_no_record_count_as_none() {
+    let mut world = world().started(&["a"]);
+    world.gates[0].on_record(ISSUER, b"\xff\xffnonsense");
+    assert_eq!(world.gates[0].version(ISSUER), 0);
+    assert!(world.gates[0].next_timeout(world.now).is_some());
+}
