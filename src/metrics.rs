@@ -9,6 +9,8 @@ pub enum Metric {
     FetchSucceeded,
     /// Fetches that did not.
     FetchFailed,
+    /// Keys of fetched documents that cannot be used.
+    KeySkipped,
     /// Requests that had to wait for keys.
     Parked,
     /// Requests refused for their token: 401 and 403.
@@ -19,8 +21,15 @@ pub enum Metric {
 
 impl Metric {
     /// Every metric, in the order of [`Counts`].
-    pub const ALL: [Self; 6] =
-        [Self::Allowed, Self::FetchSucceeded, Self::FetchFailed, Self::Parked, Self::Refused, Self::Unavailable];
+    pub const ALL: [Self; 7] = [
+        Self::Allowed,
+        Self::FetchSucceeded,
+        Self::FetchFailed,
+        Self::KeySkipped,
+        Self::Parked,
+        Self::Refused,
+        Self::Unavailable,
+    ];
 
     /// Its stat name.
     pub fn name(self) -> &'static str {
@@ -28,6 +37,7 @@ impl Metric {
             Self::Allowed => "jwks_gate.allowed",
             Self::FetchSucceeded => "jwks_gate.jwks_fetch_success",
             Self::FetchFailed => "jwks_gate.jwks_fetch_failed",
+            Self::KeySkipped => "jwks_gate.jwks_keys_skipped",
             Self::Parked => "jwks_gate.parked",
             Self::Refused => "jwks_gate.denied",
             Self::Unavailable => "jwks_gate.unavailable",

@@ -1,6 +1,7 @@
-//! The requests that wait for keys: bounded, each with a deadline, each answered exactly once.
+//! The requests that wait for keys: bounded, each with a deadline, each answered exactly once, and no provider's requests
+//! crowd out another's.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::time::UnixTime;
 
@@ -8,17 +9,20 @@ use crate::time::UnixTime;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct StreamId(pub u32);
 
-/// The registry. `W` is what is needed to decide a waiting request again.
+/// The registry. `G` says whose keys a request waits for, `W` what is needed to decide it again.
 #[derive(Debug)]
-pub struct Parked<W> {
-    streams: BTreeMap<StreamId, State<W>>,
+pub struct Parked<G, W> {
+    streams: BTreeMap<StreamId, State<G, W>>,
+    /// The waiting streams of each group; streams are numbered in the order in which they came.
+    groups: BTreeMap<G, BTreeSet<StreamId>>,
     waiting: usize,
     capacity: usize,
 }
 
 #[derive(Debug)]
-enum State<W> {
+enum State<G, W> {
     Waiting {
+        group: G,
         deadline: UnixTime,
         request: W,
     },
@@ -28,10 +32,10 @@ enum State<W> {
     },
 }
 
-impl<W> Parked<W> {
+impl<G: Copy + Ord, W> Parked<G, W> {
     /// Room for `capacity` waiting requests.
     pub fn new(capacity: usize) -> Self {
-        Self { streams: BTreeMap::new(), waiting: 0, capacity }
+        Self { streams: BTreeMap::new(), groups: BTreeMap::new(), waiting: 0, capacity }
     }
 
     /// How many requests wait.
@@ -39,28 +43,57 @@ impl<W> Parked<W> {
         self.waiting
     }
 
-    /// Parks a request.
+    /// Whether more than half of the room is taken.
+    pub fn is_crowded(&self) -> bool {
+        self.waiting > self.capacity / 2
+    }
+
+    /// Parks a request. When there is no room, the group that takes the most of it gives way to one that takes less by
+    /// two or more: the stream that is returned has lost its place and must be refused.
     ///
     /// # Errors
     /// There is no room, or the stream was here before; the request must be refused.
-    pub fn park(&mut self, stream: StreamId, deadline: UnixTime, request: W) -> Result<(), Full> {
-        if self.waiting >= self.capacity || self.streams.contains_key(&stream) {
+    pub fn park(
+        &mut self,
+        stream: StreamId,
+        group: G,
+        deadline: UnixTime,
+        request: W,
+    ) -> Result<Option<(StreamId, W)>, Full> {
+        if self.capacity == 0 || self.streams.contains_key(&stream) {
             return Err(Full);
         }
-        self.streams.insert(stream, State::Waiting { deadline, request });
+        let evicted = if self.waiting < self.capacity { None } else { Some(self.give_way(group)?) };
+        self.streams.insert(stream, State::Waiting { group, deadline, request });
+        self.groups.entry(group).or_default().insert(stream);
         self.waiting = self.waiting.saturating_add(1);
-        Ok(())
+        Ok(evicted)
     }
 
-    /// Marks a waiting request as answered. `false`: it was not waiting, so there is nothing to answer.
-    pub fn answer(&mut self, stream: StreamId, let_through: bool) -> bool {
-        match self.streams.get_mut(&stream) {
-            Some(state @ State::Waiting { .. }) => {
-                *state = State::Answered { let_through };
-                self.waiting = self.waiting.saturating_sub(1);
-                true
+    /// Takes the latest request out of the largest group, if that is larger than `group` will be.
+    fn give_way(&mut self, group: G) -> Result<(StreamId, W), Full> {
+        let own = self.groups.get(&group).map_or(0, BTreeSet::len);
+        let largest = self.groups.values().max_by_key(|streams| streams.len()).ok_or(Full)?;
+        let latest = *largest.last().ok_or(Full)?;
+        if largest.len() <= own.saturating_add(1) {
+            return Err(Full);
+        }
+        self.answer(latest, false).map(|request| (latest, request)).ok_or(Full)
+    }
+
+    /// Marks a waiting request as answered and gives back what it waited with. `None`: it was not waiting, so there is
+    /// nothing to answer.
+    pub fn answer(&mut self, stream: StreamId, let_through: bool) -> Option<W> {
+        let state = self.streams.get_mut(&stream)?;
+        match std::mem::replace(state, State::Answered { let_through }) {
+            State::Waiting { group, request, .. } => {
+                self.leave(stream, group);
+                Some(request)
             }
-            Some(State::Answered { .. }) | None => false,
+            answered @ State::Answered { .. } => {
+                *state = answered;
+                None
+            }
         }
     }
 
@@ -79,17 +112,27 @@ impl<W> Parked<W> {
 
     /// Forgets a stream that has ended.
     pub fn remove(&mut self, stream: StreamId) {
-        if let Some(State::Waiting { .. }) = self.streams.remove(&stream) {
-            self.waiting = self.waiting.saturating_sub(1);
+        if let Some(State::Waiting { group, .. }) = self.streams.remove(&stream) {
+            self.leave(stream, group);
         }
     }
 
-    /// The requests that wait, with their deadlines.
-    pub fn iter(&self) -> impl Iterator<Item = (StreamId, UnixTime, &W)> {
+    /// The requests that wait, with their groups and deadlines.
+    pub fn iter(&self) -> impl Iterator<Item = (StreamId, G, UnixTime, &W)> {
         self.streams.iter().filter_map(|(stream, state)| match state {
-            State::Waiting { deadline, request } => Some((*stream, *deadline, request)),
+            State::Waiting { group, deadline, request } => Some((*stream, *group, *deadline, request)),
             State::Answered { .. } => None,
         })
+    }
+
+    fn leave(&mut self, stream: StreamId, group: G) {
+        self.waiting = self.waiting.saturating_sub(1);
+        if let Some(streams) = self.groups.get_mut(&group) {
+            streams.remove(&stream);
+            if streams.is_empty() {
+                self.groups.remove(&group);
+            }
+        }
     }
 }
 
@@ -102,24 +145,40 @@ mod tests {
     use super::*;
 
     const T: UnixTime = UnixTime::from_millis(1);
+    const IN: Result<Option<(StreamId, ())>, Full> = Ok(None);
 
     #[test]
     fn bounded_and_answered_once() {
         let mut parked = Parked::new(2);
         let [a, b, c] = [StreamId(1), StreamId(2), StreamId(3)];
-        assert_eq!((parked.park(a, T, ()), parked.park(b, T, ()), parked.park(c, T, ())), (Ok(()), Ok(()), Err(Full)));
-        assert!(parked.answer(a, true) && !parked.answer(a, false) && !parked.answer(c, true));
+        assert_eq!((parked.park(a, 0, T, ()), parked.park(b, 0, T, ()), parked.park(c, 0, T, ())), (IN, IN, Err(Full)));
+        assert_eq!((parked.answer(a, true), parked.answer(a, false), parked.answer(c, true)), (Some(()), None, None));
         assert!(parked.is_let_through(a) && !parked.is_let_through(b) && !parked.is_let_through(c));
-        assert_eq!(parked.park(a, T, ()), Err(Full), "a stream is parked once");
-        assert_eq!(parked.park(c, T, ()), Ok(()));
+        assert_eq!(parked.park(a, 0, T, ()), Err(Full), "a stream is parked once");
+        assert_eq!(parked.park(c, 0, T, ()), IN);
         for stream in [a, b, c, c] {
             parked.remove(stream);
         }
-        assert_eq!((parked.waiting(), parked.streams.len()), (0, 0));
+        assert_eq!((parked.waiting(), parked.streams.len(), parked.groups.len()), (0, 0, 0));
     }
 
     #[test]
     fn capacity_zero_parks_nothing() {
-        assert_eq!(Parked::new(0).park(StreamId(1), T, ()), Err(Full));
+        assert_eq!(Parked::new(0).park(StreamId(1), 0, T, ()), Err(Full));
+    }
+
+    #[test]
+    fn a_full_house_makes_room_for_whoever_has_less() {
+        let mut parked = Parked::new(4);
+        for id in 1..=4 {
+            assert_eq!(parked.park(StreamId(id), 'a', T, ()), IN);
+        }
+        assert!(parked.is_crowded());
+        assert_eq!(parked.park(StreamId(5), 'a', T, ()), Err(Full));
+        assert_eq!(parked.park(StreamId(6), 'b', T, ()), Ok(Some((StreamId(4), ()))));
+        assert_eq!(parked.park(StreamId(7), 'b', T, ()), Ok(Some((StreamId(3), ()))));
+        assert_eq!(parked.park(StreamId(8), 'b', T, ()), Err(Full), "both have two");
+        assert_eq!(parked.park(StreamId(9), 'a', T, ()), Err(Full));
+        assert_eq!((parked.waiting(), parked.answer(StreamId(4), true)), (4, None), "who lost a place is answered");
     }
 }

@@ -6,13 +6,14 @@ use super::{
     error::ConfigError,
     schema::{
         DataSource, HttpUri, JwtAuthentication, JwtHeader, JwtProvider, ProtoDuration, RemoteJwks, RequirementRule,
-        RouteMatch,
+        Rotation, RouteMatch, Staleness,
     },
 };
 use crate::{
     keys::{
         document::{self, Limits},
-        life::{self, Terms},
+        revoked::Revoked,
+        schedule::{self, MaxStale, Terms},
     },
     policy::{
         extract::Source,
@@ -29,9 +30,20 @@ const MAX_PARKED_REQUESTS: usize = 1024;
 /// Headers that the filter must not take a token from or remove.
 const RESERVED_HEADERS: [&str; 2] = ["host", "transfer-encoding"];
 /// Shorter than a millisecond is no timeout at all for Envoy; longer than an hour is surely a mistake.
-const FETCH_TIMEOUT: (Duration, Duration) = (Duration::from_millis(1), Duration::from_secs(3600));
-const ANY_DURATION: (Duration, Duration) = (Duration::from_millis(1), Duration::from_secs(365 * 86_400));
+const FETCH_TIMEOUT: Bounds = (Duration::from_millis(1), Duration::from_secs(3600));
+const YEAR: Duration = Duration::from_secs(365 * 86_400);
+const UP_TO_A_YEAR: Bounds = (Duration::ZERO, YEAR);
+/// Shorter would be a stampede that the configuration ordered.
+const TTL: Bounds = (Duration::from_secs(1), YEAR);
+const INTERVAL: Bounds = (Duration::from_millis(1), Duration::from_secs(86_400));
+/// A key that the issuer has withdrawn is not to be trusted for longer than a day.
+const GRACE: Bounds = (Duration::ZERO, Duration::from_secs(86_400));
+/// What a worker parses at one go must not hold up its requests.
+const MAX_DOCUMENT_BYTES: usize = 4 << 20;
+const MAX_KEYS: usize = 10_000;
+const MOST_PARKED_REQUESTS: usize = 100_000;
 
+type Bounds = (Duration, Duration);
 type Result<T> = std::result::Result<T, ConfigError>;
 
 pub(super) fn plan(config: JwtAuthentication) -> Result<Plan> {
@@ -43,12 +55,20 @@ pub(super) fn plan(config: JwtAuthentication) -> Result<Plan> {
         providers.push(provider(&path, name, wire)?);
     }
     let rules = config.rules.into_iter().enumerate().map(|(place, wire)| rule(&format!("rules[{place}]"), wire, &ids));
-    Ok(Plan { rules: rules.collect::<Result<_>>()?, providers, max_parked_requests: MAX_PARKED_REQUESTS })
+    let rules = rules.collect::<Result<_>>()?;
+    let max_parked_requests = match config.max_parked_requests.map(usize::try_from) {
+        None => MAX_PARKED_REQUESTS,
+        Some(Ok(number)) if number <= MOST_PARKED_REQUESTS => number,
+        Some(_) => {
+            return Err(ConfigError::new("max_parked_requests", format!("must be at most {MOST_PARKED_REQUESTS}")))
+        }
+    };
+    Ok(Plan { rules, providers, max_parked_requests })
 }
 
 fn provider(path: &str, name: String, wire: JwtProvider) -> Result<Provider> {
     let keys = match (wire.remote_jwks, wire.local_jwks) {
-        (Some(wire), None) => KeySource::Remote(remote(&format!("{path}.remote_jwks"), wire)?),
+        (Some(wire), None) => KeySource::Remote(Box::new(remote(&format!("{path}.remote_jwks"), wire)?)),
         (None, Some(wire)) => local(&format!("{path}.local_jwks"), &wire)?,
         (Some(_), Some(_)) => {
             return Err(ConfigError::new(path, "has both remote_jwks and local_jwks; give one of them"))
@@ -90,29 +110,74 @@ fn remote(path: &str, wire: RemoteJwks) -> Result<Remote> {
         return Err(ConfigError::new(at("http_uri.cluster"), "must name an Envoy cluster"));
     }
     let (scheme, authority, target) = split_uri(&uri).map_err(|reason| ConfigError::new(at("http_uri.uri"), reason))?;
-    let optional = |field: &str, wire: Option<ProtoDuration>, default| {
-        wire.map_or(Ok(default), |wire| within(at(field), wire, ANY_DURATION))
-    };
-    let terms = Terms {
-        cache_duration: optional("cache_duration", wire.cache_duration, life::DEFAULT_CACHE_DURATION)?,
-        max_stale: life::DEFAULT_MAX_STALE,
-        unknown_kid_min_interval: optional(
-            "rotation.unknown_kid_min_interval",
-            wire.rotation.unknown_kid_min_interval,
-            life::DEFAULT_UNKNOWN_KID_MIN_INTERVAL,
-        )?,
-        unknown_kid_max_wait: optional(
-            "rotation.unknown_kid_max_wait",
-            wire.rotation.unknown_kid_max_wait,
-            life::DEFAULT_UNKNOWN_KID_MAX_WAIT,
-        )?,
-        fetch_timeout: within(at("http_uri.timeout"), timeout, FETCH_TIMEOUT)?,
-        limits: Limits::default(),
-    };
-    Ok(Remote { cluster, scheme, authority, path: target, terms })
+    let terms =
+        terms(path, within(at("http_uri.timeout"), timeout, FETCH_TIMEOUT)?, wire.cache_duration, &wire.rotation)?;
+    if let Some(place) = wire.rotation.revoked_keys.iter().position(String::is_empty) {
+        return Err(ConfigError::new(at(&format!("rotation.revoked_keys[{place}]")), "must not be empty"));
+    }
+    let revoked = Revoked::new(wire.rotation.revoked_keys);
+    Ok(Remote { cluster, scheme, authority, path: target, terms, revoked })
 }
 
-fn within(path: String, wire: ProtoDuration, (least, most): (Duration, Duration)) -> Result<Duration> {
+fn terms(path: &str, fetch_timeout: Duration, cache_duration: Option<ProtoDuration>, wire: &Rotation) -> Result<Terms> {
+    let duration = |field: &str, wire: Option<ProtoDuration>, default, bounds| {
+        wire.map_or(Ok(default), |wire| within(format!("{path}.{field}"), wire, bounds))
+    };
+    let number = |field: &str, wire: Option<u32>, default: usize, most: usize| match wire {
+        None => Ok(default),
+        Some(number) => match usize::try_from(number) {
+            Ok(number) if (1..=most).contains(&number) => Ok(number),
+            _ => Err(ConfigError::new(format!("{path}.{field}"), format!("must be from 1 to {most}"))),
+        },
+    };
+    let min_ttl = duration("rotation.min_ttl", wire.min_ttl, schedule::DEFAULT_MIN_TTL, TTL)?;
+    let max_ttl = duration("rotation.max_ttl", wire.max_ttl, schedule::DEFAULT_MAX_TTL, TTL)?;
+    if min_ttl > max_ttl {
+        return Err(ConfigError::new(format!("{path}.rotation.min_ttl"), "must not be longer than max_ttl"));
+    }
+    let max_stale = match wire.max_stale {
+        None => MaxStale::For(schedule::DEFAULT_MAX_STALE),
+        Some(Staleness::Unbounded) => MaxStale::Unbounded,
+        Some(Staleness::For(wire)) => MaxStale::For(within(format!("{path}.rotation.max_stale"), wire, UP_TO_A_YEAR)?),
+    };
+    let limits = Limits::default();
+    Ok(Terms {
+        cache_duration: duration("cache_duration", cache_duration, schedule::DEFAULT_CACHE_DURATION, TTL)?,
+        honor_cache_headers: wire.honor_cache_headers.unwrap_or(true),
+        min_ttl,
+        max_ttl,
+        refresh_ahead: wire
+            .refresh_ahead
+            .map(|wire| within(format!("{path}.rotation.refresh_ahead"), wire, UP_TO_A_YEAR))
+            .transpose()?,
+        max_stale,
+        retired_key_grace: duration("rotation.retired_key_grace", wire.retired_key_grace, Duration::ZERO, GRACE)?,
+        unknown_kid_min_interval: duration(
+            "rotation.unknown_kid_min_interval",
+            wire.unknown_kid_min_interval,
+            schedule::DEFAULT_UNKNOWN_KID_MIN_INTERVAL,
+            INTERVAL,
+        )?,
+        unknown_kid_max_wait: duration(
+            "rotation.unknown_kid_max_wait",
+            wire.unknown_kid_max_wait,
+            schedule::DEFAULT_UNKNOWN_KID_MAX_WAIT,
+            INTERVAL,
+        )?,
+        fetch_timeout,
+        limits: Limits {
+            max_document_bytes: number(
+                "rotation.max_document_bytes",
+                wire.max_document_bytes,
+                limits.max_document_bytes,
+                MAX_DOCUMENT_BYTES,
+            )?,
+            max_keys: number("rotation.max_keys", wire.max_keys, limits.max_keys, MAX_KEYS)?,
+        },
+    })
+}
+
+fn within(path: String, wire: ProtoDuration, (least, most): Bounds) -> Result<Duration> {
     if (least..=most).contains(&wire.0) {
         Ok(wire.0)
     } else {

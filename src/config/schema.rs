@@ -18,6 +18,8 @@ pub(super) struct JwtAuthentication {
     pub(super) providers: Named<JwtProvider>,
     #[serde(default)]
     pub(super) rules: Vec<RequirementRule>,
+    #[serde(alias = "maxParkedRequests")]
+    pub(super) max_parked_requests: Option<u32>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -59,10 +61,28 @@ pub(super) struct HttpUri {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Rotation {
+    #[serde(alias = "honorCacheHeaders")]
+    pub(super) honor_cache_headers: Option<bool>,
+    #[serde(alias = "minTtl")]
+    pub(super) min_ttl: Option<ProtoDuration>,
+    #[serde(alias = "maxTtl")]
+    pub(super) max_ttl: Option<ProtoDuration>,
+    #[serde(alias = "refreshAhead")]
+    pub(super) refresh_ahead: Option<ProtoDuration>,
     #[serde(alias = "unknownKidMinInterval")]
     pub(super) unknown_kid_min_interval: Option<ProtoDuration>,
     #[serde(alias = "unknownKidMaxWait")]
     pub(super) unknown_kid_max_wait: Option<ProtoDuration>,
+    #[serde(alias = "maxStale")]
+    pub(super) max_stale: Option<Staleness>,
+    #[serde(alias = "retiredKeyGrace")]
+    pub(super) retired_key_grace: Option<ProtoDuration>,
+    #[serde(default, alias = "revokedKeys")]
+    pub(super) revoked_keys: Vec<String>,
+    #[serde(alias = "maxDocumentBytes")]
+    pub(super) max_document_bytes: Option<u32>,
+    #[serde(alias = "maxKeys")]
+    pub(super) max_keys: Option<u32>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -110,6 +130,24 @@ impl<'de> Deserialize<'de> for ProtoDuration {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         parse_duration(&text).map(Self).map_err(de::Error::custom)
+    }
+}
+
+/// A duration, or that there is no bound: only by name.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Staleness {
+    For(ProtoDuration),
+    Unbounded,
+}
+
+impl<'de> Deserialize<'de> for Staleness {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match String::deserialize(deserializer)?.as_str() {
+            "unbounded" => Ok(Self::Unbounded),
+            text => parse_duration(text)
+                .map(|duration| Self::For(ProtoDuration(duration)))
+                .map_err(|reason| de::Error::custom(format_args!("{reason}, or \"unbounded\""))),
+        }
     }
 }
 

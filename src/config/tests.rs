@@ -3,7 +3,7 @@ use std::time::Duration;
 use serde_json::{json, Value};
 
 use super::{parse, protobuf::tests::encode};
-use crate::policy::provider::KeySource;
+use crate::{keys::schedule::MaxStale, policy::provider::KeySource};
 
 fn minimal() -> Value {
     json!({
@@ -34,14 +34,29 @@ fn both_spellings_mean_the_same() {
             "remote_jwks": {
                 "http_uri": {"uri": "http://h:8080", "cluster": "c", "timeout": "0.5s"},
                 "cache_duration": "60s",
-                "rotation": {"unknown_kid_min_interval": "3s", "unknown_kid_max_wait": "2s"}
+                "rotation": {
+                    "unknown_kid_min_interval": "3s", "unknown_kid_max_wait": "2s", "honor_cache_headers": false,
+                    "min_ttl": "7s", "max_ttl": "70s", "refresh_ahead": "4s", "max_stale": "unbounded",
+                    "retired_key_grace": "9s", "revoked_keys": ["k"], "max_document_bytes": 1000, "max_keys": 8
+                }
             },
             "from_headers": [{"name": "X-JWT", "value_prefix": "T "}], "forward": true
         }},
-        "rules": [{"match": {"path": "/x"}, "requires": {"provider_name": "p"}}]
+        "rules": [{"match": {"path": "/x"}, "requires": {"provider_name": "p"}}],
+        "max_parked_requests": 5
     });
     let camel = snake
         .to_string()
+        .replace("honor_cache_headers", "honorCacheHeaders")
+        .replace("min_ttl", "minTtl")
+        .replace("max_ttl", "maxTtl")
+        .replace("refresh_ahead", "refreshAhead")
+        .replace("max_stale", "maxStale")
+        .replace("retired_key_grace", "retiredKeyGrace")
+        .replace("revoked_keys", "revokedKeys")
+        .replace("max_document_bytes", "maxDocumentBytes")
+        .replace("max_keys", "maxKeys")
+        .replace("max_parked_requests", "maxParkedRequests")
         .replace("remote_jwks", "remoteJwks")
         .replace("http_uri", "httpUri")
         .replace("cache_duration", "cacheDuration")
@@ -60,6 +75,12 @@ fn both_spellings_mean_the_same() {
     assert_eq!(remote.terms.cache_duration, Duration::from_secs(60));
     assert_eq!(remote.terms.unknown_kid_min_interval, Duration::from_secs(3));
     assert_eq!(remote.terms.unknown_kid_max_wait, Duration::from_secs(2));
+    assert_eq!((remote.terms.min_ttl, remote.terms.max_ttl), (Duration::from_secs(7), Duration::from_secs(70)));
+    assert_eq!(remote.terms.refresh_ahead, Some(Duration::from_secs(4)));
+    assert_eq!((remote.terms.max_stale, remote.terms.honor_cache_headers), (MaxStale::Unbounded, false));
+    assert_eq!(remote.terms.retired_key_grace, Duration::from_secs(9));
+    assert_eq!((remote.terms.limits.max_document_bytes, remote.terms.limits.max_keys), (1000, 8));
+    assert!(remote.revoked.names("k") && plans[0].max_parked_requests == 5);
     assert_eq!((provider.sources[0].header.as_str(), provider.sources[0].prefix.as_str()), ("x-jwt", "T "));
     assert!(provider.forward && provider.claims.issuer.is_none());
 }
@@ -69,7 +90,11 @@ fn defaults_are_those_of_the_design() {
     let plan = parse(minimal().to_string().as_bytes()).unwrap();
     let KeySource::Remote(remote) = &plan.providers[0].keys else { panic!("not remote") };
     assert_eq!(remote.terms.cache_duration, Duration::from_secs(600));
-    assert_eq!(remote.terms.max_stale, Duration::from_secs(3600));
+    assert_eq!(remote.terms.max_stale, MaxStale::For(Duration::from_secs(3600)));
+    assert_eq!((remote.terms.min_ttl, remote.terms.max_ttl), (Duration::from_secs(30), Duration::from_secs(86_400)));
+    assert_eq!((remote.terms.refresh_ahead, remote.terms.retired_key_grace), (None, Duration::ZERO));
+    assert_eq!((remote.terms.limits.max_document_bytes, remote.terms.limits.max_keys), (65_536, 100));
+    assert!(remote.terms.honor_cache_headers);
     assert_eq!(remote.terms.unknown_kid_min_interval, Duration::from_secs(10));
     assert_eq!(remote.terms.unknown_kid_max_wait, Duration::from_secs(5));
     assert_eq!(remote.path, "/jwks?a=b");
@@ -108,6 +133,32 @@ fn every_mistake_names_its_field() {
             json!({"typo": "1s"}),
             "providers.p.remote_jwks.rotation.typo: unknown field `typo`".into(),
         ),
+        (
+            "/providers/p/remote_jwks/rotation",
+            json!({"min_ttl": "2s", "max_ttl": "1s"}),
+            "providers.p.remote_jwks.rotation.min_ttl: must not be longer".into(),
+        ),
+        (
+            "/providers/p/remote_jwks/rotation",
+            json!({"max_stale": "forever"}),
+            "providers.p.remote_jwks.rotation.max_stale: must be a duration in seconds such as".into(),
+        ),
+        (
+            "/providers/p/remote_jwks/rotation",
+            json!({"retired_key_grace": "86401s"}),
+            "providers.p.remote_jwks.rotation.retired_key_grace: must be from 0s to 86400s".into(),
+        ),
+        (
+            "/providers/p/remote_jwks/rotation",
+            json!({"revoked_keys": ["a", ""]}),
+            "providers.p.remote_jwks.rotation.revoked_keys[1]: must not be empty".into(),
+        ),
+        (
+            "/providers/p/remote_jwks/rotation",
+            json!({"max_keys": 0}),
+            "providers.p.remote_jwks.rotation.max_keys: must be from 1 to".into(),
+        ),
+        ("/max_parked_requests", json!(100_001), "max_parked_requests: must be at most".into()),
         ("/providers/p/remote_jwks", Value::Null, "providers.p: has neither remote_jwks nor local_jwks".into()),
         (
             "/providers/p/local_jwks",

@@ -1,9 +1,9 @@
-//! What comes out of the engine: decisions, and what it asks of the world.
+//! What goes into the engine and comes out of it: fetched responses, decisions, and what it asks of the world.
 
 use std::fmt;
 
 use crate::{
-    keys::{document::DocumentError, life::Event},
+    keys::{document::DocumentError, http_cache::Validators, life::Event},
     parked::StreamId,
     policy::{forward::Edits, reply::Reply},
     token::ProviderId,
@@ -23,16 +23,29 @@ pub enum Decision {
 /// All that the core asks of the world.
 #[derive(Debug)]
 pub enum Action {
-    /// Run [`crate::keys::life::step`] on the provider's shared record under compare-and-swap; give the result to [`super::Gate::on_changed`].
+    /// Run [`crate::keys::life::step`] on the provider's shared record under compare-and-swap; give the result to
+    /// [`super::Gate::on_changed`].
     Change(ProviderId, Event),
-    /// Fetch the provider's document; give what came of it to [`super::Gate::on_fetched`] under this number.
-    Fetch(ProviderId, u64),
+    /// Fetch the provider's document, conditionally if there are validators; give what came of it to
+    /// [`super::Gate::on_fetched`] under this number.
+    Fetch(ProviderId, u64, Validators),
     /// Answer a parked request.
     Reply(StreamId, Reply),
     /// Let a parked request through with these changes.
     Resume(StreamId, Edits),
     /// Tell all workers that a shared record changed.
     WakeWorkers,
+}
+
+/// The response to a fetch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Response {
+    /// Its status.
+    pub status: u16,
+    /// Its headers, names in lower case.
+    pub headers: Vec<(String, Vec<u8>)>,
+    /// Its body; only looked at in a 200.
+    pub body: Vec<u8>,
 }
 
 /// Why a fetch brought nothing.
@@ -42,7 +55,8 @@ pub enum FetchError {
     NotStarted,
     /// The connection broke within the response.
     Reset,
-    /// Not a 200. Envoy itself answers 503 and 504 where the issuer cannot be reached in time.
+    /// Neither a 200 nor a 304 that was asked for. Envoy itself answers 503 and 504 where the issuer cannot be reached
+    /// in time.
     Status(u16),
     /// The response was not a document that can be used.
     Document(DocumentError),

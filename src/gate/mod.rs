@@ -4,25 +4,27 @@
 //! from the start, whenever the keys of its provider change.
 
 mod action;
+mod refused;
 mod view;
 
 #[cfg(test)]
 mod tests;
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use log::{info, warn};
 
-pub use self::action::{Action, Decision, FetchError};
+pub use self::action::{Action, Decision, FetchError, Response};
 use self::view::{Verdict, View};
 use crate::{
     keys::{
-        document,
-        life::{self, Cause, Effect, Event},
+        document, http_cache,
+        life::{self, Cause, Effect, Event, Outcome},
         record::Record,
+        KeyError,
     },
     metrics::{Counts, Metric},
-    parked::{Parked, StreamId},
+    parked::{Full, Parked, StreamId},
     policy::{
         extract::{self, Candidate},
         forward::{self, Edits},
@@ -33,6 +35,7 @@ use crate::{
     },
     time::UnixTime,
     token::{
+        jws,
         signature::SignatureCheck,
         verify::{verify, Unverified},
         ProviderId, TokenError,
@@ -45,14 +48,15 @@ pub struct Gate<C> {
     plan: Plan,
     check: C,
     views: Vec<View>,
-    parked: Parked<Waiting>,
+    parked: Parked<ProviderId, Waiting>,
+    /// Parked requests that lost their place to another provider's.
+    evicted: Vec<(StreamId, Reply)>,
     counts: Counts,
 }
 
 /// A parked request: what is needed to decide it again.
 #[derive(Debug)]
 struct Waiting {
-    provider: ProviderId,
     candidates: Vec<Candidate>,
     realm: String,
     /// Fetches started before it came. One with a higher number says what the issuer published after that.
@@ -72,7 +76,7 @@ impl<C: SignatureCheck> Gate<C> {
             })
             .collect();
         let parked = Parked::new(plan.max_parked_requests);
-        Self { plan, check, views, parked, counts: Counts::default() }
+        Self { plan, check, views, parked, evicted: Vec::new(), counts: Counts::default() }
     }
 
     /// The configuration.
@@ -111,21 +115,44 @@ impl<C: SignatureCheck> Gate<C> {
             }
             Verdict::Refuse(refusal) => refusal,
             Verdict::RefuseForNow(refusal) => {
-                self.want_refresh(provider);
+                self.refuse_for_now(provider, &candidates, refusal);
                 refusal
+            }
+            Verdict::Wait(Cause::UnknownKid) if self.parked.is_crowded() && self.has_refused(provider, &candidates) => {
+                self.want_refresh(provider);
+                Refusal::Token(TokenError::UnknownKey)
             }
             Verdict::Wait(cause) => {
                 let deadline = now.plus(self.patience(provider, cause));
-                let realm = reply::realm(headers);
-                let waiting = Waiting { provider, candidates, realm, arrived_after, cause };
-                if self.parked.park(stream, deadline, waiting).is_ok() {
-                    self.counts.add(Metric::Parked);
-                    return Decision::Park;
+                let waiting = Waiting { candidates, realm: reply::realm(headers), arrived_after, cause };
+                match self.park(stream, provider, deadline, waiting) {
+                    Ok(()) => return Decision::Park,
+                    Err(refusal) => refusal,
                 }
-                Refusal::TooManyParked
             }
         };
         Decision::Reply(self.refused(refusal, &reply::realm(headers)))
+    }
+
+    fn park(
+        &mut self,
+        stream: StreamId,
+        provider: ProviderId,
+        deadline: UnixTime,
+        waiting: Waiting,
+    ) -> Result<(), Refusal> {
+        let cause = waiting.cause;
+        match self.parked.park(stream, provider, deadline, waiting) {
+            Ok(evicted) => {
+                self.counts.add(Metric::Parked);
+                if let Some((stream, waiting)) = evicted {
+                    let reply = self.refused(without_room(waiting.cause), &waiting.realm);
+                    self.evicted.push((stream, reply));
+                }
+                Ok(())
+            }
+            Err(Full) => Err(without_room(cause)),
+        }
     }
 
     /// Whether a request that was parked has been let through: only then may its body go on.
@@ -149,9 +176,18 @@ impl<C: SignatureCheck> Gate<C> {
         self.see(provider, record);
         let mut actions = Vec::new();
         match effect {
-            Effect::Fetch(fetch) => actions.push(Action::Fetch(provider, fetch)),
+            Effect::Fetch(fetch) => {
+                let document = self.views.get(provider.index()).and_then(|view| view.record.document.as_ref());
+                let validators = document.map(|document| document.validators.clone()).unwrap_or_default();
+                actions.push(Action::Fetch(provider, fetch, validators));
+            }
             Effect::Settled => {
                 self.report(provider, now);
+                actions.push(Action::WakeWorkers);
+            }
+            Effect::Discarded => {
+                let name = self.plan.provider(provider).map_or("", |own| &own.name);
+                warn!("provider {name:?}: what is in shared data is no JWKS; somebody else wrote it");
                 actions.push(Action::WakeWorkers);
             }
             Effect::Late | Effect::NotBefore(_) | Effect::Running => {}
@@ -160,38 +196,68 @@ impl<C: SignatureCheck> Gate<C> {
         actions
     }
 
-    /// What came of fetch number `fetch`.
+    /// What came of fetch number `fetch`; `jitter` is a random number.
     pub fn on_fetched(
         &mut self,
         provider: ProviderId,
         fetch: u64,
-        outcome: Result<Vec<u8>, FetchError>,
+        response: Result<Response, FetchError>,
+        jitter: u32,
+        now: UnixTime,
     ) -> Vec<Action> {
-        let Some((own, remote)) = self.plan.provider(provider).zip(self.plan.remote(provider)) else {
-            return Vec::new();
+        let headers = response.as_ref().map(|response| response.headers.clone()).unwrap_or_default();
+        let (outcome, error) = match response.and_then(|response| self.outcome(provider, response, now)) {
+            Ok(outcome) => (outcome, None),
+            Err(error) => (Outcome::Failed { retry_after: http_cache::retry_after(&headers, now) }, Some(error)),
         };
-        let outcome = outcome.and_then(|body| match document::parse(&body, remote.terms.limits) {
-            Ok(document) => {
-                for (place, error) in document.skipped {
-                    warn!("provider {:?}: key {place} of the JWKS is skipped: {error}", own.name);
-                }
-                Ok(body)
-            }
-            Err(error) => Err(FetchError::Document(error)),
-        });
-        self.counts.add(if outcome.is_ok() { Metric::FetchSucceeded } else { Metric::FetchFailed });
+        self.counts.add(if error.is_none() { Metric::FetchSucceeded } else { Metric::FetchFailed });
         if let Some(view) = self.views.get_mut(provider.index()) {
-            view.last_error = outcome.as_ref().err().copied();
+            view.last_error = error;
         }
-        vec![Action::Change(provider, Event::Fetched { fetch, body: outcome.ok() })]
+        vec![Action::Change(provider, Event::Fetched { fetch, outcome, jitter })]
+    }
+
+    fn outcome(&mut self, provider: ProviderId, response: Response, now: UnixTime) -> Result<Outcome, FetchError> {
+        let Response { status, headers, body } = response;
+        let Some((own, remote)) = self.plan.provider(provider).zip(self.plan.remote(provider)) else {
+            return Err(FetchError::NotStarted);
+        };
+        let freshness = http_cache::freshness(&headers, now);
+        let view = self.views.get(provider.index());
+        match (status, view.and_then(|view| view.record.document.as_ref())) {
+            (200, _) => {
+                let document = document::parse(&body, remote.terms.limits).map_err(FetchError::Document)?;
+                for (place, error) in document.skipped {
+                    self.counts.add(Metric::KeySkipped);
+                    match error {
+                        KeyError::Private => {
+                            warn!(
+                                "provider {:?}: key {place} of the JWKS is a PRIVATE key, published: skipped",
+                                own.name
+                            )
+                        }
+                        _ => warn!("provider {:?}: key {place} of the JWKS is skipped: {error}", own.name),
+                    }
+                }
+                Ok(Outcome::Document { body, freshness, validators: http_cache::validators(&headers) })
+            }
+            (304, Some(document)) if document.validators != Default::default() => Ok(Outcome::NotModified(freshness)),
+            _ => Err(FetchError::Status(status)),
+        }
     }
 
     /// Time has passed, or there may be news: ends the parked requests that are due and starts the refreshes that are.
     pub fn on_wake(&mut self, now: UnixTime) -> Vec<Action> {
         let mut actions = self.decide_parked(now);
+        let asked_for = self.asked_for();
         for provider in self.plan.remote_ids() {
-            if let Some((cause, _)) = self.refresh_wanted(provider, now).filter(|(_, due)| *due <= now) {
-                actions.push(Action::Change(provider, Event::Refresh(cause)));
+            let Some(view) = self.views.get(provider.index()) else { continue };
+            if let Some(generation) = view.unreadable {
+                actions.push(Action::Change(provider, Event::Discard(generation)));
+            }
+            match self.refresh_wanted(provider, &asked_for, now) {
+                Some((cause, due)) if due <= now => actions.push(Action::Change(provider, Event::Refresh(cause))),
+                _ => {}
             }
         }
         actions
@@ -199,8 +265,13 @@ impl<C: SignatureCheck> Gate<C> {
 
     /// When [`Self::on_wake`] has something to do, if nothing else happens first.
     pub fn next_timeout(&self, now: UnixTime) -> Option<UnixTime> {
-        let deadlines = self.parked.iter().map(|(_, deadline, _)| deadline);
-        let refreshes = self.plan.remote_ids().filter_map(|provider| Some(self.refresh_wanted(provider, now)?.1));
+        if !self.evicted.is_empty() || self.views.iter().any(|view| view.unreadable.is_some()) {
+            return Some(now);
+        }
+        let asked_for = self.asked_for();
+        let deadlines = self.parked.iter().map(|(_, _, deadline, _)| deadline);
+        let refreshes =
+            self.plan.remote_ids().filter_map(|provider| Some(self.refresh_wanted(provider, &asked_for, now)?.1));
         deadlines.chain(refreshes).min()
     }
 
@@ -238,6 +309,7 @@ impl<C: SignatureCheck> Gate<C> {
                 Err(Unverified::Refused(error)) => return Verdict::Refuse(Refusal::Token(error)),
                 Err(Unverified::NoKeys) => (Cause::Schedule, None),
                 Err(Unverified::UnknownKey(error)) => (Cause::UnknownKid, Some(error)),
+                Err(Unverified::BadSignature) => (Cause::BadSignature, Some(TokenError::BadSignature)),
             };
             verdict = match terms {
                 None => Verdict::Refuse(Refusal::Token(refusal.unwrap_or(TokenError::UnknownKey))),
@@ -252,54 +324,63 @@ impl<C: SignatureCheck> Gate<C> {
 
     /// Asks again for the parked requests for whose provider there is news, and for those whose time is up.
     fn decide_parked(&mut self, now: UnixTime) -> Vec<Action> {
-        let mut answers = Vec::new();
-        let mut causes = Vec::new();
-        let mut wanted = Vec::new();
-        for (stream, deadline, waiting) in self.parked.iter() {
+        let mut decided = Vec::new();
+        for (stream, provider, deadline, waiting) in self.parked.iter() {
             let late = deadline <= now;
-            if !late && !self.views.get(waiting.provider.index()).is_some_and(|view| view.news) {
+            if !late && !self.views.get(provider.index()).is_some_and(|view| view.news) {
                 continue;
             }
-            match self.decide(waiting.provider, &waiting.candidates, waiting.arrived_after, Some(deadline), now) {
-                Verdict::Allow => answers.push((stream, Ok(self.edits(waiting.provider, &waiting.candidates)))),
-                Verdict::Refuse(refusal) => answers.push((stream, Err((refusal, waiting.realm.clone())))),
-                Verdict::RefuseForNow(refusal) => {
-                    answers.push((stream, Err((refusal, waiting.realm.clone()))));
-                    wanted.push(waiting.provider);
+            let verdict = self.decide(provider, &waiting.candidates, waiting.arrived_after, Some(deadline), now);
+            match verdict {
+                Verdict::Wait(cause) if late => {
+                    decided.push((stream, provider, Verdict::Refuse(self.too_late(provider, cause, now))));
                 }
-                Verdict::Wait(_) if late => {
-                    let refusal = Refusal::KeysUnavailable(self.retry_after(waiting.provider, now));
-                    answers.push((stream, Err((refusal, waiting.realm.clone()))));
-                }
-                Verdict::Wait(cause) if cause != waiting.cause => causes.push((stream, cause)),
-                Verdict::Wait(_) => {}
+                verdict => decided.push((stream, provider, verdict)),
             }
         }
         for view in &mut self.views {
             view.news = false;
         }
-        for provider in wanted {
-            self.want_refresh(provider);
-        }
-        for (stream, cause) in causes {
-            if let Some(waiting) = self.parked.get_mut(stream) {
-                waiting.cause = cause;
-            }
-        }
-        let mut actions = Vec::new();
-        for (stream, answer) in answers {
-            if !self.parked.answer(stream, answer.is_ok()) {
+        let evicted = std::mem::take(&mut self.evicted);
+        let mut actions: Vec<_> = evicted.into_iter().map(|(stream, reply)| Action::Reply(stream, reply)).collect();
+        for (stream, provider, verdict) in decided {
+            if let Verdict::Wait(cause) = verdict {
+                if let Some(waiting) = self.parked.get_mut(stream) {
+                    waiting.cause = cause;
+                }
                 continue;
             }
-            actions.push(match answer {
-                Ok(edits) => {
+            let Some(waiting) = self.parked.answer(stream, matches!(verdict, Verdict::Allow)) else { continue };
+            actions.push(match verdict {
+                Verdict::Allow => {
                     self.counts.add(Metric::Allowed);
-                    Action::Resume(stream, edits)
+                    Action::Resume(stream, self.edits(provider, &waiting.candidates))
                 }
-                Err((refusal, realm)) => Action::Reply(stream, self.refused(refusal, &realm)),
+                Verdict::Refuse(refusal) => {
+                    self.remember(provider, &waiting.candidates, refusal);
+                    Action::Reply(stream, self.refused(refusal, &waiting.realm))
+                }
+                Verdict::RefuseForNow(refusal) => {
+                    self.refuse_for_now(provider, &waiting.candidates, refusal);
+                    Action::Reply(stream, self.refused(refusal, &waiting.realm))
+                }
+                Verdict::Wait(_) => continue,
             });
         }
         actions
+    }
+
+    /// The refusal of a request that waited for as long as it may.
+    fn too_late(&self, provider: ProviderId, cause: Cause, now: UnixTime) -> Refusal {
+        match cause {
+            Cause::BadSignature => Refusal::Token(TokenError::BadSignature),
+            Cause::Schedule | Cause::UnknownKid => Refusal::KeysUnavailable(self.retry_after(provider, now)),
+        }
+    }
+
+    fn refuse_for_now(&mut self, provider: ProviderId, candidates: &[Candidate], refusal: Refusal) {
+        self.want_refresh(provider);
+        self.remember(provider, candidates, refusal);
     }
 
     fn want_refresh(&mut self, provider: ProviderId) {
@@ -308,28 +389,57 @@ impl<C: SignatureCheck> Gate<C> {
         }
     }
 
+    fn remember(&mut self, provider: ProviderId, candidates: &[Candidate], refusal: Refusal) {
+        if refusal != Refusal::Token(TokenError::UnknownKey) {
+            return;
+        }
+        if let Some(view) = self.views.get_mut(provider.index()) {
+            for kid in candidates.iter().filter_map(kid) {
+                view.refused.insert(&kid, view.record.finished);
+            }
+        }
+    }
+
+    fn has_refused(&self, provider: ProviderId, candidates: &[Candidate]) -> bool {
+        self.views.get(provider.index()).is_some_and(|view| {
+            candidates.iter().filter_map(kid).any(|kid| view.refused.contains(&kid, view.record.finished))
+        })
+    }
+
+    /// For which providers requests wait, and why.
+    fn asked_for(&self) -> BTreeSet<(ProviderId, Cause)> {
+        self.parked.iter().map(|(_, provider, _, waiting)| (provider, waiting.cause)).collect()
+    }
+
     /// Which refresh this provider needs next, and when it may start. While one is under way: a look when its lease ends.
-    fn refresh_wanted(&self, provider: ProviderId, now: UnixTime) -> Option<(Cause, UnixTime)> {
+    fn refresh_wanted(
+        &self,
+        provider: ProviderId,
+        asked_for: &BTreeSet<(ProviderId, Cause)>,
+        now: UnixTime,
+    ) -> Option<(Cause, UnixTime)> {
         let remote = self.plan.remote(provider)?;
         let view = self.views.get(provider.index())?;
-        let due = |cause| (cause, life::refresh_due(&view.record, cause, &remote.terms, now));
-        let for_unknown_kid = view.wanted_after.is_some()
-            || self.parked.iter().any(|(_, _, w)| w.provider == provider && w.cause == Cause::UnknownKid);
-        let scheduled = due(Cause::Schedule);
-        let next = match for_unknown_kid.then(|| due(Cause::UnknownKid)) {
-            Some(unknown) if unknown.1 < scheduled.1 => unknown,
-            _ => scheduled,
+        let is_asked_for = |cause| match cause {
+            Cause::Schedule => true,
+            Cause::UnknownKid => view.wanted_after.is_some() || asked_for.contains(&(provider, cause)),
+            Cause::BadSignature => asked_for.contains(&(provider, cause)),
         };
+        let (cause, due) = [Cause::Schedule, Cause::UnknownKid, Cause::BadSignature]
+            .into_iter()
+            .filter(|cause| is_asked_for(*cause))
+            .map(|cause| (cause, life::refresh_due(&view.record, cause, &remote.terms, now)))
+            .min_by_key(|(_, due)| *due)?;
         match view.record.lease {
-            Some(lease) if lease.is_held(now) => Some((next.0, next.1.max(lease.until))),
-            _ => Some(next),
+            Some(lease) if lease.is_held(now) => Some((cause, due.max(lease.until))),
+            _ => Some((cause, due)),
         }
     }
 
     /// How long a request may wait for this cause.
     fn patience(&self, provider: ProviderId, cause: Cause) -> Duration {
         self.plan.remote(provider).map_or(Duration::ZERO, |Remote { terms, .. }| match cause {
-            Cause::UnknownKid => terms.unknown_kid_max_wait,
+            Cause::UnknownKid | Cause::BadSignature => terms.unknown_kid_max_wait,
             Cause::Schedule => terms.unknown_kid_max_wait.max(terms.fetch_timeout),
         })
     }
@@ -354,7 +464,7 @@ impl<C: SignatureCheck> Gate<C> {
 
     fn see(&mut self, provider: ProviderId, record: Record) {
         if let Some((view, remote)) = self.views.get_mut(provider.index()).zip(self.plan.remote(provider)) {
-            view.see(record, remote.terms.limits);
+            view.see(record, remote);
         }
     }
 
@@ -365,7 +475,7 @@ impl<C: SignatureCheck> Gate<C> {
         };
         let keys = view.keys.as_ref().map_or(0, |keys| keys.len());
         match view.last_error {
-            None => info!("provider {:?}: fetched a JWKS with {keys} usable keys", own.name),
+            None => info!("provider {:?}: the JWKS has {keys} usable keys", own.name),
             Some(error) => {
                 let (failures, wait) = (view.record.failures, view.record.retry_at.since(now).as_millis());
                 let age = view.record.document.as_ref().map_or(0, |d| now.since(d.fetched_at).as_secs());
@@ -376,4 +486,18 @@ impl<C: SignatureCheck> Gate<C> {
             }
         }
     }
+}
+
+/// The refusal of a request that would have to wait where there is no room.
+fn without_room(cause: Cause) -> Refusal {
+    match cause {
+        // What we have says no; there was only a chance that the issuer says otherwise.
+        Cause::BadSignature => Refusal::Token(TokenError::BadSignature),
+        Cause::Schedule | Cause::UnknownKid => Refusal::TooManyParked,
+    }
+}
+
+/// The `kid` that a token names.
+fn kid(candidate: &Candidate) -> Option<String> {
+    jws::parse(candidate.as_bytes()).ok()?.kid
 }

@@ -105,7 +105,7 @@ impl World {
                     let actions = self.gates[worker].on_changed(provider, self.record.clone(), effect, self.now);
                     self.perform(worker, actions);
                 }
-                Action::Fetch(_, fetch) => self.fetches.push((worker, fetch)),
+                Action::Fetch(_, fetch, _) => self.fetches.push((worker, fetch)),
                 Action::Reply(stream, reply) => self.answers.push((stream.0, reply.status)),
                 Action::Resume(stream, _) => self.answers.push((stream.0, 200)),
                 Action::WakeWorkers => self.wake(),
@@ -117,7 +117,8 @@ impl World {
     fn fetched(&mut self, outcome: Result<Vec<u8>, FetchError>) {
         let [(worker, fetch)] = self.fetches[..] else { panic!("{} fetches", self.fetches.len()) };
         self.fetches.clear();
-        let actions = self.gates[worker].on_fetched(ISSUER, fetch, outcome);
+        let response = outcome.map(|body| Response { status: 200, headers: Vec::new(), body });
+        let actions = self.gates[worker].on_fetched(ISSUER, fetch, response, u32::MAX, self.now);
         self.perform(worker, actions);
     }
 

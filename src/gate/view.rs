@@ -2,15 +2,16 @@
 
 use std::rc::Rc;
 
-use super::FetchError;
+use super::{refused::Refused, FetchError};
 use crate::{
     keys::{
-        document::{self, Limits},
-        life::{self, Cause, Terms},
+        document,
+        life::{self, Cause},
         record::{Record, Stored},
+        schedule::Terms,
         KeySet,
     },
-    policy::reply::Refusal,
+    policy::{provider::Remote, reply::Refusal},
     time::UnixTime,
     token::TokenError,
 };
@@ -18,7 +19,7 @@ use crate::{
 /// What this worker has seen of a provider's key set.
 #[derive(Debug, Default)]
 pub(super) struct View {
-    /// The shared record, without the document's body.
+    /// The shared record, without the bytes of documents and keys.
     pub(super) record: Record,
     /// The parsed keys of its generation.
     pub(super) keys: Option<Rc<KeySet>>,
@@ -27,6 +28,9 @@ pub(super) struct View {
     pub(super) last_error: Option<FetchError>,
     /// The record has changed since the parked requests were last decided.
     pub(super) news: bool,
+    pub(super) refused: Refused,
+    /// The generation of a document that somebody else must have written: it cannot be read.
+    pub(super) unreadable: Option<u64>,
 }
 
 /// What the question comes to now.
@@ -39,17 +43,28 @@ pub(super) enum Verdict {
 }
 
 impl View {
-    /// Takes over a record; parses its document once per generation.
-    pub(super) fn see(&mut self, mut record: Record, limits: Limits) {
+    /// Takes over a record; parses its keys once per generation.
+    pub(super) fn see(&mut self, mut record: Record, remote: &Remote) {
         let known = self.record.document.as_ref().map(|d| d.generation);
+        let retired = std::mem::take(&mut record.retired);
+        self.unreadable = None;
         match &mut record.document {
             None => self.keys = None,
             Some(stored) => {
                 let body = std::mem::take(&mut stored.body);
                 if known != Some(stored.generation) || self.keys.is_none() {
-                    self.keys = document::parse(&body, limits).ok().map(|d| Rc::new(d.keys));
+                    let grace = remote.terms.retired_key_grace;
+                    let in_grace = retired
+                        .iter()
+                        .filter_map(|retired| Some((document::parse_key(&retired.jwk)?, retired.until(grace))));
+                    let keys = document::parse(&body, remote.terms.limits).map(|document| document.keys);
+                    self.unreadable = keys.is_err().then_some(stored.generation);
+                    self.keys = keys.ok().map(|keys| Rc::new(keys.with_retired(in_grace).without(&remote.revoked)));
                 }
             }
+        }
+        if self.unreadable.is_some() {
+            record.document = None;
         }
         if self.wanted_after.is_some_and(|started| record.started > started) {
             self.wanted_after = None;
@@ -79,17 +94,23 @@ impl View {
         now: UnixTime,
     ) -> Verdict {
         let record = &self.record;
-        let unavailable = |due: UnixTime| Verdict::Refuse(Refusal::KeysUnavailable(due.since(now)));
+        let unavailable = |due: UnixTime| Refusal::KeysUnavailable(due.since(now));
         let asked_since = record.document.as_ref().is_some_and(|d| d.fetch > arrived_after);
+        let failed_since = record.finished > arrived_after;
         let due = life::refresh_due(record, cause, terms, now).max(now);
-        match refusal {
+        let can_tell = record.is_fetching(now) || due <= until;
+        match (cause, refusal) {
             // The issuer has been asked since the request came: it has no such key.
-            Some(error) if asked_since => Verdict::Refuse(Refusal::Token(error)),
-            _ if record.finished > arrived_after => unavailable(due),
-            _ if record.is_fetching(now) || due <= until => Verdict::Wait(cause),
+            (_, Some(error)) if asked_since => Verdict::Refuse(Refusal::Token(error)),
+            // The key is at hand and says no; only an issuer that answers can make it another one.
+            (Cause::BadSignature, Some(error)) if failed_since || record.failures > 0 || !can_tell => {
+                Verdict::Refuse(Refusal::Token(error))
+            }
+            _ if failed_since => Verdict::Refuse(unavailable(due)),
+            _ if can_tell => Verdict::Wait(cause),
             // Too early to ask again. Only an issuer that answers makes an unknown key the token's fault.
-            Some(error) if record.failures == 0 => Verdict::RefuseForNow(Refusal::Token(error)),
-            _ => Verdict::RefuseForNow(Refusal::KeysUnavailable(due.since(now))),
+            (_, Some(error)) if record.failures == 0 => Verdict::RefuseForNow(Refusal::Token(error)),
+            _ => Verdict::RefuseForNow(unavailable(due)),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::{Key, KeyError, KeySet};
 
@@ -56,8 +56,9 @@ impl fmt::Display for DocumentError {
 }
 
 #[derive(Deserialize)]
-struct Members {
-    keys: Vec<Value>,
+struct Members<'a> {
+    #[serde(borrow)]
+    keys: Vec<&'a RawValue>,
 }
 
 /// Reads a document. One bad key is skipped; it never sinks the set.
@@ -72,10 +73,12 @@ pub fn parse(body: &[u8], limits: Limits) -> Result<Document, DocumentError> {
     if members.keys.len() > limits.max_keys {
         return Err(DocumentError::TooManyKeys);
     }
-    let mut keys = Vec::new();
+    let mut keys: Vec<Key> = Vec::new();
     let mut skipped = Vec::new();
     for (place, json) in members.keys.into_iter().enumerate() {
-        match Key::from_json(json) {
+        match Key::from_json(json.get()) {
+            // The same key again changes nothing; another one under its kid is a key of its own.
+            Ok(key) if keys.iter().any(|own| own.is_same(&key)) => {}
             Ok(key) => keys.push(key),
             Err(error) => skipped.push((place, error)),
         }
@@ -84,6 +87,17 @@ pub fn parse(body: &[u8], limits: Limits) -> Result<Document, DocumentError> {
         return Err(DocumentError::NoUsableKey);
     }
     Ok(Document { keys: KeySet::new(keys), skipped })
+}
+
+/// The members of `keys`, unread; none if this is no JWKS.
+pub(super) fn raw_keys(body: &[u8]) -> Vec<Vec<u8>> {
+    let members = serde_json::from_slice::<Members>(body);
+    members.map_or_else(|_| Vec::new(), |members| members.keys.iter().map(|json| json.get().into()).collect())
+}
+
+/// One member of `keys`, if it can be used.
+pub fn parse_key(jwk: &[u8]) -> Option<Key> {
+    Key::from_json(std::str::from_utf8(jwk).ok()?).ok()
 }
 
 #[cfg(test)]

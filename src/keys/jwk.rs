@@ -9,7 +9,7 @@ use jwt_compact::{
     Algorithm as JoseAlgorithm,
 };
 use serde::{de::IgnoredAny, Deserialize};
-use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use super::Algorithm;
 
@@ -28,6 +28,7 @@ pub struct Key {
     kid: Option<String>,
     algorithm: Option<Algorithm>,
     material: Material,
+    thumbprint: String,
 }
 
 /// Why a JWK cannot be used. It is skipped; the other keys of its document are not affected.
@@ -72,7 +73,19 @@ struct Members {
     y: Option<String>,
     d: Option<IgnoredAny>,
     p: Option<IgnoredAny>,
+    q: Option<IgnoredAny>,
+    dp: Option<IgnoredAny>,
+    dq: Option<IgnoredAny>,
+    qi: Option<IgnoredAny>,
+    oth: Option<IgnoredAny>,
     k: Option<IgnoredAny>,
+}
+
+impl Members {
+    /// Private or secret members of RFC 7518 §6.2.2, §6.3.2 and §6.4.1.
+    fn is_private(&self) -> bool {
+        [&self.d, &self.p, &self.q, &self.dp, &self.dq, &self.qi, &self.oth, &self.k].iter().any(|m| m.is_some())
+    }
 }
 
 impl Key {
@@ -80,9 +93,12 @@ impl Key {
     ///
     /// # Errors
     /// See [`KeyError`]; the key is then to be skipped.
-    pub fn from_json(json: Value) -> Result<Self, KeyError> {
-        let jwk: Members = serde_json::from_value(json).map_err(|_| KeyError::Malformed)?;
-        if jwk.d.is_some() || jwk.p.is_some() || jwk.k.is_some() {
+    pub fn from_json(json: &str) -> Result<Self, KeyError> {
+        if !json.trim_start().starts_with('{') {
+            return Err(KeyError::Malformed);
+        }
+        let jwk: Members = serde_json::from_str(json).map_err(|_| KeyError::Malformed)?;
+        if jwk.is_private() {
             return Err(KeyError::Private);
         }
         if jwk.usage.as_ref().is_some_and(|usage| usage != "sig") {
@@ -91,7 +107,7 @@ impl Key {
         if jwk.key_ops.as_ref().is_some_and(|ops| !ops.iter().any(|op| op == "verify")) {
             return Err(KeyError::NotForVerifying);
         }
-        let material = match (jwk.kty.as_str(), jwk.crv.as_deref()) {
+        let (material, thumbprint) = match (jwk.kty.as_str(), jwk.crv.as_deref()) {
             ("RSA", _) => Material::rsa(&jwk)?,
             ("EC", Some("P-256")) => Material::p256(&jwk)?,
             _ => return Err(KeyError::Unsupported),
@@ -103,12 +119,22 @@ impl Key {
                 Some(algorithm.ok_or(KeyError::NotForVerifying)?)
             }
         };
-        Ok(Self { kid: jwk.kid, algorithm, material })
+        Ok(Self { kid: jwk.kid, algorithm, material, thumbprint })
     }
 
     /// The key's `kid`, if it has one.
     pub fn kid(&self) -> Option<&str> {
         self.kid.as_deref()
+    }
+
+    /// The key's thumbprint (RFC 7638) with SHA-256, in base64url.
+    pub fn thumbprint(&self) -> &str {
+        &self.thumbprint
+    }
+
+    /// Whether this is the same public key under the same name and for the same use.
+    pub fn is_same(&self, other: &Self) -> bool {
+        (&self.thumbprint, &self.kid, self.algorithm) == (&other.thumbprint, &other.kid, other.algorithm)
     }
 
     /// The public key proper.
@@ -130,7 +156,8 @@ impl Material {
         }
     }
 
-    fn rsa(jwk: &Members) -> Result<Self, KeyError> {
+    /// The key and its thumbprint.
+    fn rsa(jwk: &Members) -> Result<(Self, String), KeyError> {
         let modulus = unsigned(&jwk.n)?;
         let exponent = unsigned(&jwk.e)?;
         let bits =
@@ -141,17 +168,32 @@ impl Material {
         {
             return Err(KeyError::Weak);
         }
+        let thumbprint = thumbprint(&format!(
+            r#"{{"e":"{}","kty":"RSA","n":"{}"}}"#,
+            URL_SAFE_NO_PAD.encode(&exponent),
+            URL_SAFE_NO_PAD.encode(&modulus)
+        ));
         let jwk = JsonWebKey::Rsa { modulus: modulus.into(), public_exponent: exponent.into(), private_parts: None };
-        RsaPublicKey::try_from(&jwk).map(|key| Self::Rsa(Box::new(key))).map_err(|_| KeyError::Weak)
+        let key = RsaPublicKey::try_from(&jwk).map_err(|_| KeyError::Weak)?;
+        Ok((Self::Rsa(Box::new(key)), thumbprint))
     }
 
-    fn p256(jwk: &Members) -> Result<Self, KeyError> {
+    fn p256(jwk: &Members) -> Result<(Self, String), KeyError> {
         let (x, y) = (decode(&jwk.x)?, decode(&jwk.y)?);
+        let thumbprint = thumbprint(&format!(
+            r#"{{"crv":"P-256","kty":"EC","x":"{}","y":"{}"}}"#,
+            URL_SAFE_NO_PAD.encode(&x),
+            URL_SAFE_NO_PAD.encode(&y)
+        ));
         let jwk = JsonWebKey::EllipticCurve { curve: "P-256".into(), x: x.into(), y: y.into(), secret: None };
-        <Es256 as JoseAlgorithm>::VerifyingKey::try_from(&jwk)
-            .map(|key| Self::P256(Box::new(key)))
-            .map_err(|_| KeyError::Weak)
+        let key = <Es256 as JoseAlgorithm>::VerifyingKey::try_from(&jwk).map_err(|_| KeyError::Weak)?;
+        Ok((Self::P256(Box::new(key)), thumbprint))
     }
+}
+
+/// Of the members that RFC 7638 §3.2 requires, as it orders and writes them.
+fn thumbprint(canonical: &str) -> String {
+    URL_SAFE_NO_PAD.encode(Sha256::digest(canonical))
 }
 
 fn decode(member: &Option<String>) -> Result<Vec<u8>, KeyError> {
@@ -167,7 +209,7 @@ fn unsigned(member: &Option<String>) -> Result<Vec<u8>, KeyError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{json, Value};
 
     // RFC 7515 A.3.1
     fn p256() -> Value {
@@ -186,14 +228,14 @@ mod tests {
 
     fn with(mut jwk: Value, member: &str, value: Value) -> Result<Key, KeyError> {
         jwk[member] = value;
-        Key::from_json(jwk)
+        Key::from_json(&jwk.to_string())
     }
 
     #[test]
     fn the_key_decides_the_algorithm() {
-        let ec = Key::from_json(p256()).unwrap();
+        let ec = Key::from_json(&p256().to_string()).unwrap();
         assert!(ec.fits(Algorithm::Es256) && !ec.fits(Algorithm::Rs256));
-        let rsa = Key::from_json(rsa()).unwrap();
+        let rsa = Key::from_json(&rsa().to_string()).unwrap();
         assert!(rsa.fits(Algorithm::Rs256) && !rsa.fits(Algorithm::Es256));
         assert_eq!(with(p256(), "alg", json!("RS256")).unwrap_err(), KeyError::NotForVerifying);
         assert_eq!(with(p256(), "alg", json!("none")).unwrap_err(), KeyError::NotForVerifying);
@@ -205,6 +247,8 @@ mod tests {
             (p256(), "use", json!("enc"), KeyError::NotForVerifying),
             (p256(), "key_ops", json!(["sign"]), KeyError::NotForVerifying),
             (p256(), "d", json!("AA"), KeyError::Private),
+            (rsa(), "qi", json!("AA"), KeyError::Private),
+            (rsa(), "oth", json!([]), KeyError::Private),
             (p256(), "crv", json!("P-224"), KeyError::Unsupported),
             (p256(), "kty", json!("oct"), KeyError::Unsupported),
             (p256(), "kty", json!(7), KeyError::Malformed),
@@ -220,6 +264,23 @@ mod tests {
         for (jwk, member, value, error) in cases {
             assert_eq!(with(jwk, member, value.clone()).unwrap_err(), error, "{member}={value}");
         }
-        assert_eq!(Key::from_json(json!("string")).unwrap_err(), KeyError::Malformed);
+        assert_eq!(Key::from_json("[]").unwrap_err(), KeyError::Malformed);
+    }
+
+    #[test]
+    fn thumbprints_are_those_of_rfc_7638() {
+        // RFC 7638 §3.1
+        let jwk = json!({"kty":"RSA","e":"AQAB","alg":"RS256","kid":"2011-04-29","n":concat!(
+            "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiF",
+            "V4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9",
+            "c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1",
+            "jF44-csFCur-kEgU8awapJzKnqDKgw")});
+        assert_eq!(
+            Key::from_json(&jwk.to_string()).unwrap().thumbprint(),
+            "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"
+        );
+        let other = with(p256(), "kid", json!("b")).unwrap();
+        let same = Key::from_json(&p256().to_string()).unwrap();
+        assert!(!other.is_same(&same) && other.thumbprint() == same.thumbprint());
     }
 }

@@ -1,45 +1,90 @@
-//! The keys of one document, and which of them a token may be checked with.
+//! The keys that a token may be checked with.
 
-use super::{Algorithm, Key};
+use std::collections::BTreeSet;
+
+use super::{revoked::Revoked, Algorithm, Key};
+use crate::time::UnixTime;
 
 /// The usable keys of one issuer at one generation.
 #[derive(Clone, Debug, Default)]
 pub struct KeySet {
-    keys: Vec<Key>,
+    /// Those of the document first, then those that left it and are within their grace.
+    entries: Vec<Entry>,
+    revoked: Revoked,
+    /// The `kid`s of keys that were taken out because they are revoked.
+    revoked_kids: BTreeSet<String>,
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    key: Key,
+    /// When its grace ends; `None`: it is published.
+    until: Option<UnixTime>,
 }
 
 /// More candidates than this for one token are not tried: each costs a signature check.
 const MAX_CANDIDATES: usize = 8;
 
 impl KeySet {
-    /// A set of these keys.
+    /// A set of these keys, all published.
     pub fn new(keys: Vec<Key>) -> Self {
-        Self { keys }
+        let entries = keys.into_iter().map(|key| Entry { key, until: None }).collect();
+        Self { entries, ..Self::default() }
     }
 
-    /// How many keys can be used.
+    /// With keys that are published no longer, each until its time.
+    pub fn with_retired(mut self, keys: impl IntoIterator<Item = (Key, UnixTime)>) -> Self {
+        self.entries.extend(keys.into_iter().map(|(key, until)| Entry { key, until: Some(until) }));
+        self
+    }
+
+    /// Without the keys that are on this list, published or not.
+    pub fn without(mut self, revoked: &Revoked) -> Self {
+        let (out, kept) = self.entries.into_iter().partition(|entry| revoked.holds(&entry.key));
+        self.entries = kept;
+        let out: Vec<Entry> = out;
+        self.revoked_kids.extend(out.iter().filter_map(|entry| entry.key.kid().map(str::to_owned)));
+        self.revoked = revoked.clone();
+        self
+    }
+
+    /// How many keys the document has that can be used.
     pub fn len(&self) -> usize {
-        self.keys.len()
+        self.entries.iter().filter(|entry| entry.until.is_none()).count()
     }
 
-    /// Whether there is no usable key.
+    /// Whether the document has none.
     pub fn is_empty(&self) -> bool {
-        self.keys.is_empty()
+        self.len() == 0
     }
 
-    /// Whether some key carries this `kid`.
-    pub fn names(&self, kid: &str) -> bool {
-        self.keys.iter().any(|key| key.kid() == Some(kid))
+    /// Whether the document has this key.
+    pub fn publishes(&self, key: &Key) -> bool {
+        self.entries.iter().any(|entry| entry.until.is_none() && entry.key.is_same(key))
+    }
+
+    /// Whether some key that may verify now carries this `kid`.
+    pub fn names(&self, kid: &str, now: UnixTime) -> bool {
+        self.current(now).any(|key| key.kid() == Some(kid))
+    }
+
+    /// Whether this `kid` belongs to revoked keys only: then the issuer need not be asked for it.
+    pub fn is_revoked(&self, kid: &str, now: UnixTime) -> bool {
+        self.revoked.names(kid) || (self.revoked_kids.contains(kid) && !self.names(kid, now))
     }
 
     /// The keys that a token with this `kid` and algorithm may be checked with, at most eight.
     ///
     /// A `kid` selects the keys that carry it; where none does, keys published without a `kid` stand in, as in Envoy's
     /// `jwt_authn`. A token without `kid` may be checked with each key that fits its algorithm.
-    pub fn candidates<'a>(&'a self, kid: Option<&'a str>, algorithm: Algorithm) -> impl Iterator<Item = &'a Key> {
-        let named = kid.is_some_and(|kid| self.names(kid));
-        self.keys
-            .iter()
+    pub fn candidates<'a>(
+        &'a self,
+        kid: Option<&'a str>,
+        algorithm: Algorithm,
+        now: UnixTime,
+    ) -> impl Iterator<Item = &'a Key> {
+        let named = kid.is_some_and(|kid| self.names(kid, now));
+        self.current(now)
             .filter(move |key| match (kid, named) {
                 (Some(kid), true) => key.kid() == Some(kid),
                 (Some(_), false) => key.kid().is_none(),
@@ -47,5 +92,68 @@ impl KeySet {
             })
             .filter(move |key| key.fits(algorithm))
             .take(MAX_CANDIDATES)
+    }
+
+    fn current(&self, now: UnixTime) -> impl Iterator<Item = &Key> {
+        self.entries.iter().filter(move |entry| entry.until.is_none_or(|until| now < until)).map(|entry| &entry.key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base64::{engine::general_purpose::URL_SAFE_NO_PAD as BASE64, Engine as _};
+
+    const NOW: UnixTime = UnixTime::from_millis(1000);
+    const LATER: UnixTime = UnixTime::from_millis(2000);
+
+    fn key(kid: Option<&str>, number: u8) -> Key {
+        let modulus = BASE64.encode([&[0xff; 255][..], &[2 * number + 1]].concat());
+        let kid = kid.map_or(String::new(), |kid| format!(r#""kid":"{kid}","#));
+        Key::from_json(&format!(r#"{{"kty":"RSA",{kid}"e":"AQAB","n":"{modulus}"}}"#)).unwrap()
+    }
+
+    fn kids<'a>(set: &'a KeySet, kid: Option<&'a str>, now: UnixTime) -> Vec<Option<&'a str>> {
+        set.candidates(kid, Algorithm::Rs256, now).map(Key::kid).collect()
+    }
+
+    #[test]
+    fn a_kid_selects_and_keys_without_one_stand_in() {
+        let set = KeySet::new(vec![key(Some("a"), 1), key(Some("b"), 2), key(None, 3)]);
+        assert_eq!(kids(&set, Some("a"), NOW), [Some("a")]);
+        assert_eq!(kids(&set, Some("x"), NOW), [None]);
+        assert_eq!(kids(&set, None, NOW).len(), 3);
+        assert_eq!(set.candidates(Some("a"), Algorithm::Es256, NOW).count(), 0);
+        let many = KeySet::new((0..100).map(|n| key(Some("a"), n)).collect());
+        assert_eq!(kids(&many, Some("a"), NOW).len(), MAX_CANDIDATES);
+    }
+
+    #[test]
+    fn a_retired_key_verifies_until_its_time() {
+        let set = KeySet::new(vec![key(Some("new"), 1)]).with_retired([(key(Some("old"), 2), LATER)]);
+        assert_eq!(kids(&set, Some("old"), NOW), [Some("old")]);
+        assert!(kids(&set, Some("old"), LATER).is_empty() && !set.names("old", LATER));
+        assert_eq!(set.len(), 1);
+    }
+
+    #[test]
+    fn a_revoked_key_is_in_no_set_by_kid_or_thumbprint_published_or_retired() {
+        let bad = key(Some("bad"), 2);
+        for name in ["bad", bad.thumbprint()] {
+            let revoked = Revoked::new([name.to_owned()]);
+            for set in [
+                KeySet::new(vec![key(Some("good"), 1), bad.clone()]),
+                KeySet::new(vec![key(Some("good"), 1)]).with_retired([(bad.clone(), LATER)]),
+            ] {
+                let set = set.without(&revoked);
+                assert!(kids(&set, Some("bad"), NOW).is_empty() && set.is_revoked("bad", NOW), "{name}");
+                assert_eq!(kids(&set, None, NOW), [Some("good")]);
+            }
+        }
+        // By thumbprint, another key may take over the name.
+        let both =
+            KeySet::new(vec![bad.clone(), key(Some("bad"), 3)]).without(&Revoked::new([bad.thumbprint().into()]));
+        assert!(!both.is_revoked("bad", NOW) && kids(&both, Some("bad"), NOW).len() == 1);
+        assert!(!both.is_revoked("other", NOW));
     }
 }

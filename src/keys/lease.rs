@@ -19,6 +19,15 @@ impl Lease {
         Self { taken_at: now, until: now.plus(length) }
     }
 
+    /// This lease under a clock that shows `now`: one from the future was taken before the clock stepped back, and has
+    /// its whole length from now on.
+    pub fn as_of(self, now: UnixTime) -> Self {
+        if self.taken_at <= now {
+            return self;
+        }
+        Self::take(now, self.until.since(self.taken_at))
+    }
+
     /// Whether it still keeps others out. One from the future was taken before the clock stepped back and counts for nothing.
     pub fn is_held(&self, now: UnixTime) -> bool {
         self.taken_at <= now && now < self.until

@@ -5,11 +5,15 @@
 
 mod algorithm;
 pub mod document;
+pub mod http_cache;
 mod jwk;
 mod key_set;
 pub mod lease;
 pub mod life;
 pub mod record;
+pub mod retired;
+pub mod revoked;
+pub mod schedule;
 
 pub use algorithm::Algorithm;
 pub use jwk::{Key, KeyError, Material};

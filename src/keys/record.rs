@@ -3,10 +3,17 @@
 //! Any plugin may write to the same namespace (under Istio all `vm_id`s are empty), and an older build of this one may
 //! have written before us: whatever does not decode counts as absent.
 
-use super::lease::Lease;
+use std::time::Duration;
+
+use super::{
+    http_cache::{Freshness, Validators, MAX_VALIDATOR_BYTES},
+    lease::Lease,
+    retired::Retired,
+};
 use crate::time::UnixTime;
 
-/// All that the process knows about an issuer's keys.
+/// All that the process knows about an issuer's keys. It holds facts only: what follows from them is for each
+/// configuration to say, so that a new one may take over an old one's record.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Record {
     /// Grows with every change, so that a worker sees from eight bytes whether it is up to date.
@@ -21,91 +28,176 @@ pub struct Record {
     pub failures: u32,
     /// No fetch starts before this.
     pub retry_at: UnixTime,
-    /// When the last refresh for an unknown `kid` was started.
+    /// When the last refresh was started because a token asked for it.
     pub unknown_kid_at: Option<UnixTime>,
     /// The last good document.
     pub document: Option<Stored>,
+    /// Keys that were in an earlier document.
+    pub retired: Vec<Retired>,
 }
 
 /// A document as it was fetched.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stored {
     /// The fetch that brought or confirmed it.
     pub fetch: u64,
-    /// Grows when the content changes; workers parse once per generation.
+    /// Grows when the keys change; workers parse once per generation.
     pub generation: u64,
-    /// When it was fetched.
+    /// When it was fetched or confirmed.
     pub fetched_at: UnixTime,
-    /// When it stops being fresh.
-    pub expires_at: UnixTime,
+    /// What the issuer says about its lifetime.
+    pub freshness: Freshness,
+    /// What makes the next request conditional.
+    pub validators: Validators,
+    /// A random number, that spreads the refreshes of many proxies.
+    pub jitter: u32,
     /// The JWKS itself.
     pub body: Vec<u8>,
 }
 
 /// Format marker; another layout takes another one.
-const MAGIC: &[u8; 8] = b"jwksgat1";
+const MAGIC: &[u8; 8] = b"jwksgat2";
 const ABSENT: u64 = u64::MAX;
 
 impl Record {
     /// The bytes to share.
     pub fn encode(&self) -> Vec<u8> {
-        let body: &[u8] = self.document.as_ref().map_or(&[], |d| &d.body);
-        let mut out = Vec::with_capacity(body.len().saturating_add(128));
-        out.extend_from_slice(MAGIC);
-        let lease = self.lease.map_or((ABSENT, ABSENT), |l| (l.taken_at.as_millis(), l.until.as_millis()));
-        let document = self
-            .document
-            .as_ref()
-            .map_or([ABSENT; 4], |d| [d.fetch, d.generation, d.fetched_at.as_millis(), d.expires_at.as_millis()]);
-        let numbers = [
-            self.version,
-            self.started,
-            self.finished,
-            lease.0,
-            lease.1,
-            u64::from(self.failures),
-            self.retry_at.as_millis(),
-            self.unknown_kid_at.map_or(ABSENT, UnixTime::as_millis),
-        ];
-        for number in numbers.into_iter().chain(document).chain([body.len() as u64]) {
-            out.extend_from_slice(&number.to_le_bytes());
+        let mut out = Writer(MAGIC.to_vec());
+        let lease = self.lease.map(|lease| (lease.taken_at.as_millis(), lease.until.as_millis()));
+        for number in [self.version, self.started, self.finished] {
+            out.number(number);
         }
-        out.extend_from_slice(body);
-        out
+        out.optional(lease.map(|(taken_at, _)| taken_at));
+        out.optional(lease.map(|(_, until)| until));
+        out.number(u64::from(self.failures));
+        out.number(self.retry_at.as_millis());
+        out.optional(self.unknown_kid_at.map(UnixTime::as_millis));
+        out.number(u64::from(self.document.is_some()));
+        if let Some(document) = &self.document {
+            out.number(document.fetch);
+            out.number(document.generation);
+            out.number(document.fetched_at.as_millis());
+            out.optional(document.freshness.lifetime.map(|lifetime| lifetime.as_secs()));
+            out.optional(document.freshness.stale_if_error.map(|bound| bound.as_secs()));
+            out.number(u64::from(document.jitter));
+            out.text(document.validators.etag.as_deref());
+            out.text(document.validators.last_modified.as_deref());
+            out.bytes(&document.body);
+        }
+        out.number(self.retired.len() as u64);
+        for retired in &self.retired {
+            out.number(retired.gone_at.as_millis());
+            out.bytes(&retired.jwk);
+        }
+        out.0
     }
 
     /// Reads shared bytes; `None` if they are not a whole record of this format.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let mut rest = bytes.strip_prefix(MAGIC.as_slice())?;
-        let mut next = || {
-            let (number, tail) = rest.split_first_chunk::<8>()?;
-            rest = tail;
-            Some(u64::from_le_bytes(*number))
+        let mut from = Reader(bytes.strip_prefix(MAGIC.as_slice())?);
+        let (version, started, finished) = (from.number()?, from.number()?, from.number()?);
+        let (taken_at, until) = (from.time()?, from.time()?);
+        let failures = u32::try_from(from.number()?).ok()?;
+        let retry_at = UnixTime::from_millis(from.number()?);
+        let unknown_kid_at = from.time()?;
+        let document = match from.number()? {
+            0 => None,
+            _ => Some(Stored {
+                fetch: from.number()?,
+                generation: from.number()?,
+                fetched_at: UnixTime::from_millis(from.number()?),
+                freshness: Freshness { lifetime: from.seconds()?, stale_if_error: from.seconds()? },
+                jitter: u32::try_from(from.number()?).ok()?,
+                validators: Validators { etag: from.text()?, last_modified: from.text()? },
+                body: from.bytes()?.to_vec(),
+            }),
         };
-        let time = |millis| (millis != ABSENT).then(|| UnixTime::from_millis(millis));
-        let (version, started, finished) = (next()?, next()?, next()?);
-        let (taken_at, until) = (time(next()?), time(next()?));
-        let failures = u32::try_from(next()?).ok()?;
-        let retry_at = UnixTime::from_millis(next()?);
-        let unknown_kid_at = time(next()?);
-        let (fetch, generation, fetched_at, expires_at) = (next()?, next()?, time(next()?), time(next()?));
-        let length = usize::try_from(next()?).ok()?;
-        if rest.len() != length {
-            return None;
+        let mut retired = Vec::new();
+        for _ in 0..from.number()? {
+            let gone_at = UnixTime::from_millis(from.number()?);
+            retired.push(Retired { gone_at, jwk: from.bytes()?.to_vec() });
         }
-        let document = match (fetched_at, expires_at) {
-            (Some(fetched_at), Some(expires_at)) if fetch != ABSENT => {
-                Some(Stored { fetch, generation, fetched_at, expires_at, body: rest.to_vec() })
-            }
-            _ => None,
-        };
         let lease = taken_at.zip(until).map(|(taken_at, until)| Lease { taken_at, until });
-        Some(Self { version, started, finished, lease, failures, retry_at, unknown_kid_at, document })
+        let record = Self { version, started, finished, lease, failures, retry_at, unknown_kid_at, document, retired };
+        from.0.is_empty().then_some(record)
+    }
+
+    /// This record under a clock that shows `now`. What it dates into the future was written before the clock stepped
+    /// back and counts as of now, so that no step makes anything last for ever. `longest_wait` bounds `retry_at`.
+    pub fn as_of(mut self, now: UnixTime, longest_wait: Duration) -> Self {
+        self.retry_at = self.retry_at.min(now.plus(longest_wait));
+        self.unknown_kid_at = self.unknown_kid_at.map(|at| at.min(now));
+        self.lease = self.lease.map(|lease| lease.as_of(now));
+        if let Some(document) = &mut self.document {
+            document.fetched_at = document.fetched_at.min(now);
+        }
+        for retired in &mut self.retired {
+            retired.gone_at = retired.gone_at.min(now);
+        }
+        self
     }
 
     /// Whether a fetch is under way.
     pub fn is_fetching(&self, now: UnixTime) -> bool {
         self.lease.is_some_and(|lease| lease.is_held(now))
+    }
+}
+
+/// Numbers little-endian, bytes behind their length.
+struct Writer(Vec<u8>);
+
+impl Writer {
+    fn number(&mut self, number: u64) {
+        self.0.extend_from_slice(&number.to_le_bytes());
+    }
+
+    fn optional(&mut self, number: Option<u64>) {
+        self.number(number.unwrap_or(ABSENT));
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.number(bytes.len() as u64);
+        self.0.extend_from_slice(bytes);
+    }
+
+    fn text(&mut self, text: Option<&str>) {
+        self.bytes(text.unwrap_or_default().as_bytes());
+    }
+}
+
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn number(&mut self) -> Option<u64> {
+        let (number, tail) = self.0.split_first_chunk::<8>()?;
+        self.0 = tail;
+        Some(u64::from_le_bytes(*number))
+    }
+
+    fn optional(&mut self) -> Option<Option<u64>> {
+        self.number().map(|number| (number != ABSENT).then_some(number))
+    }
+
+    fn time(&mut self) -> Option<Option<UnixTime>> {
+        Some(self.optional()?.map(UnixTime::from_millis))
+    }
+
+    fn seconds(&mut self) -> Option<Option<Duration>> {
+        Some(self.optional()?.map(Duration::from_secs))
+    }
+
+    fn bytes(&mut self) -> Option<&'a [u8]> {
+        let length = usize::try_from(self.number()?).ok()?;
+        let (bytes, tail) = self.0.split_at_checked(length)?;
+        self.0 = tail;
+        Some(bytes)
+    }
+
+    fn text(&mut self) -> Option<Option<String>> {
+        let bytes = self.bytes()?;
+        let plain = bytes.len() <= MAX_VALIDATOR_BYTES && bytes.iter().all(|byte| matches!(byte, 0x20..=0x7e));
+        let text = plain.then(|| std::str::from_utf8(bytes).ok()).flatten()?;
+        Some((!text.is_empty()).then(|| text.to_owned()))
     }
 }
 
@@ -127,9 +219,12 @@ mod tests {
                 fetch: 3,
                 generation: 2,
                 fetched_at: at(1),
-                expires_at: at(9),
+                freshness: Freshness { lifetime: Some(Duration::from_secs(9)), stale_if_error: None },
+                validators: Validators { etag: Some("\"a\"".to_owned()), last_modified: None },
+                jitter: 77,
                 body: b"{}".to_vec(),
             }),
+            retired: vec![Retired { gone_at: at(6), jwk: b"{1}".to_vec() }, Retired { gone_at: at(7), jwk: vec![] }],
         }
     }
 
@@ -152,5 +247,17 @@ mod tests {
             bent[place] ^= 0xff;
             let _ = Record::decode(&bent); // must not panic
         }
+    }
+
+    #[test]
+    fn nothing_lies_in_the_future_after_the_clock_stepped_back() {
+        let at = UnixTime::from_millis;
+        let now = at(4);
+        let record = full().as_of(now, Duration::from_millis(10));
+        assert_eq!((record.retry_at, record.unknown_kid_at), (at(14), Some(now)));
+        assert_eq!(record.lease, Some(Lease { taken_at: now, until: at(14) }), "its length stays");
+        assert_eq!(record.document.as_ref().map(|d| d.fetched_at), Some(at(1)));
+        assert!(record.retired.iter().all(|retired| retired.gone_at == now));
+        assert_eq!(full().as_of(at(1000), Duration::ZERO), full());
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{extract::Source, rules::Rule};
 use crate::{
-    keys::{life::Terms, KeySet},
+    keys::{revoked::Revoked, schedule::Terms, KeySet},
     token::{claims::Rules, ProviderId},
 };
 
@@ -38,7 +38,7 @@ pub enum KeySource {
     /// The configuration itself.
     Local(std::rc::Rc<KeySet>),
     /// The issuer, over HTTP.
-    Remote(Remote),
+    Remote(Box<Remote>),
 }
 
 /// How to fetch an issuer's keys.
@@ -54,6 +54,8 @@ pub struct Remote {
     pub path: String,
     /// The life of its key set.
     pub terms: Terms,
+    /// Keys that never verify.
+    pub revoked: Revoked,
 }
 
 impl Plan {

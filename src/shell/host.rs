@@ -6,9 +6,11 @@ use proxy_wasm::{
     hostcalls,
     types::{BufferType, MapType, MetricType, Status},
 };
+use sha2::{Digest, Sha256};
 
 use crate::{
-    gate::FetchError,
+    gate::{FetchError, Response},
+    keys::{document::DocumentError, http_cache::Validators},
     policy::{forward::Edits, provider::Remote, reply::Reply},
     time::UnixTime,
 };
@@ -56,36 +58,50 @@ pub(super) fn reply(reply: &Reply) -> Result<(), Status> {
 }
 
 /// Starts a fetch; the token that its callback will carry.
-pub(super) fn fetch(remote: &Remote) -> Result<u32, Status> {
-    let headers = vec![
+pub(super) fn fetch(remote: &Remote, validators: &Validators) -> Result<u32, Status> {
+    let mut headers = vec![
         (":method", "GET"),
         (":scheme", remote.scheme),
         (":authority", remote.authority.as_str()),
         (":path", remote.path.as_str()),
         ("accept", "application/jwk-set+json, application/json"),
     ];
+    headers.extend(validators.etag.as_deref().map(|etag| ("if-none-match", etag)));
+    headers.extend(validators.last_modified.as_deref().map(|date| ("if-modified-since", date)));
     hostcalls::dispatch_http_call(&remote.cluster, headers, None, Vec::new(), remote.terms.fetch_timeout)
 }
 
 /// What came back, within its callback. `headers` and `body` are the callback's counts: without headers the host has no
 /// response at all, and a body is copied only when it may be used.
-pub(super) fn fetched(headers: usize, body: usize, max_body: usize) -> Result<Vec<u8>, FetchError> {
+pub(super) fn fetched(headers: usize, body: usize, max_body: usize) -> Result<Response, FetchError> {
     if headers == 0 {
         return Err(FetchError::Reset);
     }
-    let map = hostcalls::get_map_bytes(MapType::HttpCallResponseHeaders).map_err(|_| FetchError::Reset)?;
-    let status = map
+    let headers = hostcalls::get_map_bytes(MapType::HttpCallResponseHeaders).map_err(|_| FetchError::Reset)?;
+    let status = headers
         .iter()
         .find(|(name, _)| name == ":status")
-        .and_then(|(_, value)| std::str::from_utf8(value).ok()?.parse().ok());
-    match status {
-        Some(200) if body > max_body => Err(FetchError::Document(crate::keys::document::DocumentError::TooLarge)),
-        Some(200) => {
-            let bytes = hostcalls::get_buffer(BufferType::HttpCallResponseBody, 0, body);
-            Ok(bytes.map_err(|_| FetchError::Reset)?.unwrap_or_default())
-        }
-        other => Err(FetchError::Status(other.unwrap_or(0))),
-    }
+        .and_then(|(_, value)| std::str::from_utf8(value).ok()?.parse().ok())
+        .unwrap_or_default();
+    let body = match status {
+        200 if body > max_body => return Err(FetchError::Document(DocumentError::TooLarge)),
+        200 => hostcalls::get_buffer(BufferType::HttpCallResponseBody, 0, body)
+            .map_err(|_| FetchError::Reset)?
+            .unwrap_or_default(),
+        _ => Vec::new(),
+    };
+    Ok(Response { status, headers, body })
+}
+
+/// A number that no two proxies share: enough to spread what they do, and nothing more. The VM has no randomness, but a
+/// clock that runs in microseconds or less.
+pub(super) fn random(salt: u64) -> u32 {
+    let nanos = hostcalls::get_current_time()
+        .ok()
+        .and_then(|time| time.duration_since(UNIX_EPOCH).ok())
+        .map_or(0, |since| since.as_nanos());
+    let hash = Sha256::new().chain_update(nanos.to_le_bytes()).chain_update(salt.to_le_bytes()).finalize();
+    hash.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes))
 }
 
 /// Calls `on_tick` this long after the last one; at least a millisecond, as zero would stop it.

@@ -20,8 +20,8 @@ use super::{
 };
 use crate::{
     config,
-    gate::{Action, FetchError, Gate},
-    keys::life::Event,
+    gate::{Action, FetchError, Gate, Response},
+    keys::{http_cache::Validators, life::Event},
     metrics::Metric,
     policy::reply::{self, Refusal},
     token::{signature::InVm, ProviderId},
@@ -62,12 +62,12 @@ impl Worker {
 
     /// From the root's context: does all there is to do now, and sets the next tick.
     fn run(&self) {
-        let now = host::now();
         let providers: Vec<_> = self.gate.borrow().plan().remote_ids().collect();
         for provider in providers {
             self.look(provider);
         }
-        let actions = self.gate.borrow_mut().on_wake(now);
+        // Not before the looks: what they show would lie in the future.
+        let actions = self.gate.borrow_mut().on_wake(host::now());
         self.perform(actions);
         self.flush_counts();
         let (waiting, next) = {
@@ -84,7 +84,7 @@ impl Worker {
         while let Some(action) = queue.pop_front() {
             match action {
                 Action::Change(provider, event) => queue.extend(self.change(provider, &event)),
-                Action::Fetch(provider, fetch) => queue.extend(self.fetch(provider, fetch)),
+                Action::Fetch(provider, fetch, validators) => queue.extend(self.fetch(provider, fetch, &validators)),
                 Action::Reply(stream, reply) => {
                     if host::act_for(stream.0).is_ok() {
                         let _ = host::reply(&reply);
@@ -117,16 +117,21 @@ impl Worker {
         }
     }
 
-    fn fetch(&self, provider: ProviderId, fetch: u64) -> Vec<Action> {
+    fn fetch(&self, provider: ProviderId, fetch: u64, validators: &Validators) -> Vec<Action> {
         let _ = host::act_for(self.root);
-        let started = self.gate.borrow().plan().remote(provider).map(host::fetch);
+        let started = self.gate.borrow().plan().remote(provider).map(|remote| host::fetch(remote, validators));
         match started {
             Some(Ok(token)) => {
                 self.fetches.borrow_mut().insert(token, (provider, fetch));
                 Vec::new()
             }
-            Some(Err(_)) | None => self.gate.borrow_mut().on_fetched(provider, fetch, Err(FetchError::NotStarted)),
+            Some(Err(_)) | None => self.fetched(provider, fetch, Err(FetchError::NotStarted)),
         }
+    }
+
+    fn fetched(&self, provider: ProviderId, fetch: u64, response: Result<Response, FetchError>) -> Vec<Action> {
+        let now = host::now();
+        self.gate.borrow_mut().on_fetched(provider, fetch, response, host::random(fetch), now)
     }
 
     pub(super) fn flush_counts(&self) {
@@ -218,9 +223,7 @@ impl Context for Root {
         let Some((provider, fetch)) = worker.fetches.borrow_mut().remove(&token) else { return };
         let max_body =
             worker.gate.borrow().plan().remote(provider).map_or(0, |remote| remote.terms.limits.max_document_bytes);
-        let outcome = host::fetched(headers, body, max_body);
-        let actions = worker.gate.borrow_mut().on_fetched(provider, fetch, outcome);
-        worker.perform(actions);
+        worker.perform(worker.fetched(provider, fetch, host::fetched(headers, body, max_body)));
         worker.run();
     }
 

@@ -10,8 +10,9 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     keys::{
-        life::{self, Effect, Event, Terms},
+        life::{self, Effect, Event},
         record::Record,
+        schedule::Terms,
     },
     policy::provider::Remote,
 };
@@ -44,7 +45,9 @@ fn name(parts: &[&[u8]]) -> String {
 impl Cell {
     /// The cell for what `remote` fetches, on behalf of this plugin.
     pub(super) fn new(plugin: &[u8], issuer: &str, remote: &Remote) -> Self {
-        let Remote { cluster, scheme, authority, path, .. } = remote;
+        let Remote { cluster, scheme, authority, path, terms, .. } = remote;
+        // What one configuration takes, another with other limits may not be able to read.
+        let limits = [terms.limits.max_document_bytes, terms.limits.max_keys].map(|limit| (limit as u64).to_le_bytes());
         let name = name(&[
             plugin,
             issuer.as_bytes(),
@@ -52,6 +55,7 @@ impl Cell {
             scheme.as_bytes(),
             authority.as_bytes(),
             path.as_bytes(),
+            limits.as_flattened(),
         ]);
         Self { record: format!("{name}.record"), version: format!("{name}.version") }
     }

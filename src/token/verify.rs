@@ -17,6 +17,8 @@ pub enum Unverified {
     Refused(TokenError),
     /// These keys do not have the one that signed it, but the issuer may: refuse with this if it has not.
     UnknownKey(TokenError),
+    /// The signature is not by the key that the token names, unless the issuer has put another one in its place.
+    BadSignature,
 }
 
 impl From<TokenError> for Unverified {
@@ -41,17 +43,18 @@ pub fn verify(
     let keys = keys.ok_or(Unverified::NoKeys)?;
     let kid = jws.kid.as_deref();
     let mut tried = false;
-    for key in keys.candidates(kid, jws.algorithm) {
+    for key in keys.candidates(kid, jws.algorithm, now) {
         tried = true;
         if check.check(key, jws.algorithm, jws.signed, &jws.signature).is_ok() {
             return Ok(Verified(()));
         }
     }
-    Err(match (tried, kid.is_some_and(|kid| keys.names(kid))) {
+    Err(match kid {
+        Some(kid) if keys.is_revoked(kid, now) => TokenError::UnknownKey.into(),
         // The key that the token names was there.
-        (true, true) => TokenError::BadSignature.into(),
+        Some(kid) if tried && keys.names(kid, now) => Unverified::BadSignature,
         // Others stood in for it; the right one may be new.
-        (true, false) => Unverified::UnknownKey(TokenError::BadSignature),
-        (false, _) => Unverified::UnknownKey(TokenError::UnknownKey),
+        _ if tried => Unverified::UnknownKey(TokenError::BadSignature),
+        _ => Unverified::UnknownKey(TokenError::UnknownKey),
     })
 }

@@ -1,0 +1,193 @@
+use std::time::Duration;
+
+use super::*;
+use crate::keys::schedule::tests::TERMS;
+
+fn at(seconds: u64) -> UnixTime {
+    UnixTime::from_millis(1_700_000_000_000 + seconds * 1000)
+}
+
+fn apply(record: &mut Record, event: Event, now: UnixTime) -> Effect {
+    let (next, effect) = step(record, event, &TERMS, now);
+    if let Some(next) = next {
+        assert!(next.version > record.version);
+        *record = next;
+    }
+    effect
+}
+
+fn refresh(record: &mut Record, cause: Cause, now: UnixTime) -> Effect {
+    apply(record, Event::Refresh(cause), now)
+}
+
+fn document(body: &str) -> Outcome {
+    Outcome::Document {
+        body: body.as_bytes().to_vec(),
+        freshness: Freshness::default(),
+        validators: Validators::default(),
+    }
+}
+
+const FAILED: Outcome = Outcome::Failed { retry_after: None };
+
+fn fetched(record: &mut Record, outcome: Outcome, now: UnixTime) -> Effect {
+    // The largest jitter: refreshes as early as they get.
+    apply(record, Event::Fetched { fetch: record.started, outcome, jitter: u32::MAX }, now)
+}
+
+fn fresh(body: &str) -> Record {
+    let mut record = Record::default();
+    assert_eq!(refresh(&mut record, Cause::Schedule, at(0)), Effect::Fetch(1));
+    assert_eq!(fetched(&mut record, document(body), at(0)), Effect::Settled);
+    record
+}
+
+#[test]
+fn one_fetch_at_a_time() {
+    let mut record = Record::default();
+    assert_eq!(refresh(&mut record, Cause::Schedule, at(0)), Effect::Fetch(1));
+    assert_eq!(refresh(&mut record, Cause::Schedule, at(1)), Effect::Running);
+    assert_eq!(refresh(&mut record, Cause::UnknownKid, at(2)), Effect::Running);
+}
+
+#[test]
+fn a_dead_holder_costs_only_its_lease_and_its_late_result_counts_for_nothing() {
+    let mut record = Record::default();
+    refresh(&mut record, Cause::Schedule, at(0));
+    assert_eq!(refresh(&mut record, Cause::Schedule, at(3)), Effect::Fetch(2));
+    let late = Event::Fetched { fetch: 1, outcome: document("old"), jitter: 0 };
+    assert_eq!(apply(&mut record, late, at(4)), Effect::Late);
+    assert_eq!(record.document, None);
+    assert_eq!(fetched(&mut record, document("new"), at(4)), Effect::Settled);
+}
+
+#[test]
+fn a_result_is_settled_once() {
+    let mut record = fresh("a");
+    assert_eq!(fetched(&mut record, document("b"), at(1)), Effect::Late);
+}
+
+#[test]
+fn refreshed_ahead_of_expiry_and_not_before() {
+    let mut record = fresh("a");
+    assert!(
+        matches!(refresh(&mut record, Cause::Schedule, at(79)), Effect::NotBefore(due) if due > at(79) && due <= at(81))
+    );
+    assert_eq!(refresh(&mut record, Cause::Schedule, at(81)), Effect::Fetch(2));
+}
+
+#[test]
+fn unknown_kids_start_one_refresh_per_interval_whatever_became_of_it() {
+    for outcome in [document("a"), FAILED] {
+        let mut record = fresh("a");
+        assert_eq!(refresh(&mut record, Cause::UnknownKid, at(5)), Effect::Fetch(2));
+        fetched(&mut record, outcome, at(5));
+        assert_eq!(refresh(&mut record, Cause::UnknownKid, at(14)), Effect::NotBefore(at(15)));
+        assert_eq!(
+            refresh(&mut record, Cause::BadSignature, at(14)),
+            refresh(&mut record.clone(), Cause::BadSignature, at(14))
+        );
+        assert_eq!(refresh(&mut record, Cause::UnknownKid, at(15)), Effect::Fetch(3));
+    }
+}
+
+#[test]
+fn a_bad_signature_doubts_only_what_was_not_confirmed_lately_and_shares_the_budget() {
+    let mut record = fresh("a");
+    assert_eq!(refresh(&mut record, Cause::BadSignature, at(29)), Effect::NotBefore(at(30)));
+    assert_eq!(refresh(&mut record, Cause::BadSignature, at(30)), Effect::Fetch(2));
+    fetched(&mut record, FAILED, at(30));
+    assert_eq!(refresh(&mut record, Cause::UnknownKid, at(39)), Effect::NotBefore(at(40)));
+}
+
+#[test]
+fn failures_keep_the_document_and_back_off() {
+    let mut record = fresh("a");
+    let mut now = at(90);
+    let mut waits = Vec::new();
+    for _ in 0..12 {
+        assert!(matches!(refresh(&mut record, Cause::Schedule, now), Effect::Fetch(_)));
+        fetched(&mut record, FAILED, now);
+        assert!(record.document.is_some());
+        waits.push(record.retry_at.since(now));
+        now = record.retry_at;
+    }
+    assert!(waits.windows(2).all(|w| w[0] <= w[1]));
+    assert!(waits[0] <= Duration::from_millis(200) && waits[11] >= Duration::from_secs(15), "{waits:?}");
+    refresh(&mut record, Cause::Schedule, now);
+    fetched(&mut record, Outcome::Failed { retry_after: Some(Duration::from_secs(120)) }, now);
+    assert_eq!(record.retry_at, now.plus(Duration::from_secs(120)));
+}
+
+#[test]
+fn a_304_renews_and_keeps_what_it_does_not_say() {
+    let mut record = fresh("a");
+    record.document.as_mut().unwrap().freshness.lifetime = Some(Duration::from_secs(60));
+    let generation = record.document.as_ref().unwrap().generation;
+    assert_eq!(refresh(&mut record, Cause::UnknownKid, at(40)), Effect::Fetch(2));
+    fetched(&mut record, Outcome::NotModified(Freshness::default()), at(41));
+    let renewed = record.document.unwrap();
+    assert_eq!((renewed.fetched_at, renewed.generation, renewed.fetch), (at(41), generation, 2));
+    assert_eq!(renewed.freshness.lifetime, Some(Duration::from_secs(60)));
+}
+
+#[test]
+fn a_304_without_a_document_is_a_failure() {
+    let mut record = Record::default();
+    refresh(&mut record, Cause::Schedule, at(0));
+    fetched(&mut record, Outcome::NotModified(Freshness::default()), at(0));
+    assert_eq!((record.document, record.failures), (None, 1));
+}
+
+#[test]
+fn stale_keys_are_usable_within_their_bound_only() {
+    let document = fresh("a").document.unwrap();
+    assert!(is_usable(&document, &TERMS, at(149)));
+    assert!(!is_usable(&document, &TERMS, at(150)));
+}
+
+#[test]
+fn the_generation_follows_the_content() {
+    let mut record = fresh("a");
+    let first = record.document.as_ref().unwrap().generation;
+    for (body, same) in [("a", true), ("b", false)] {
+        let now = at(if same { 85 } else { 170 });
+        refresh(&mut record, Cause::Schedule, now);
+        fetched(&mut record, document(body), now);
+        let document = record.document.as_ref().unwrap();
+        assert_eq!(document.generation == first, same);
+        assert_eq!(document.fetch, record.started);
+    }
+}
+
+#[test]
+fn only_the_document_that_cannot_be_read_is_discarded() {
+    let mut record = fresh("a");
+    let generation = record.document.as_ref().unwrap().generation;
+    assert_eq!(apply(&mut record, Event::Discard(generation - 1), at(1)), Effect::Late);
+    assert_eq!(apply(&mut record, Event::Discard(generation), at(1)), Effect::Discarded);
+    assert_eq!(refresh(&mut record, Cause::Schedule, at(1)), Effect::Fetch(2));
+}
+
+#[test]
+fn a_clock_that_steps_back_a_day_makes_nothing_last_and_starts_no_second_fetch() {
+    let before = UnixTime::from_millis(at(0).as_millis() - 86_400_000);
+    let mut record = fresh("a");
+    refresh(&mut record, Cause::UnknownKid, at(50));
+    // The lease, the interval and the schedule all lie in what is now the future.
+    assert_eq!(refresh(&mut record, Cause::Schedule, before), Effect::Running);
+    assert_eq!(fetched(&mut record, FAILED, before), Effect::Settled);
+    assert!(record.retry_at <= before.plus(Duration::from_secs(1)));
+    let document = record.document.clone().unwrap();
+    assert!(!is_usable(&document, &TERMS, before.plus(Duration::from_secs(150))));
+    assert!(matches!(refresh(&mut record, Cause::UnknownKid, before.plus(Duration::from_secs(10))), Effect::Fetch(_)));
+}
+
+#[test]
+fn a_dead_lease_from_before_a_step_back_ends_too() {
+    let before = UnixTime::from_millis(at(0).as_millis() - 86_400_000);
+    let mut record = Record::default();
+    refresh(&mut record, Cause::Schedule, at(0));
+    assert_eq!(refresh(&mut record, Cause::Schedule, before), Effect::Running);
+    assert_eq!(refresh(&mut record, Cause::Schedule, before.plus(Duration::from_secs(3))), Effect::Fetch(2));
+}

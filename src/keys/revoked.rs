@@ -1,0 +1,26 @@
+//! Keys that must never verify again, whoever publishes them.
+
+use std::collections::BTreeSet;
+
+use super::Key;
+
+/// The configuration's `revoked_keys`: each names a `kid` or an RFC 7638 thumbprint.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Revoked(BTreeSet<String>);
+
+impl Revoked {
+    /// A list of these names.
+    pub fn new(names: impl IntoIterator<Item = String>) -> Self {
+        Self(names.into_iter().collect())
+    }
+
+    /// Whether a key is on the list.
+    pub fn holds(&self, key: &Key) -> bool {
+        self.names(key.thumbprint()) || key.kid().is_some_and(|kid| self.names(kid))
+    }
+
+    /// Whether a `kid` or a thumbprint is on the list.
+    pub fn names(&self, name: &str) -> bool {
+        self.0.contains(name)
+    }
+}
