@@ -117,6 +117,15 @@ impl<G: Copy + Ord, W> Parked<G, W> {
         }
     }
 
+    /// Moves all deadlines as far as the clock stepped.
+    pub fn shift(&mut self, from: UnixTime, to: UnixTime) {
+        for state in self.streams.values_mut() {
+            if let State::Waiting { deadline, .. } = state {
+                *deadline = deadline.plus(to.since(from)).minus(from.since(to));
+            }
+        }
+    }
+
     /// The requests that wait, with their groups and deadlines.
     pub fn iter(&self) -> impl Iterator<Item = (StreamId, G, UnixTime, &W)> {
         self.streams.iter().filter_map(|(stream, state)| match state {

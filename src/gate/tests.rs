@@ -6,7 +6,7 @@ use serde_json::json;
 use super::*;
 use crate::{
     config,
-    keys::{Algorithm, Key},
+    keys::{document::DocumentError, life, record::Record, Algorithm, Key},
     token::signature::BadSignature,
 };
 
@@ -209,7 +209,7 @@ fn a_failed_refresh_is_our_fault_and_costs_no_known_key() {
         FetchError::NotStarted,
         FetchError::Reset,
         FetchError::Status(500),
-        FetchError::Document(document::DocumentError::Malformed),
+        FetchError::Document(DocumentError::Malformed),
     ];
     for failure in failures {
         let mut world = world().started(&["a"]);
@@ -270,4 +270,22 @@ fn bytes_that_are_no_record_count_as_none() {
     world.gates[0].on_record(ISSUER, b"\xff\xffnonsense");
     assert_eq!(world.gates[0].version(ISSUER), 0);
     assert!(world.gates[0].next_timeout(world.now).is_some());
+}
+
+#[test]
+fn a_step_of_the_clock_takes_no_time_from_who_waits_and_gives_none() {
+    let day = Duration::from_secs(86_400);
+    for step in [UnixTime::plus, UnixTime::minus] {
+        let mut world = world();
+        assert_eq!(world.request(0, "a"), None);
+        world.pass(SECOND);
+        world.wake();
+        world.now = step(world.now, day);
+        world.wake();
+        assert!(world.statuses().is_empty());
+        world.pass(3 * SECOND);
+        assert!(world.statuses().is_empty());
+        world.pass(SECOND);
+        assert_eq!(world.statuses(), [503]);
+    }
 }

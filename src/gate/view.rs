@@ -23,7 +23,7 @@ pub(super) struct View {
     pub(super) record: Record,
     /// The parsed keys of its generation.
     pub(super) keys: Option<Rc<KeySet>>,
-    /// Set when a token was refused for an unknown key while no refresh might start yet: the number of fetches at that time.
+    /// Set when a token was refused for an unknown key while no refresh might start yet: the newest fetch at that time.
     pub(super) wanted_after: Option<u64>,
     pub(super) last_error: Option<FetchError>,
     /// The record has changed since the parked requests were last decided.

@@ -96,18 +96,18 @@ pub fn step(record: &Record, event: Event, terms: &Terms, now: UnixTime) -> (Opt
     let current = record.clone().as_of(now, LONGEST_WAIT);
     // A step of the clock must be put right once, not anew at each look.
     let moved = (current != *record).then(|| Record { version: current.version.saturating_add(1), ..current.clone() });
-    let (next, effect) = match event {
+    let (changed, effect) = match event {
         Event::Refresh(cause) => refresh(current, cause, terms, now),
         Event::Fetched { fetch, outcome, jitter } => settle(current, fetch, outcome, jitter, terms, now),
-        Event::Discard(generation) => discard(current, generation),
+        Event::Discard(generation) => discard(current, generation, now),
     };
-    (next.or(moved), effect)
+    (changed.or(moved), effect)
 }
 
-fn discard(record: Record, generation: u64) -> (Option<Record>, Effect) {
+fn discard(record: Record, generation: u64, now: UnixTime) -> (Option<Record>, Effect) {
     match &record.document {
         Some(document) if document.generation == generation => {
-            let version = record.version.saturating_add(1);
+            let version = next(record.version, now);
             (Some(Record { version, document: None, ..record }), Effect::Discarded)
         }
         _ => (None, Effect::Late),
@@ -122,15 +122,15 @@ fn refresh(record: Record, cause: Cause, terms: &Terms, now: UnixTime) -> (Optio
     if due > now {
         return (None, Effect::NotBefore(due));
     }
-    let fetch = record.started.saturating_add(1);
-    let next = Record {
-        version: record.version.saturating_add(1),
+    let fetch = next(record.started, now);
+    let changed = Record {
+        version: next(record.version, now),
         started: fetch,
         lease: Some(Lease::take(now, terms.fetch_timeout.saturating_add(LEASE_MARGIN))),
         unknown_kid_at: if cause == Cause::Schedule { record.unknown_kid_at } else { Some(now) },
         ..record
     };
-    (Some(next), Effect::Fetch(fetch))
+    (Some(changed), Effect::Fetch(fetch))
 }
 
 fn settle(
@@ -144,25 +144,24 @@ fn settle(
     if record.lease.is_none() || record.started != fetch {
         return (None, Effect::Late);
     }
-    let mut next = Record { version: record.version.saturating_add(1), finished: fetch, lease: None, ..record };
-    let old = next.document.take();
-    next.document = match (outcome, old) {
+    let mut changed = Record { version: next(record.version, now), finished: fetch, lease: None, ..record };
+    let old = changed.document.take();
+    changed.document = match (outcome, old) {
         (Outcome::Document { body, freshness, validators }, old) => {
-            let before = std::mem::take(&mut next.retired);
+            let before = std::mem::take(&mut changed.retired);
             if let Some(old) = &old {
-                next.retired = retired::retire(&old.body, &body, &before, terms.retired_key_grace, terms.limits, now);
+                changed.retired =
+                    retired::retire(&old.body, &body, &before, terms.retired_key_grace, terms.limits, now);
             }
             let generation = match &old {
-                Some(old) if old.body == body && next.retired == before => old.generation,
-                // Never a number that another set had, even if shared data was lost meanwhile.
-                Some(old) => old.generation.saturating_add(1).max(now.as_millis()),
-                None => now.as_millis(),
+                Some(old) if old.body == body && changed.retired == before => old.generation,
+                old => next(old.as_ref().map_or(0, |old| old.generation), now),
             };
-            next.renew(now);
+            changed.renew(now);
             Some(Stored { fetch, generation, fetched_at: now, freshness, validators, jitter, body })
         }
         (Outcome::NotModified(stated), Some(old)) => {
-            next.renew(now);
+            changed.renew(now);
             // RFC 9111 §4.3.4: what the 304 does not say stays as it was.
             let freshness = Freshness {
                 lifetime: stated.lifetime.or(old.freshness.lifetime),
@@ -171,15 +170,20 @@ fn settle(
             Some(Stored { fetch, fetched_at: now, freshness, jitter, ..old })
         }
         (Outcome::NotModified(_), None) => {
-            next.fail(None, jitter, now);
+            changed.fail(None, jitter, now);
             None
         }
         (Outcome::Failed { retry_after }, old) => {
-            next.fail(retry_after, jitter, now);
+            changed.fail(retry_after, jitter, now);
             old
         }
     };
-    (Some(next), Effect::Settled)
+    (Some(changed), Effect::Settled)
+}
+
+/// The number after this one. It follows the clock, so that no number comes again even if shared data was lost.
+fn next(number: u64, now: UnixTime) -> u64 {
+    number.saturating_add(1).max(now.as_millis())
 }
 
 impl Record {

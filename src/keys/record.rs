@@ -18,7 +18,7 @@ use crate::time::UnixTime;
 pub struct Record {
     /// Grows with every change, so that a worker sees from eight bytes whether it is up to date.
     pub version: u64,
-    /// How many fetches were ever started; the number of the newest one.
+    /// The number of the newest fetch that was started; later ones have higher numbers.
     pub started: u64,
     /// The number of the last fetch that ended, well or badly.
     pub finished: u64,

@@ -3,6 +3,11 @@ use std::time::Duration;
 use super::*;
 use crate::keys::schedule::tests::TERMS;
 
+/// The number of a fetch that starts then.
+fn fetch_at(seconds: u64) -> Effect {
+    Effect::Fetch(at(seconds).as_millis())
+}
+
 fn at(seconds: u64) -> UnixTime {
     UnixTime::from_millis(1_700_000_000_000 + seconds * 1000)
 }
@@ -37,7 +42,7 @@ fn fetched(record: &mut Record, outcome: Outcome, now: UnixTime) -> Effect {
 
 fn fresh(body: &str) -> Record {
     let mut record = Record::default();
-    assert_eq!(refresh(&mut record, Cause::Schedule, at(0)), Effect::Fetch(1));
+    assert_eq!(refresh(&mut record, Cause::Schedule, at(0)), fetch_at(0));
     assert_eq!(fetched(&mut record, document(body), at(0)), Effect::Settled);
     record
 }
@@ -45,7 +50,7 @@ fn fresh(body: &str) -> Record {
 #[test]
 fn one_fetch_at_a_time() {
     let mut record = Record::default();
-    assert_eq!(refresh(&mut record, Cause::Schedule, at(0)), Effect::Fetch(1));
+    assert_eq!(refresh(&mut record, Cause::Schedule, at(0)), fetch_at(0));
     assert_eq!(refresh(&mut record, Cause::Schedule, at(1)), Effect::Running);
     assert_eq!(refresh(&mut record, Cause::UnknownKid, at(2)), Effect::Running);
 }
@@ -54,8 +59,8 @@ fn one_fetch_at_a_time() {
 fn a_dead_holder_costs_only_its_lease_and_its_late_result_counts_for_nothing() {
     let mut record = Record::default();
     refresh(&mut record, Cause::Schedule, at(0));
-    assert_eq!(refresh(&mut record, Cause::Schedule, at(3)), Effect::Fetch(2));
-    let late = Event::Fetched { fetch: 1, outcome: document("old"), jitter: 0 };
+    assert_eq!(refresh(&mut record, Cause::Schedule, at(3)), fetch_at(3));
+    let late = Event::Fetched { fetch: at(0).as_millis(), outcome: document("old"), jitter: 0 };
     assert_eq!(apply(&mut record, late, at(4)), Effect::Late);
     assert_eq!(record.document, None);
     assert_eq!(fetched(&mut record, document("new"), at(4)), Effect::Settled);
@@ -73,21 +78,21 @@ fn refreshed_ahead_of_expiry_and_not_before() {
     assert!(
         matches!(refresh(&mut record, Cause::Schedule, at(79)), Effect::NotBefore(due) if due > at(79) && due <= at(81))
     );
-    assert_eq!(refresh(&mut record, Cause::Schedule, at(81)), Effect::Fetch(2));
+    assert_eq!(refresh(&mut record, Cause::Schedule, at(81)), fetch_at(81));
 }
 
 #[test]
 fn unknown_kids_start_one_refresh_per_interval_whatever_became_of_it() {
     for outcome in [document("a"), FAILED] {
         let mut record = fresh("a");
-        assert_eq!(refresh(&mut record, Cause::UnknownKid, at(5)), Effect::Fetch(2));
+        assert_eq!(refresh(&mut record, Cause::UnknownKid, at(5)), fetch_at(5));
         fetched(&mut record, outcome, at(5));
         assert_eq!(refresh(&mut record, Cause::UnknownKid, at(14)), Effect::NotBefore(at(15)));
         assert_eq!(
             refresh(&mut record, Cause::BadSignature, at(14)),
             refresh(&mut record.clone(), Cause::BadSignature, at(14))
         );
-        assert_eq!(refresh(&mut record, Cause::UnknownKid, at(15)), Effect::Fetch(3));
+        assert_eq!(refresh(&mut record, Cause::UnknownKid, at(15)), fetch_at(15));
     }
 }
 
@@ -95,7 +100,7 @@ fn unknown_kids_start_one_refresh_per_interval_whatever_became_of_it() {
 fn a_bad_signature_doubts_only_what_was_not_confirmed_lately_and_shares_the_budget() {
     let mut record = fresh("a");
     assert_eq!(refresh(&mut record, Cause::BadSignature, at(29)), Effect::NotBefore(at(30)));
-    assert_eq!(refresh(&mut record, Cause::BadSignature, at(30)), Effect::Fetch(2));
+    assert_eq!(refresh(&mut record, Cause::BadSignature, at(30)), fetch_at(30));
     fetched(&mut record, FAILED, at(30));
     assert_eq!(refresh(&mut record, Cause::UnknownKid, at(39)), Effect::NotBefore(at(40)));
 }
@@ -124,10 +129,10 @@ fn a_304_renews_and_keeps_what_it_does_not_say() {
     let mut record = fresh("a");
     record.document.as_mut().unwrap().freshness.lifetime = Some(Duration::from_secs(60));
     let generation = record.document.as_ref().unwrap().generation;
-    assert_eq!(refresh(&mut record, Cause::UnknownKid, at(40)), Effect::Fetch(2));
+    assert_eq!(refresh(&mut record, Cause::UnknownKid, at(40)), fetch_at(40));
     fetched(&mut record, Outcome::NotModified(Freshness::default()), at(41));
     let renewed = record.document.unwrap();
-    assert_eq!((renewed.fetched_at, renewed.generation, renewed.fetch), (at(41), generation, 2));
+    assert_eq!((renewed.fetched_at, renewed.generation, renewed.fetch), (at(41), generation, at(40).as_millis()));
     assert_eq!(renewed.freshness.lifetime, Some(Duration::from_secs(60)));
 }
 
@@ -166,7 +171,7 @@ fn only_the_document_that_cannot_be_read_is_discarded() {
     let generation = record.document.as_ref().unwrap().generation;
     assert_eq!(apply(&mut record, Event::Discard(generation - 1), at(1)), Effect::Late);
     assert_eq!(apply(&mut record, Event::Discard(generation), at(1)), Effect::Discarded);
-    assert_eq!(refresh(&mut record, Cause::Schedule, at(1)), Effect::Fetch(2));
+    assert_eq!(refresh(&mut record, Cause::Schedule, at(1)), fetch_at(1));
 }
 
 #[test]
@@ -189,5 +194,5 @@ fn a_dead_lease_from_before_a_step_back_ends_too() {
     let mut record = Record::default();
     refresh(&mut record, Cause::Schedule, at(0));
     assert_eq!(refresh(&mut record, Cause::Schedule, before), Effect::Running);
-    assert_eq!(refresh(&mut record, Cause::Schedule, before.plus(Duration::from_secs(3))), Effect::Fetch(2));
+    assert!(matches!(refresh(&mut record, Cause::Schedule, before.plus(Duration::from_secs(3))), Effect::Fetch(_)));
 }

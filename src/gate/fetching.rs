@@ -1,0 +1,185 @@
+//! Records and fetches: what the engine learns, and when it asks the issuer again.
+
+use std::collections::BTreeSet;
+
+use log::{info, warn};
+
+use super::{Action, FetchError, Gate, Response};
+use crate::{
+    keys::{
+        document, http_cache,
+        life::{self, Cause, Effect, Event, Outcome},
+        record::Record,
+        KeyError,
+    },
+    metrics::Metric,
+    time::UnixTime,
+    token::{signature::SignatureCheck, ProviderId},
+};
+
+impl<C: SignatureCheck> Gate<C> {
+    /// The shared record of a provider, as found in shared data; hostile bytes count as none. What it means for parked
+    /// requests follows from the next [`Self::on_wake`].
+    pub fn on_record(&mut self, provider: ProviderId, bytes: &[u8]) {
+        self.see(provider, Record::decode(bytes).unwrap_or_default());
+    }
+
+    /// The outcome of an [`Action::Change`]: the record as it is now, and what follows.
+    pub fn on_changed(&mut self, provider: ProviderId, record: Record, effect: Effect, now: UnixTime) -> Vec<Action> {
+        self.see(provider, record);
+        let mut actions = Vec::new();
+        match effect {
+            Effect::Fetch(fetch) => {
+                let document = self.views.get(provider.index()).and_then(|view| view.record.document.as_ref());
+                let validators = document.map(|document| document.validators.clone()).unwrap_or_default();
+                actions.push(Action::Fetch(provider, fetch, validators));
+            }
+            Effect::Settled => {
+                self.report(provider, now);
+                actions.push(Action::WakeWorkers);
+            }
+            Effect::Discarded => {
+                let name = self.plan.provider(provider).map_or("", |own| &own.name);
+                warn!("provider {name:?}: what is in shared data is no JWKS; somebody else wrote it");
+                actions.push(Action::WakeWorkers);
+            }
+            Effect::Late | Effect::NotBefore(_) | Effect::Running => {}
+        }
+        actions.append(&mut self.decide_parked(now));
+        actions
+    }
+
+    /// What came of fetch number `fetch`; `jitter` is a random number.
+    pub fn on_fetched(
+        &mut self,
+        provider: ProviderId,
+        fetch: u64,
+        response: Result<Response, FetchError>,
+        jitter: u32,
+        now: UnixTime,
+    ) -> Vec<Action> {
+        let headers = response.as_ref().map(|response| response.headers.clone()).unwrap_or_default();
+        let (outcome, error) = match response.and_then(|response| self.outcome(provider, response, now)) {
+            Ok(outcome) => (outcome, None),
+            Err(error) => (Outcome::Failed { retry_after: http_cache::retry_after(&headers, now) }, Some(error)),
+        };
+        self.counts.add(if error.is_none() { Metric::FetchSucceeded } else { Metric::FetchFailed });
+        if let Some(view) = self.views.get_mut(provider.index()) {
+            view.last_error = error;
+        }
+        vec![Action::Change(provider, Event::Fetched { fetch, outcome, jitter })]
+    }
+
+    fn outcome(&mut self, provider: ProviderId, response: Response, now: UnixTime) -> Result<Outcome, FetchError> {
+        let Response { status, headers, body } = response;
+        let Some((own, remote)) = self.plan.provider(provider).zip(self.plan.remote(provider)) else {
+            return Err(FetchError::NotStarted);
+        };
+        let freshness = http_cache::freshness(&headers, now);
+        let view = self.views.get(provider.index());
+        match (status, view.and_then(|view| view.record.document.as_ref())) {
+            (200, _) => {
+                let document = document::parse(&body, remote.terms.limits).map_err(FetchError::Document)?;
+                for (place, error) in document.skipped {
+                    self.counts.add(Metric::KeySkipped);
+                    match error {
+                        KeyError::Private => {
+                            warn!(
+                                "provider {:?}: key {place} of the JWKS is a PRIVATE key, published: skipped",
+                                own.name
+                            )
+                        }
+                        _ => warn!("provider {:?}: key {place} of the JWKS is skipped: {error}", own.name),
+                    }
+                }
+                Ok(Outcome::Document { body, freshness, validators: http_cache::validators(&headers) })
+            }
+            (304, Some(document)) if document.validators != Default::default() => Ok(Outcome::NotModified(freshness)),
+            _ => Err(FetchError::Status(status)),
+        }
+    }
+
+    /// Time has passed, or there may be news: ends the parked requests that are due and starts the refreshes that are.
+    pub fn on_wake(&mut self, now: UnixTime) -> Vec<Action> {
+        let mut actions = self.decide_parked(now);
+        let asked_for = self.asked_for();
+        for provider in self.plan.remote_ids() {
+            let Some(view) = self.views.get(provider.index()) else { continue };
+            if let Some(generation) = view.unreadable {
+                actions.push(Action::Change(provider, Event::Discard(generation)));
+            }
+            match self.refresh_wanted(provider, &asked_for, now) {
+                Some((cause, due)) if due <= now => actions.push(Action::Change(provider, Event::Refresh(cause))),
+                _ => {}
+            }
+        }
+        actions
+    }
+
+    /// When [`Self::on_wake`] has something to do, if nothing else happens first.
+    pub fn next_timeout(&self, now: UnixTime) -> Option<UnixTime> {
+        if !self.evicted.is_empty() || self.views.iter().any(|view| view.unreadable.is_some()) {
+            return Some(now);
+        }
+        let asked_for = self.asked_for();
+        let deadlines = self.parked.iter().map(|(_, _, deadline, _)| deadline);
+        let refreshes =
+            self.plan.remote_ids().filter_map(|provider| Some(self.refresh_wanted(provider, &asked_for, now)?.1));
+        deadlines.chain(refreshes).min()
+    }
+
+    /// For which providers requests wait, and why.
+    fn asked_for(&self) -> BTreeSet<(ProviderId, Cause)> {
+        self.parked.iter().map(|(_, provider, _, waiting)| (provider, waiting.cause)).collect()
+    }
+
+    /// Which refresh this provider needs next, and when it may start. While one is under way: a look when its lease ends.
+    fn refresh_wanted(
+        &self,
+        provider: ProviderId,
+        asked_for: &BTreeSet<(ProviderId, Cause)>,
+        now: UnixTime,
+    ) -> Option<(Cause, UnixTime)> {
+        let remote = self.plan.remote(provider)?;
+        let view = self.views.get(provider.index())?;
+        let is_asked_for = |cause| match cause {
+            Cause::Schedule => true,
+            Cause::UnknownKid => view.wanted_after.is_some() || asked_for.contains(&(provider, cause)),
+            Cause::BadSignature => asked_for.contains(&(provider, cause)),
+        };
+        let (cause, due) = [Cause::Schedule, Cause::UnknownKid, Cause::BadSignature]
+            .into_iter()
+            .filter(|cause| is_asked_for(*cause))
+            .map(|cause| (cause, life::refresh_due(&view.record, cause, &remote.terms, now)))
+            .min_by_key(|(_, due)| *due)?;
+        match view.record.lease {
+            Some(lease) if lease.is_held(now) => Some((cause, due.max(lease.until))),
+            _ => Some((cause, due)),
+        }
+    }
+
+    fn see(&mut self, provider: ProviderId, record: Record) {
+        if let Some((view, remote)) = self.views.get_mut(provider.index()).zip(self.plan.remote(provider)) {
+            view.see(record, remote);
+        }
+    }
+
+    /// One line for each fetch that ended: what came back and what happens next.
+    fn report(&self, provider: ProviderId, now: UnixTime) {
+        let Some((own, view)) = self.plan.provider(provider).zip(self.views.get(provider.index())) else {
+            return;
+        };
+        let keys = view.keys.as_ref().map_or(0, |keys| keys.len());
+        match view.last_error {
+            None => info!("provider {:?}: the JWKS has {keys} usable keys", own.name),
+            Some(error) => {
+                let (failures, wait) = (view.record.failures, view.record.retry_at.since(now).as_millis());
+                let age = view.record.document.as_ref().map_or(0, |d| now.since(d.fetched_at).as_secs());
+                warn!(
+                    "provider {:?}: JWKS fetch failed ({failures} in a row): {error}; next attempt in {wait} ms; {keys} keys in hand, {age} s old",
+                    own.name
+                );
+            }
+        }
+    }
+}
