@@ -43,9 +43,9 @@ impl<G: Copy + Ord, W> Parked<G, W> {
         self.waiting
     }
 
-    /// Whether more than half of the room is taken.
-    pub fn is_crowded(&self) -> bool {
-        self.waiting > self.capacity / 2
+    /// Whether a group takes more than half of the room.
+    pub fn is_crowded_by(&self, group: G) -> bool {
+        self.groups.get(&group).is_some_and(|streams| streams.len() > self.capacity / 2)
     }
 
     /// Parks a request. When there is no room, the group that takes the most of it gives way to one that takes less by
@@ -182,7 +182,7 @@ mod tests {
         for id in 1..=4 {
             assert_eq!(parked.park(StreamId(id), 'a', T, ()), IN);
         }
-        assert!(parked.is_crowded());
+        assert!(parked.is_crowded_by('a') && !parked.is_crowded_by('b'));
         assert_eq!(parked.park(StreamId(5), 'a', T, ()), Err(Full));
         assert_eq!(parked.park(StreamId(6), 'b', T, ()), Ok(Some((StreamId(4), ()))));
         assert_eq!(parked.park(StreamId(7), 'b', T, ()), Ok(Some((StreamId(3), ()))));

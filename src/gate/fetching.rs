@@ -109,7 +109,10 @@ impl<C: SignatureCheck> Gate<C> {
                 actions.push(Action::Change(provider, Event::Discard(generation)));
             }
             match self.refresh_wanted(provider, &asked_for, now) {
-                Some((cause, due)) if due <= now => actions.push(Action::Change(provider, Event::Refresh(cause))),
+                // Whatever is due: the first to see that the clock stepped back puts the record right.
+                Some((cause, due)) if due <= now || view.record.is_ahead_of(now) => {
+                    actions.push(Action::Change(provider, Event::Refresh(cause)))
+                }
                 _ => {}
             }
         }
@@ -122,10 +125,11 @@ impl<C: SignatureCheck> Gate<C> {
             return Some(now);
         }
         let asked_for = self.asked_for();
-        let deadlines = self.parked.iter().map(|(_, _, deadline, _)| deadline);
+        let ends = self.parked.iter();
+        let ends = ends.map(|(_, provider, deadline, waiting)| self.ends_at(provider, deadline, waiting.cause, now));
         let refreshes =
             self.plan.remote_ids().filter_map(|provider| Some(self.refresh_wanted(provider, &asked_for, now)?.1));
-        deadlines.chain(refreshes).min()
+        ends.chain(refreshes).min()
     }
 
     /// For which providers requests wait, and why.
@@ -173,7 +177,7 @@ impl<C: SignatureCheck> Gate<C> {
         match view.last_error {
             None => info!("provider {:?}: the JWKS has {keys} usable keys", own.name),
             Some(error) => {
-                let (failures, wait) = (view.record.failures, view.record.retry_at.since(now).as_millis());
+                let (failures, wait) = (view.record.failures, view.record.retry_at().since(now).as_millis());
                 let age = view.record.document.as_ref().map_or(0, |d| now.since(d.fetched_at).as_secs());
                 warn!(
                     "provider {:?}: JWKS fetch failed ({failures} in a row): {error}; next attempt in {wait} ms; {keys} keys in hand, {age} s old",

@@ -115,7 +115,9 @@ impl<C: SignatureCheck> Gate<C> {
                 self.refuse_for_now(provider, &candidates, refusal);
                 refusal
             }
-            Verdict::Wait(Cause::UnknownKid) if self.parked.is_crowded() && self.has_refused(provider, &candidates) => {
+            Verdict::Wait(Cause::UnknownKid)
+                if self.parked.is_crowded_by(provider) && self.has_refused(provider, &candidates) =>
+            {
                 self.want_refresh(provider);
                 Refusal::Token(TokenError::UnknownKey)
             }
@@ -203,7 +205,7 @@ impl<C: SignatureCheck> Gate<C> {
     }
 
     fn retry_after(&self, provider: ProviderId, now: UnixTime) -> Duration {
-        self.views.get(provider.index()).map_or(Duration::ZERO, |view| view.record.retry_at.since(now))
+        self.views.get(provider.index()).map_or(Duration::ZERO, |view| view.record.retry_at().since(now))
     }
 
     fn refused(&mut self, refusal: Refusal, realm: &str) -> Reply {

@@ -1,5 +1,5 @@
-//! The `kid`s that the issuer was asked for in vain since its last answer. When many requests wait, they do not wait
-//! again, and so leave the room to those that may be good.
+//! The `kid`s that the issuer was asked for in vain since its last answer. When many requests of their
+//! issuer wait, they do not wait again, and so leave the room to those that may be good.
 
 use std::collections::BTreeSet;
 

@@ -50,7 +50,7 @@ impl<C: SignatureCheck> Gate<C> {
         self.notice_time(now);
         let mut decided = Vec::new();
         for (stream, provider, deadline, waiting) in self.parked.iter() {
-            let late = deadline <= now;
+            let late = self.ends_at(provider, deadline, waiting.cause, now) <= now;
             if !late && !self.views.get(provider.index()).is_some_and(|view| view.news) {
                 continue;
             }
@@ -92,6 +92,17 @@ impl<C: SignatureCheck> Gate<C> {
             });
         }
         actions
+    }
+
+    /// When a request stops waiting: at its deadline, or when the refresh that it waits for is over, if that has begun.
+    pub(super) fn ends_at(&self, provider: ProviderId, deadline: UnixTime, cause: Cause, now: UnixTime) -> UnixTime {
+        let fetching = self.views.get(provider.index()).is_some_and(|view| view.record.is_fetching(now));
+        match (cause, self.plan.remote(provider)) {
+            (Cause::UnknownKid | Cause::BadSignature, Some(remote)) if fetching => {
+                deadline.plus(remote.terms.fetch_timeout)
+            }
+            _ => deadline,
+        }
     }
 
     /// The refusal of a request that waited for as long as it may.

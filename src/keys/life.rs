@@ -17,7 +17,7 @@ use super::{
     lease::Lease,
     record::{Record, Stored},
     retired,
-    schedule::{self, Terms, LONGEST_WAIT},
+    schedule::{self, Terms},
 };
 use crate::time::UnixTime;
 
@@ -93,7 +93,12 @@ pub enum Effect {
 
 /// One transition. `None` instead of a record: nothing changed, there is nothing to store.
 pub fn step(record: &Record, event: Event, terms: &Terms, now: UnixTime) -> (Option<Record>, Effect) {
-    let current = record.clone().as_of(now, LONGEST_WAIT);
+    let mut current = record.clone().as_of(now);
+    // A grace that is over stays over, even if the clock steps back.
+    current.retired.retain(|retired| now < retired.until(terms.retired_key_grace));
+    if let Some(document) = current.document.as_mut().filter(|_| current.retired != record.retired) {
+        document.generation = next(document.generation, now);
+    }
     // A step of the clock must be put right once, not anew at each look.
     let moved = (current != *record).then(|| Record { version: current.version.saturating_add(1), ..current.clone() });
     let (changed, effect) = match event {
@@ -150,18 +155,17 @@ fn settle(
         (Outcome::Document { body, freshness, validators }, old) => {
             let before = std::mem::take(&mut changed.retired);
             if let Some(old) = &old {
-                changed.retired =
-                    retired::retire(&old.body, &body, &before, terms.retired_key_grace, terms.limits, now);
+                changed.retired = retired::retire(old, &body, &before, terms, now);
             }
             let generation = match &old {
                 Some(old) if old.body == body && changed.retired == before => old.generation,
                 old => next(old.as_ref().map_or(0, |old| old.generation), now),
             };
-            changed.renew(now);
+            changed.renew();
             Some(Stored { fetch, generation, fetched_at: now, freshness, validators, jitter, body })
         }
         (Outcome::NotModified(stated), Some(old)) => {
-            changed.renew(now);
+            changed.renew();
             // RFC 9111 §4.3.4: what the 304 does not say stays as it was.
             let freshness = Freshness {
                 lifetime: stated.lifetime.or(old.freshness.lifetime),
@@ -187,37 +191,35 @@ fn next(number: u64, now: UnixTime) -> u64 {
 }
 
 impl Record {
-    fn renew(&mut self, now: UnixTime) {
+    fn renew(&mut self) {
         self.failures = 0;
-        self.retry_at = now;
+        self.pause = Duration::ZERO;
     }
 
     fn fail(&mut self, retry_after: Option<Duration>, jitter: u32, now: UnixTime) {
         self.failures = self.failures.saturating_add(1);
-        self.retry_at = now.plus(schedule::backoff(self.failures, retry_after, jitter));
+        self.failed_at = now;
+        self.pause = schedule::backoff(self.failures, retry_after, jitter);
     }
 }
 
-/// The earliest time at which a refresh of this cause may start, were none under way.
+/// The earliest time at which a refresh of this cause may start, were none under way. What lies in the future
+/// counts as in [`Record::as_of`].
 pub fn refresh_due(record: &Record, cause: Cause, terms: &Terms, now: UnixTime) -> UnixTime {
-    // What lies in the future was written before the clock stepped back.
-    let retry = record.retry_at.min(now.plus(LONGEST_WAIT));
+    let retry = if record.failed_at <= now { record.retry_at() } else { now };
     let document = record.document.as_ref();
     let asked_for = match record.unknown_kid_at {
         Some(last) if last <= now => retry.max(last.plus(terms.unknown_kid_min_interval)),
         _ => retry,
     };
-    match cause {
-        Cause::Schedule => match document {
-            Some(document) if document.fetched_at <= now => retry.max(schedule::refresh_at(document, terms)),
-            _ => retry,
-        },
-        Cause::UnknownKid => asked_for,
+    match (cause, document) {
+        (Cause::Schedule, Some(document)) if document.fetched_at <= now => {
+            retry.max(schedule::refresh_at(document, terms))
+        }
+        (Cause::Schedule, _) => retry,
+        (Cause::UnknownKid, _) | (Cause::BadSignature, None) => asked_for,
         // A document that was confirmed just now need not be doubted because of a bad token.
-        Cause::BadSignature => match document {
-            Some(document) if document.fetched_at <= now => asked_for.max(document.fetched_at.plus(terms.min_ttl)),
-            _ => asked_for,
-        },
+        (Cause::BadSignature, Some(document)) => asked_for.max(document.fetched_at.min(now).plus(terms.min_ttl)),
     }
 }
 

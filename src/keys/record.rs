@@ -26,8 +26,10 @@ pub struct Record {
     pub lease: Option<Lease>,
     /// Fetches that failed since the last good one.
     pub failures: u32,
-    /// No fetch starts before this.
-    pub retry_at: UnixTime,
+    /// When the last of them ended.
+    pub failed_at: UnixTime,
+    /// How long after that no fetch starts.
+    pub pause: Duration,
     /// When the last refresh was started because a token asked for it.
     pub unknown_kid_at: Option<UnixTime>,
     /// The last good document.
@@ -70,7 +72,8 @@ impl Record {
         out.optional(lease.map(|(taken_at, _)| taken_at));
         out.optional(lease.map(|(_, until)| until));
         out.number(u64::from(self.failures));
-        out.number(self.retry_at.as_millis());
+        out.number(self.failed_at.as_millis());
+        out.number(u64::try_from(self.pause.as_millis()).unwrap_or(ABSENT));
         out.optional(self.unknown_kid_at.map(UnixTime::as_millis));
         out.number(u64::from(self.document.is_some()));
         if let Some(document) = &self.document {
@@ -98,7 +101,8 @@ impl Record {
         let (version, started, finished) = (from.number()?, from.number()?, from.number()?);
         let (taken_at, until) = (from.time()?, from.time()?);
         let failures = u32::try_from(from.number()?).ok()?;
-        let retry_at = UnixTime::from_millis(from.number()?);
+        let failed_at = UnixTime::from_millis(from.number()?);
+        let pause = Duration::from_millis(from.number()?);
         let unknown_kid_at = from.time()?;
         let document = match from.number()? {
             0 => None,
@@ -118,15 +122,19 @@ impl Record {
             retired.push(Retired { gone_at, jwk: from.bytes()?.to_vec() });
         }
         let lease = taken_at.zip(until).map(|(taken_at, until)| Lease { taken_at, until });
-        let record = Self { version, started, finished, lease, failures, retry_at, unknown_kid_at, document, retired };
+        let record =
+            Self { version, started, finished, lease, failures, failed_at, pause, unknown_kid_at, document, retired };
         from.0.is_empty().then_some(record)
     }
 
     /// This record under a clock that shows `now`. What it dates into the future was written before the clock stepped
-    /// back and counts as of now, so that no step makes anything last for ever. `longest_wait` bounds `retry_at`.
-    pub fn as_of(mut self, now: UnixTime, longest_wait: Duration) -> Self {
-        self.retry_at = self.retry_at.min(now.plus(longest_wait));
-        self.unknown_kid_at = self.unknown_kid_at.map(|at| at.min(now));
+    /// back: keys and leases count as of now, so that no step makes them last for ever, and what keeps us from asking
+    /// the issuer is forgotten.
+    pub fn as_of(mut self, now: UnixTime) -> Self {
+        if self.failed_at > now {
+            (self.failed_at, self.pause) = (now, Duration::ZERO);
+        }
+        self.unknown_kid_at = self.unknown_kid_at.filter(|at| *at <= now);
         self.lease = self.lease.map(|lease| lease.as_of(now));
         if let Some(document) = &mut self.document {
             document.fetched_at = document.fetched_at.min(now);
@@ -135,6 +143,20 @@ impl Record {
             retired.gone_at = retired.gone_at.min(now);
         }
         self
+    }
+
+    /// Whether anything in it lies in the future.
+    pub fn is_ahead_of(&self, now: UnixTime) -> bool {
+        let lease = self.lease.map(|lease| lease.taken_at);
+        let document = self.document.as_ref().map(|document| document.fetched_at);
+        let retired = self.retired.iter().map(|retired| retired.gone_at);
+        let mut all = [Some(self.failed_at), self.unknown_kid_at, lease, document].into_iter().flatten().chain(retired);
+        all.any(|at| at > now)
+    }
+
+    /// No fetch starts before this.
+    pub fn retry_at(&self) -> UnixTime {
+        self.failed_at.plus(self.pause)
     }
 
     /// Whether a fetch is under way.
@@ -213,7 +235,8 @@ mod tests {
             finished: 3,
             lease: Some(Lease { taken_at: at(10), until: at(20) }),
             failures: 2,
-            retry_at: at(30),
+            failed_at: at(8),
+            pause: Duration::from_millis(22),
             unknown_kid_at: Some(at(5)),
             document: Some(Stored {
                 fetch: 3,
@@ -253,11 +276,13 @@ mod tests {
     fn nothing_lies_in_the_future_after_the_clock_stepped_back() {
         let at = UnixTime::from_millis;
         let now = at(4);
-        let record = full().as_of(now, Duration::from_millis(10));
-        assert_eq!((record.retry_at, record.unknown_kid_at), (at(14), Some(now)));
+        assert!(full().is_ahead_of(now) && !full().is_ahead_of(at(10)));
+        let record = full().as_of(now);
+        assert_eq!((record.retry_at(), record.unknown_kid_at), (now, None));
         assert_eq!(record.lease, Some(Lease { taken_at: now, until: at(14) }), "its length stays");
         assert_eq!(record.document.as_ref().map(|d| d.fetched_at), Some(at(1)));
         assert!(record.retired.iter().all(|retired| retired.gone_at == now));
-        assert_eq!(full().as_of(at(1000), Duration::ZERO), full());
+        assert!(!record.is_ahead_of(now));
+        assert_eq!(full().as_of(at(1000)), full());
     }
 }

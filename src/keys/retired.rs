@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::{
-    document::{self, Limits},
+    document,
+    record::Stored,
+    schedule::{self, Terms},
     Key,
 };
 use crate::time::UnixTime;
@@ -26,25 +28,22 @@ impl Retired {
 
 /// The keys to keep when `new` takes the place of `old`: those that vanish now, and those of `before` that are still
 /// within their grace and have not come back. Bounded as one document is; the latest to go are kept.
-pub fn retire(
-    old: &[u8],
-    new: &[u8],
-    before: &[Retired],
-    grace: Duration,
-    limits: Limits,
-    now: UnixTime,
-) -> Vec<Retired> {
+///
+/// The grace of a key begins when the old document could no longer be used, if that was before: what an outage had
+/// already ended does not come back with the issuer.
+pub fn retire(old: &Stored, new: &[u8], before: &[Retired], terms: &Terms, now: UnixTime) -> Vec<Retired> {
+    let Terms { retired_key_grace: grace, limits, .. } = *terms;
     if grace.is_zero() {
         return Vec::new();
     }
     let Ok(new) = document::parse(new, limits) else {
         return before.to_vec();
     };
-    let vanished = document::raw_keys(old).into_iter().map(|jwk| Retired { gone_at: now, jwk });
-    let earlier = before.iter().filter(|retired| now < retired.until(grace)).cloned();
+    let gone_at = now.min(schedule::unusable_at(old, terms));
+    let vanished = document::raw_keys(&old.body).into_iter().map(|jwk| Retired { gone_at, jwk });
     let mut kept: Vec<(Key, Retired)> = Vec::new();
     let mut bytes = 0_usize;
-    for retired in vanished.chain(earlier) {
+    for retired in vanished.chain(before.iter().cloned()).filter(|retired| now < retired.until(grace)) {
         let Some(key) = document::parse_key(&retired.jwk).filter(|key| !new.keys.publishes(key)) else { continue };
         let total = bytes.saturating_add(retired.jwk.len());
         let full = kept.len() >= limits.max_keys || total > limits.max_document_bytes;
@@ -59,9 +58,10 @@ pub fn retire(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keys::{document::Limits, schedule};
     use base64::{engine::general_purpose::URL_SAFE_NO_PAD as BASE64, Engine as _};
 
-    const GRACE: Duration = Duration::from_secs(60);
+    const TERMS: Terms = Terms { retired_key_grace: Duration::from_secs(60), ..schedule::tests::TERMS };
 
     fn at(seconds: u64) -> UnixTime {
         UnixTime::from_millis(1_700_000_000_000 + seconds * 1000)
@@ -76,8 +76,12 @@ mod tests {
         format!(r#"{{"keys":[{}]}}"#, numbers.iter().map(key).collect::<Vec<_>>().join(",")).into_bytes()
     }
 
+    fn stored(numbers: &[u8]) -> Stored {
+        Stored { fetched_at: at(0), body: set(numbers), ..Stored::default() }
+    }
+
     fn step(old: &[u8], new: &[u8], before: &[Retired], now: UnixTime) -> Vec<Retired> {
-        retire(&set(old), &set(new), before, GRACE, Limits::default(), now)
+        retire(&stored(old), &set(new), before, &TERMS, now)
     }
 
     fn kids(retired: &[Retired]) -> Vec<String> {
@@ -103,21 +107,29 @@ mod tests {
 
     #[test]
     fn without_grace_nothing_is_kept() {
-        assert!(retire(&set(&[1]), &set(&[2]), &[], Duration::ZERO, Limits::default(), at(0)).is_empty());
+        assert!(retire(&stored(&[1]), &set(&[2]), &[], &schedule::tests::TERMS, at(0)).is_empty());
+    }
+
+    #[test]
+    fn what_was_unusable_already_does_not_come_back() {
+        // 100 s of lifetime and 50 s of staleness.
+        assert_eq!(step(&[1], &[2], &[], at(149))[0].gone_at, at(149));
+        assert_eq!(step(&[1], &[2], &[], at(209))[0].gone_at, at(150));
+        assert!(step(&[1], &[2], &[], at(210)).is_empty());
     }
 
     #[test]
     fn no_more_is_kept_than_a_document_may_hold() {
-        let few = Limits { max_keys: 2, ..Limits::default() };
-        assert_eq!(retire(&set(&[1, 2, 3]), &set(&[4]), &[], GRACE, few, at(0)).len(), 2);
-        let small = Limits { max_document_bytes: 500, ..Limits::default() };
-        assert_eq!(retire(&set(&[1, 2, 3]), &set(&[4]), &[], GRACE, small, at(0)).len(), 1);
+        let kept = |limits| retire(&stored(&[1, 2, 3]), &set(&[4]), &[], &Terms { limits, ..TERMS }, at(0)).len();
+        assert_eq!(kept(Limits { max_keys: 2, ..Limits::default() }), 2);
+        assert_eq!(kept(Limits { max_document_bytes: 500, ..Limits::default() }), 1);
     }
 
     #[test]
     fn a_document_that_cannot_be_read_retires_nothing() {
         let gone = step(&[1], &[2], &[], at(0));
-        assert_eq!(retire(b"x", &set(&[2]), &gone, GRACE, Limits::default(), at(1)), gone);
-        assert_eq!(retire(&set(&[2]), b"x", &gone, GRACE, Limits::default(), at(1)), gone);
+        let nonsense = Stored { body: b"x".to_vec(), ..stored(&[]) };
+        assert_eq!(retire(&nonsense, &set(&[2]), &gone, &TERMS, at(1)), gone);
+        assert_eq!(retire(&stored(&[2]), b"x", &gone, &TERMS, at(1)), gone);
     }
 }

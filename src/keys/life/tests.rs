@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::keys::schedule::tests::TERMS;
+use crate::keys::{retired::Retired, schedule::tests::TERMS};
 
 /// The number of a fetch that starts then.
 fn fetch_at(seconds: u64) -> Effect {
@@ -114,14 +114,14 @@ fn failures_keep_the_document_and_back_off() {
         assert!(matches!(refresh(&mut record, Cause::Schedule, now), Effect::Fetch(_)));
         fetched(&mut record, FAILED, now);
         assert!(record.document.is_some());
-        waits.push(record.retry_at.since(now));
-        now = record.retry_at;
+        waits.push(record.retry_at().since(now));
+        now = record.retry_at();
     }
     assert!(waits.windows(2).all(|w| w[0] <= w[1]));
     assert!(waits[0] <= Duration::from_millis(200) && waits[11] >= Duration::from_secs(15), "{waits:?}");
     refresh(&mut record, Cause::Schedule, now);
     fetched(&mut record, Outcome::Failed { retry_after: Some(Duration::from_secs(120)) }, now);
-    assert_eq!(record.retry_at, now.plus(Duration::from_secs(120)));
+    assert_eq!(record.retry_at(), now.plus(Duration::from_secs(120)));
 }
 
 #[test]
@@ -182,7 +182,7 @@ fn a_clock_that_steps_back_a_day_makes_nothing_last_and_starts_no_second_fetch()
     // The lease, the interval and the schedule all lie in what is now the future.
     assert_eq!(refresh(&mut record, Cause::Schedule, before), Effect::Running);
     assert_eq!(fetched(&mut record, FAILED, before), Effect::Settled);
-    assert!(record.retry_at <= before.plus(Duration::from_secs(1)));
+    assert!(record.retry_at() <= before.plus(Duration::from_secs(1)));
     let document = record.document.clone().unwrap();
     assert!(!is_usable(&document, &TERMS, before.plus(Duration::from_secs(150))));
     assert!(matches!(refresh(&mut record, Cause::UnknownKid, before.plus(Duration::from_secs(10))), Effect::Fetch(_)));
@@ -195,4 +195,21 @@ fn a_dead_lease_from_before_a_step_back_ends_too() {
     refresh(&mut record, Cause::Schedule, at(0));
     assert_eq!(refresh(&mut record, Cause::Schedule, before), Effect::Running);
     assert!(matches!(refresh(&mut record, Cause::Schedule, before.plus(Duration::from_secs(3))), Effect::Fetch(_)));
+}
+
+#[test]
+fn a_grace_that_is_over_does_not_come_back_with_a_clock_that_steps_back() {
+    let terms = Terms { retired_key_grace: Duration::from_secs(20), ..TERMS };
+    let before = UnixTime::from_millis(at(0).as_millis() - 86_400_000);
+    let mut record = fresh("a");
+    record.retired = vec![Retired { gone_at: at(0), jwk: b"{}".to_vec() }];
+    let generation = record.document.as_ref().unwrap().generation;
+
+    let (next, _) = step(&record, Event::Refresh(Cause::UnknownKid), &terms, before);
+    let next = next.unwrap();
+    assert_eq!(next.retired[0].gone_at, before);
+    assert_ne!(next.document.unwrap().generation, generation, "workers hold the old time");
+
+    let (next, _) = step(&record, Event::Refresh(Cause::UnknownKid), &terms, at(20));
+    assert!(next.unwrap().retired.is_empty());
 }

@@ -1,0 +1,224 @@
+//! What happens in one run: everything is drawn from the seed before it begins, each issuer's part from a stream of its
+//! own, so that what happens to one does not change what happens to another.
+
+use fastrand::Rng;
+use serde_json::{json, Value};
+
+use crate::{
+    issuer::{CacheStyle, Fault, Rotation, FAULTS},
+    world::Happening,
+};
+
+/// An issuer's terms, in milliseconds, and how it behaves.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    pub cache_duration: u64,
+    pub min_ttl: u64,
+    pub max_ttl: u64,
+    pub max_stale: u64,
+    pub grace: u64,
+    pub interval: u64,
+    pub wait: u64,
+    pub timeout: u64,
+    pub revoked: Vec<String>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    pub seed: u64,
+    pub workers: usize,
+    pub max_parked: usize,
+    pub terms: Vec<Terms>,
+    pub cache: Vec<CacheStyle>,
+    /// The end, in milliseconds.
+    pub length: u64,
+    pub happenings: Vec<(u64, Happening)>,
+}
+
+/// What a request carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A token under the issuer's current key.
+    Good,
+    /// A token under the key before that.
+    Old,
+    /// A token that names a key which nobody ever had.
+    Unknown,
+    /// A token that names the current key but is not by it.
+    Forged,
+}
+
+impl Scenario {
+    pub fn new(seed: u64) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        let issuers = rng.usize(1..=3);
+        let length = 40_000;
+        let mut all = Self {
+            seed,
+            workers: rng.usize(1..=4),
+            max_parked: rng.usize(6..=40),
+            terms: (0..issuers).map(|issuer| terms(&mut Rng::with_seed(seed ^ (77 << issuer)), issuer)).collect(),
+            cache: (0..issuers).map(|issuer| cache(&mut Rng::with_seed(seed ^ (99 << issuer)))).collect(),
+            length,
+            happenings: Vec::new(),
+        };
+        for issuer in 0..issuers {
+            all.issuer(&mut Rng::with_seed(seed ^ (1234 << issuer)), issuer);
+        }
+        all.infrastructure(&mut rng);
+        all
+    }
+
+    fn push(&mut self, at: u64, what: Happening) {
+        self.happenings.push((at, what));
+    }
+
+    fn issuer(&mut self, rng: &mut Rng, issuer: usize) {
+        let mean = rng.u64(100..800);
+        let mut at = 0;
+        while at < self.length {
+            at += rng.u64(1..2 * mean);
+            let kind = match rng.u8(0..20) {
+                0..=12 => Kind::Good,
+                13..=14 => Kind::Old,
+                15..=17 => Kind::Unknown,
+                _ => Kind::Forged,
+            };
+            self.push(
+                at,
+                Happening::Request {
+                    issuer,
+                    kind,
+                    patience: rng.bool().then(|| rng.u64(1..3_000)),
+                    draw: rng.usize(..),
+                },
+            );
+        }
+        for _ in 0..rng.usize(0..6) {
+            let rotation = match rng.u8(0..5) {
+                0..=1 => Rotation::Hard,
+                2..=3 => Rotation::Overlap,
+                _ => Rotation::SameKid,
+            };
+            let at = rng.u64(0..self.length);
+            self.push(at, Happening::Rotate(issuer, rotation));
+            // The new key is used at once, everywhere.
+            for _ in 0..rng.u64(0..8) {
+                self.push(at, Happening::Request { issuer, kind: Kind::Good, patience: None, draw: rng.usize(..) });
+            }
+        }
+        for _ in 0..rng.usize(0..3) {
+            let at = rng.u64(0..self.length);
+            let fault = FAULTS[rng.usize(0..FAULTS.len())];
+            self.push(at, Happening::Break(issuer, fault));
+            self.push(at + rng.u64(100..12_000), Happening::Heal(issuer));
+        }
+        if rng.u8(0..4) == 0 {
+            let at = rng.u64(0..self.length);
+            for _ in 0..rng.usize(20..80) {
+                let kind = if rng.u8(0..4) == 0 { Kind::Forged } else { Kind::Unknown };
+                self.push(
+                    at + rng.u64(0..4_000),
+                    Happening::Request { issuer, kind, patience: None, draw: rng.usize(..) },
+                );
+            }
+        }
+    }
+
+    fn infrastructure(&mut self, rng: &mut Rng) {
+        let issuers = self.terms.len();
+        if rng.bool() {
+            for issuer in 0..issuers {
+                self.push(0, Happening::Canary(issuer));
+            }
+        }
+        if rng.u8(0..4) == 0 {
+            for _ in 0..rng.usize(1..=2) {
+                let far = [5_000, 3_600_000, 86_400_000][rng.usize(0..3)];
+                let step = if rng.bool() { far } else { -far };
+                self.push(rng.u64(0..self.length), Happening::StepClock(step));
+            }
+        }
+        for _ in 0..rng.usize(0..3) {
+            self.push(rng.u64(0..self.length), Happening::Reload(rng.usize(0..self.workers)));
+        }
+        if rng.u8(0..3) == 0 {
+            self.push(rng.u64(0..self.length), Happening::Reconfigure);
+        }
+        if rng.u8(0..5) == 0 {
+            self.push(rng.u64(0..self.length), Happening::Scribble(rng.usize(0..issuers), rng.u64(..)));
+        }
+    }
+
+    /// The same world in which only the last issuer is in trouble: it fails for most of the time and is flooded.
+    pub fn with_trouble_at_the_last(mut self) -> Self {
+        let last = self.terms.len() - 1;
+        for second in (1..self.length / 1000).step_by(4) {
+            self.push(second * 1000, Happening::Break(last, Fault::Hang));
+            self.push(second * 1000 + 3_000, Happening::Heal(last));
+            for number in 0..40 {
+                let draw = (second * 97 + number * 31) as usize;
+                let request = Happening::Request { issuer: last, kind: Kind::Unknown, patience: None, draw };
+                self.push(second * 1000 + number * 20, request);
+            }
+        }
+        self
+    }
+
+    /// The plugin configuration for these terms.
+    pub fn configuration(terms: &[Terms], max_parked: usize) -> Value {
+        let seconds = |millis: u64| format!("{}.{:03}s", millis / 1000, millis % 1000);
+        let provider = |(issuer, terms): (usize, &Terms)| {
+            let provider = json!({"issuer": format!("i{issuer}"), "remote_jwks": {
+                "http_uri": {"uri": "http://i/jwks", "cluster": "c", "timeout": seconds(terms.timeout)},
+                "cache_duration": seconds(terms.cache_duration),
+                "rotation": {
+                    "min_ttl": seconds(terms.min_ttl),
+                    "max_ttl": seconds(terms.max_ttl),
+                    "max_stale": seconds(terms.max_stale),
+                    "retired_key_grace": seconds(terms.grace),
+                    "unknown_kid_min_interval": seconds(terms.interval),
+                    "unknown_kid_max_wait": seconds(terms.wait),
+                    "revoked_keys": terms.revoked,
+                    "max_document_bytes": 8000,
+                },
+            }});
+            (format!("p{issuer}"), provider)
+        };
+        let providers: serde_json::Map<_, _> = terms.iter().enumerate().map(provider).collect();
+        let rule = |issuer: usize| json!({"match": {"prefix": format!("/i{issuer}/")}, "requires": {"provider_name": format!("p{issuer}")}});
+        json!({
+            "providers": providers,
+            "rules": (0..terms.len()).map(rule).collect::<Vec<_>>(),
+            "max_parked_requests": max_parked,
+        })
+    }
+}
+
+fn terms(rng: &mut Rng, issuer: usize) -> Terms {
+    let mut choose = |from: &[u64]| from[rng.usize(0..from.len())];
+    let min_ttl = choose(&[1_000, 2_000, 5_000]);
+    let interval = choose(&[500, 1_000, 2_000, 10_000]);
+    let wait = choose(&[1_000, interval + 1_500, interval + 1_500]);
+    let revoked = match choose(&[0, 1, 2]) {
+        0 => Vec::new(),
+        1 => vec![format!("i{issuer}-2")],
+        _ => vec![crate::keys::thumbprint(crate::issuer::material(issuer, 1)).to_owned()],
+    };
+    Terms {
+        cache_duration: choose(&[2_000, 5_000, 10_000]),
+        min_ttl,
+        max_ttl: min_ttl + choose(&[0, 3_000, 10_000]),
+        max_stale: choose(&[0, 2_000, 8_000]),
+        grace: choose(&[0, 0, 2_000, 8_000]),
+        interval,
+        wait,
+        timeout: choose(&[300, 1_000]),
+        revoked,
+    }
+}
+
+fn cache(rng: &mut Rng) -> CacheStyle {
+    let max_age = [None, Some(0), Some(4), Some(600)][rng.usize(0..4)];
+    CacheStyle { max_age, no_store: rng.u8(0..6) == 0, etag: rng.bool() }
+}

@@ -1,0 +1,547 @@
+//! Workers, issuers, shared data and the network between them, under a virtual clock. What the shell does in Envoy, this
+//! does here: it decides nothing, but wake-ups get lost, holders die, and the clock steps.
+
+use std::collections::BTreeMap;
+
+use fastrand::Rng;
+use jwks_gate::{
+    config,
+    gate::{Action, Decision, FetchError, Gate, Response},
+    keys::{
+        http_cache::Validators,
+        life::{self, Cause, Effect, Event},
+        record::Record,
+    },
+    parked::StreamId,
+    policy::{headers::Headers, reply::Reply},
+    time::UnixTime,
+    token::ProviderId,
+};
+
+use crate::{
+    broken::Rule,
+    invariants::{Ledger, Request},
+    issuer::{Fault, Issuer, Rotation},
+    keys::{self, Check},
+    scenario::{Kind, Scenario, Terms},
+};
+
+/// Where the proxies' clock begins; true time begins at zero.
+const EPOCH: u64 = 1_800_000_000_000;
+const BUSY_TICK: u64 = 25;
+const IDLE_TICK: u64 = 1_000;
+const LATENCY: u64 = 20;
+
+/// Something that happens.
+#[derive(Clone, Debug)]
+pub enum Happening {
+    /// A request; its client may lose patience. `draw` says what else is left to chance: worker and unknown `kid`.
+    Request {
+        issuer: usize,
+        kind: Kind,
+        patience: Option<u64>,
+        draw: usize,
+    },
+    /// An issuer gets a new signing key.
+    Rotate(usize, Rotation),
+    /// An issuer begins to fail.
+    Break(usize, Fault),
+    /// An issuer recovers.
+    Heal(usize),
+    /// The clock jumps by so many milliseconds.
+    StepClock(i64),
+    /// A worker's VM traps and is made anew; what waited in it is lost.
+    Reload(usize),
+    /// New terms: every worker gets a new engine, the old ones end when nothing waits in them.
+    Reconfigure,
+    /// A VM takes the lease and dies.
+    Canary(usize),
+    /// Another plugin writes into our shared data.
+    Scribble(usize, u64),
+    /// The rest follows from what the engines ask for.
+    Tick {
+        worker: usize,
+        number: u64,
+    },
+    Wake(usize),
+    Serve {
+        worker: usize,
+        issuer: usize,
+        fetch: u64,
+        validators: Validators,
+    },
+    Fetched {
+        worker: usize,
+        issuer: usize,
+        fetch: u64,
+        response: Result<Response, FetchError>,
+    },
+    Announce {
+        issuer: usize,
+        version: u64,
+    },
+    Leave {
+        worker: usize,
+        stream: u32,
+    },
+    Inspect,
+}
+
+/// A root context with its engine.
+struct Worker {
+    gate: Gate<Check>,
+    terms: Vec<Terms>,
+    /// Takes no new requests.
+    draining: bool,
+    dead: bool,
+    tick: Option<(u64, u64)>,
+}
+
+/// An issuer's part of shared data.
+#[derive(Default)]
+struct Cell {
+    record: Vec<u8>,
+    announced: u64,
+}
+
+pub struct World {
+    scenario: Scenario,
+    broken: Option<Rule>,
+    now: u64,
+    skew: i64,
+    queue: BTreeMap<(u64, u64), Happening>,
+    sequence: u64,
+    workers: Vec<Worker>,
+    cells: Vec<Cell>,
+    pub issuers: Vec<Issuer>,
+    pub ledger: Ledger,
+    streams: u32,
+    /// Prints what happens.
+    pub is_told: bool,
+}
+
+impl World {
+    pub fn new(scenario: Scenario, broken: Option<Rule>) -> Self {
+        let issuers = scenario.cache.iter().enumerate().map(|(number, cache)| Issuer::new(number, *cache)).collect();
+        let ledger = Ledger::new(&scenario);
+        let mut world = Self {
+            broken,
+            now: 0,
+            skew: 0,
+            queue: BTreeMap::new(),
+            sequence: 0,
+            workers: Vec::new(),
+            cells: scenario.terms.iter().map(|_| Cell::default()).collect(),
+            issuers,
+            ledger,
+            streams: 0,
+            is_told: false,
+            scenario,
+        };
+        for (at, what) in std::mem::take(&mut world.scenario.happenings) {
+            world.at(at, what);
+        }
+        for at in (500..world.scenario.length + 30_000).step_by(500) {
+            world.at(at, Happening::Inspect);
+        }
+        world.start_workers();
+        world
+    }
+
+    pub fn terms(&self) -> &[Terms] {
+        &self.scenario.terms
+    }
+
+    /// Runs to the end, or to the first invariant that does not hold.
+    pub fn run(&mut self) -> Result<(), String> {
+        // Long enough for everything that waits at the end.
+        let end = self.scenario.length + 30_000;
+        while let Some(((at, _), what)) = self.queue.pop_first() {
+            if at > end {
+                break;
+            }
+            self.now = at;
+            if self.is_told && !matches!(what, Happening::Tick { .. } | Happening::Wake(_) | Happening::Inspect) {
+                match &what {
+                    Happening::Fetched { issuer, response, .. } => {
+                        println!(
+                            "{at:>6} Fetched for {issuer}: {:?}",
+                            response.as_ref().map(|response| response.status)
+                        );
+                    }
+                    what => println!("{at:>6} {what:?}"),
+                }
+            }
+            self.happen(what);
+            self.ledger.verdict()?;
+        }
+        self.ledger.finish(self.now);
+        self.ledger.verdict()
+    }
+
+    fn at(&mut self, at: u64, what: Happening) {
+        self.sequence += 1;
+        self.queue.insert((at, self.sequence), what);
+    }
+
+    fn after(&mut self, delay: u64, what: Happening) {
+        self.at(self.now + delay, what);
+    }
+
+    fn clock(&self) -> UnixTime {
+        UnixTime::from_millis((EPOCH + self.now).saturating_add_signed(self.skew))
+    }
+
+    fn start_workers(&mut self) {
+        for _ in 0..self.scenario.workers {
+            let terms = self.scenario.terms.clone();
+            let gate = self.gate(&terms);
+            self.workers.push(Worker { gate, terms, draining: false, dead: false, tick: None });
+            self.tick_in(self.workers.len() - 1, 1);
+        }
+    }
+
+    fn gate(&self, terms: &[Terms]) -> Gate<Check> {
+        let mut terms = terms.to_vec();
+        let mut max_parked = self.scenario.max_parked;
+        Rule::bend(self.broken, &mut terms, &mut max_parked);
+        let configuration = Scenario::configuration(&terms, max_parked).to_string();
+        let plan = config::parse(configuration.as_bytes()).expect("a good configuration");
+        Gate::new(plan, Check { accepts_anything: self.broken == Some(Rule::SignaturesAreChecked) })
+    }
+
+    fn happen(&mut self, what: Happening) {
+        match what {
+            Happening::Request { issuer, kind, patience, draw } => self.request(issuer, kind, patience, draw),
+            Happening::Rotate(issuer, rotation) => {
+                self.issuers[issuer].rotate(rotation, self.now);
+                if rotation == Rotation::SameKid {
+                    self.ledger.renamed(issuer, self.now);
+                }
+            }
+            Happening::Break(issuer, fault) => {
+                self.issuers[issuer].fault = Some(fault);
+                self.ledger.trouble_begins(issuer, self.now);
+            }
+            Happening::Heal(issuer) => {
+                self.issuers[issuer].fault = None;
+                self.ledger.trouble_ends(issuer, self.now);
+            }
+            Happening::StepClock(step) => {
+                self.skew += step;
+                self.ledger.clock_stepped(self.now, step);
+            }
+            Happening::Reload(worker) => self.reload(worker),
+            Happening::Reconfigure => self.reconfigure(),
+            Happening::Canary(issuer) => {
+                if let Effect::Fetch(_) = self.step(0, issuer, Event::Refresh(Cause::Schedule)).1 {
+                    self.ledger.holder_died(issuer, self.now);
+                }
+            }
+            Happening::Scribble(issuer, garbage) => self.scribble(issuer, garbage),
+            Happening::Tick { worker, number } => {
+                if !self.workers[worker].dead && self.workers[worker].tick.is_some_and(|(_, own)| own == number) {
+                    self.workers[worker].tick = None;
+                    if self.broken != Some(Rule::WorkersLookAgain) {
+                        self.run_worker(worker);
+                    }
+                }
+            }
+            Happening::Wake(worker) => {
+                if !self.workers[worker].dead {
+                    self.run_worker(worker);
+                }
+            }
+            Happening::Serve { worker, issuer, fetch, validators } => {
+                self.serve(worker, issuer, fetch, &validators);
+            }
+            Happening::Fetched { worker, issuer, fetch, response } => {
+                if self.workers[worker].dead {
+                    return;
+                }
+                self.ledger.fetch_ended(issuer, fetch);
+                self.fetched(worker, issuer, fetch, response);
+                self.run_worker(worker);
+            }
+            Happening::Announce { issuer, version } => self.announce(issuer, version),
+            Happening::Leave { worker, stream } => {
+                self.workers[worker].gate.on_stream_end(StreamId(stream));
+                self.ledger.left(worker, stream);
+            }
+            Happening::Inspect => self.inspect(),
+        }
+    }
+
+    fn request(&mut self, issuer: usize, kind: Kind, patience: Option<u64>, draw: usize) {
+        let taking: Vec<_> = (0..self.workers.len()).filter(|w| !self.workers[*w].draining).collect();
+        let worker = taking[draw % taking.len()];
+        self.streams += 1;
+        let stream = self.streams;
+        let own = &self.issuers[issuer];
+        let key = match kind {
+            Kind::Good | Kind::Forged => own.current,
+            Kind::Old => own.current.saturating_sub(1),
+            Kind::Unknown => own.current,
+        };
+        let published = &own.history[key];
+        let token = match kind {
+            Kind::Good | Kind::Old => keys::token(&own.name, &published.kid, Some(published.material)),
+            Kind::Unknown => keys::token(&own.name, &format!("unknown-{draw}"), None),
+            Kind::Forged => keys::token(&own.name, &published.kid, None),
+        };
+        let list = [
+            (":path".to_owned(), format!("/i{issuer}/").into_bytes()),
+            ("authorization".to_owned(), format!("Bearer {token}").into_bytes()),
+        ];
+        let headers = Headers::new(&list);
+        let provider = self.workers[worker].gate.requirement(headers).expect("a rule");
+        self.look(worker, issuer);
+        let request =
+            Request { issuer, kind, key, arrived: self.now, terms: self.workers[worker].terms[issuer].clone() };
+        self.ledger.arrived(worker, stream, request);
+        let now = self.clock();
+        let mut decision = self.workers[worker].gate.on_request(StreamId(stream), provider, headers, now);
+        if self.broken == Some(Rule::UnknownKeysAreAskedFor) && decision == Decision::Park && self.now > 2_000 {
+            decision = Decision::Reply(Reply { status: 401, headers: Vec::new(), body: "not known" });
+        }
+        match decision {
+            Decision::Continue(_) => self.answered(worker, stream, 200, ""),
+            Decision::Reply(reply) => self.answered(worker, stream, reply.status, reply.body),
+            Decision::Park => {
+                self.ledger.parked(worker, stream);
+                self.wake(worker, 0);
+                self.tick_in(worker, BUSY_TICK);
+                if let Some(patience) = patience {
+                    self.after(patience, Happening::Leave { worker, stream });
+                }
+            }
+        }
+    }
+
+    fn answered(&mut self, worker: usize, stream: u32, status: u16, body: &str) {
+        if self.is_told {
+            println!("{:>6}   stream {stream}: {status} {body}", self.now);
+        }
+        self.ledger.answered(worker, stream, status, body, self.now, &self.issuers);
+        self.after(1, Happening::Leave { worker, stream });
+    }
+
+    /// As the shell's: look at everything, do what is due, set the next tick.
+    fn run_worker(&mut self, worker: usize) {
+        for issuer in 0..self.cells.len() {
+            self.look(worker, issuer);
+        }
+        let now = self.clock();
+        let actions = self.workers[worker].gate.on_wake(now);
+        self.perform(worker, actions);
+        let gate = &self.workers[worker].gate;
+        let most = if gate.waiting() > 0 { BUSY_TICK } else { IDLE_TICK };
+        let now = self.clock();
+        let next = gate.next_timeout(now).map_or(most, |next| (next.since(now).as_millis() as u64).clamp(5, most));
+        if self.workers[worker].draining && self.workers[worker].gate.waiting() == 0 {
+            return;
+        }
+        self.tick_in(worker, next);
+    }
+
+    fn tick_in(&mut self, worker: usize, delay: u64) {
+        let at = self.now + delay;
+        if self.workers[worker].tick.is_some_and(|(due, _)| due <= at) {
+            return;
+        }
+        let number = self.sequence;
+        self.workers[worker].tick = Some((at, number));
+        self.at(at, Happening::Tick { worker, number });
+    }
+
+    /// Chance depends on when and where only, not on what happens elsewhere.
+    fn chance(&self, place: usize) -> Rng {
+        Rng::with_seed(self.scenario.seed ^ (self.now << 16) ^ place as u64)
+    }
+
+    fn wake(&mut self, worker: usize, most: u64) {
+        // One in ten gets lost.
+        let mut chance = self.chance(worker);
+        if chance.u8(0..10) > 0 {
+            let delay = chance.u64(0..=most);
+            self.after(delay, Happening::Wake(worker));
+        }
+    }
+
+    fn look(&mut self, worker: usize, issuer: usize) {
+        let provider = ProviderId::new(issuer);
+        let cell = &self.cells[issuer];
+        if cell.announced != self.workers[worker].gate.version(provider) {
+            self.workers[worker].gate.on_record(provider, &cell.record);
+        }
+    }
+
+    fn perform(&mut self, worker: usize, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::Change(provider, event) => {
+                    let (record, effect) = self.step(worker, provider.index(), event);
+                    let now = self.clock();
+                    let actions = self.workers[worker].gate.on_changed(provider, record, effect, now);
+                    self.perform(worker, actions);
+                }
+                Action::Fetch(provider, fetch, validators) => self.fetch(worker, provider.index(), fetch, validators),
+                Action::Reply(stream, reply) => self.answer(worker, stream.0, reply.status, reply.body),
+                Action::Resume(stream, _) => self.answer(worker, stream.0, 200, ""),
+                Action::WakeWorkers => {
+                    for worker in 0..self.workers.len() {
+                        self.wake(worker, 3);
+                    }
+                }
+            }
+        }
+    }
+
+    fn answer(&mut self, worker: usize, stream: u32, status: u16, body: &str) {
+        match self.broken {
+            Some(Rule::EveryAnswerArrives) if stream % 20 == 0 => {}
+            Some(Rule::EveryAnswerArrivesOnce) if stream % 20 == 0 => {
+                self.answered(worker, stream, status, body);
+                self.answered(worker, stream, status, body);
+            }
+            _ => self.answered(worker, stream, status, body),
+        }
+    }
+
+    /// One transition of the shared record, as under compare-and-swap.
+    fn step(&mut self, worker: usize, issuer: usize, event: Event) -> (Record, Effect) {
+        let mut record = Record::decode(&self.cells[issuer].record).unwrap_or_default();
+        if matches!(event, Event::Refresh(_)) {
+            Rule::forget(self.broken, &mut record);
+        }
+        let cause = match &event {
+            Event::Refresh(cause) => Some(*cause),
+            Event::Fetched { .. } | Event::Discard(_) => None,
+        };
+        let terms = self.workers[worker].gate.plan().remote(ProviderId::new(issuer)).expect("a remote").terms;
+        let (next, effect) = life::step(&record, event, &terms, self.clock());
+        if let (Effect::Fetch(_), Some(cause)) = (effect, cause) {
+            if cause != Cause::Schedule {
+                self.ledger.asked_for_a_key(issuer, self.now, &self.workers[worker].terms[issuer]);
+            }
+        }
+        let Some(mut next) = next else { return (record, effect) };
+        if self.broken == Some(Rule::IssuersAreIndependent) {
+            // One back-off for all.
+            let now = self.clock();
+            let others = self.cells.iter().filter_map(|cell| Record::decode(&cell.record));
+            next.pause = others.map(|record| record.retry_at().since(now)).max().unwrap_or_default().max(next.pause);
+            next.failed_at = now;
+        }
+        self.cells[issuer].record = next.encode();
+        self.ledger.stored(issuer, self.cells[issuer].record.len());
+        let mut chance = self.chance(issuer);
+        let delay = if chance.u8(0..5) == 0 { chance.u64(1..5) } else { 0 };
+        if delay == 0 {
+            self.announce(issuer, next.version);
+        } else {
+            self.after(delay, Happening::Announce { issuer, version: next.version });
+        }
+        (next, effect)
+    }
+
+    fn announce(&mut self, issuer: usize, version: u64) {
+        let cell = &mut self.cells[issuer];
+        let current = Record::decode(&cell.record).map_or(0, |record| record.version);
+        if version > cell.announced || (cell.announced > version && current == version) {
+            cell.announced = version;
+        }
+    }
+
+    fn fetch(&mut self, worker: usize, issuer: usize, fetch: u64, validators: Validators) {
+        if self.issuers[issuer].fault == Some(Fault::NotStarted) {
+            let actions = self.on_fetched(worker, issuer, fetch, Err(FetchError::NotStarted));
+            return self.perform(worker, actions);
+        }
+        self.ledger.fetch_began(issuer, worker, fetch, self.now);
+        let slow = self.issuers[issuer].fault == Some(Fault::Slow);
+        let way = if slow { self.workers[worker].terms[issuer].timeout / 2 - LATENCY } else { LATENCY };
+        self.after(way, Happening::Serve { worker, issuer, fetch, validators });
+    }
+
+    fn serve(&mut self, worker: usize, issuer: usize, fetch: u64, validators: &Validators) {
+        let (back, response) = match self.issuers[issuer].serve(validators) {
+            Some(response) => (LATENCY, response),
+            None => {
+                let timeout = self.workers[worker].terms[issuer].timeout - LATENCY;
+                (timeout, Ok(Response { status: 504, headers: Vec::new(), body: Vec::new() }))
+            }
+        };
+        self.after(back, Happening::Fetched { worker, issuer, fetch, response });
+    }
+
+    fn fetched(&mut self, worker: usize, issuer: usize, fetch: u64, response: Result<Response, FetchError>) {
+        let actions = self.on_fetched(worker, issuer, fetch, response);
+        self.perform(worker, actions);
+    }
+
+    fn on_fetched(
+        &mut self,
+        worker: usize,
+        issuer: usize,
+        fetch: u64,
+        response: Result<Response, FetchError>,
+    ) -> Vec<Action> {
+        let (jitter, now) = (self.chance(issuer).u32(..), self.clock());
+        self.workers[worker].gate.on_fetched(ProviderId::new(issuer), fetch, response, jitter, now)
+    }
+
+    fn reload(&mut self, worker: usize) {
+        let terms = self.workers[worker].terms.clone();
+        let draining = self.workers[worker].draining;
+        let gate = self.gate(&terms);
+        self.workers[worker].dead = true;
+        self.ledger.vm_died(worker, self.now);
+        // A new VM has a number of its own: nothing that was under way finds it.
+        self.workers.push(Worker { gate, terms, draining, dead: false, tick: None });
+        self.workers[worker].draining = true;
+        self.tick_in(self.workers.len() - 1, 1);
+    }
+
+    fn reconfigure(&mut self) {
+        for worker in &mut self.workers {
+            worker.draining = true;
+        }
+        for terms in &mut self.scenario.terms {
+            terms.grace = if terms.grace == 0 { 4_000 } else { 0 };
+            terms.max_stale = 4_000;
+            terms.min_ttl = 1_000;
+        }
+        self.ledger.reconfigured(&self.scenario.terms);
+        self.start_workers();
+    }
+
+    fn scribble(&mut self, issuer: usize, garbage: u64) {
+        let cell = &mut self.cells[issuer];
+        match garbage % 5 {
+            0 => cell.record.clear(),
+            1 => cell.record.truncate(cell.record.len() / 2),
+            2 => cell.record = garbage.to_le_bytes().repeat(20),
+            3 => cell.announced = garbage,
+            _ => {
+                // Well-formed, but what it holds is no JWKS.
+                let mut record = Record::decode(&cell.record).unwrap_or_default();
+                if let Some(document) = &mut record.document {
+                    document.body = b"<html>".to_vec();
+                    document.generation = garbage;
+                }
+                record.version = garbage >> 1;
+                cell.record = record.encode();
+                cell.announced = record.version;
+            }
+        }
+        self.ledger.scribbled(issuer, self.now);
+    }
+
+    fn inspect(&mut self) {
+        for worker in self.workers.iter().filter(|worker| !worker.dead) {
+            self.ledger.inspect_worker(worker.gate.waiting());
+        }
+        self.ledger.inspect(self.now);
+    }
+}
