@@ -55,6 +55,12 @@ impl Bootstrap {
         self
     }
 
+    /// The filter's configuration as JSON text.
+    pub fn plugin_configuration(&self) -> String {
+        let value = &self.filter["typed_config"]["config"]["configuration"]["value"];
+        value.as_str().unwrap_or_else(|| panic!("not a text: {value}")).to_owned()
+    }
+
     /// Sets a field of the HTTP connection manager.
     pub fn connection_manager_option(mut self, field: &str, value: Value) -> Self {
         self.connection_manager.insert(field.to_owned(), value);

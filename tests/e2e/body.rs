@@ -1,0 +1,65 @@
+//! Bodies wait with their requests: no byte goes on before the verdict, nor ever after a bad one.
+
+use std::time::Duration;
+
+use jwks_gate_issuer::{Fault, Times};
+use jwks_gate_testbed::{eventually, http::Request, Bootstrap};
+
+use crate::setup::{Plan, Site};
+
+fn slow(adjust: fn(Bootstrap) -> Bootstrap) -> Site {
+    Plan::new().bootstrap(adjust).fault(Fault::Delay(Duration::from_millis(1500)), Times::Always).start()
+}
+
+const SETTINGS: [fn(Bootstrap) -> Bootstrap; 2] =
+    [|bootstrap| bootstrap, |bootstrap| bootstrap.allow_on_headers_stop_iteration(true)];
+
+#[test]
+fn a_body_waits_and_arrives_whole() {
+    for adjust in SETTINGS {
+        let site = slow(adjust);
+        let request = Request::post("/api/x").bearer(&site.issuer.token()).body(vec![b'x'; 300_000]);
+        std::thread::scope(|scope| {
+            let response = scope.spawn(|| site.send(&request));
+            assert!(eventually(Duration::from_secs(1), || site.stat("parked") == 1));
+            std::thread::sleep(Duration::from_millis(300));
+            assert_eq!(site.echo.requests(), 0, "the verdict is not there yet");
+            let response = response.join().unwrap();
+            assert_eq!((response.status, &response.json()["body_bytes"]), (200, &300_000.into()));
+        });
+        site.is_unharmed();
+    }
+}
+
+#[test]
+fn the_body_of_a_refused_request_goes_nowhere() {
+    for adjust in SETTINGS {
+        let site = slow(adjust);
+        let chunked = |token: &str| {
+            let mut request = Request::post("/api/x").bearer(token).header("transfer-encoding", "chunked");
+            request.headers.push(("trailer".to_owned(), b"x-end".to_vec()));
+            request.body(b"5\r\nhello\r\n0\r\nx-end: yes\r\n\r\n".to_vec())
+        };
+        let refused = site.send(&chunked(&site.token_of_nobody()));
+        assert_eq!((refused.status, site.echo.requests()), (401, 0));
+        assert!(site.stat("parked") >= 1, "it had to wait for its verdict");
+        let large = Request::post("/api/x").body(vec![b'x'; 300_000]);
+        assert_eq!((site.send(&large).status, site.echo.requests()), (401, 0));
+        site.is_unharmed();
+    }
+}
+
+#[test]
+fn chunks_and_trailers_wait_too() {
+    for adjust in SETTINGS {
+        let site = slow(adjust);
+        let request = Request::post("/api/x")
+            .bearer(&site.issuer.token())
+            .header("transfer-encoding", "chunked")
+            .header("trailer", "x-end")
+            .body(b"5\r\nhello\r\n0\r\nx-end: yes\r\n\r\n".to_vec());
+        let response = site.send(&request);
+        assert_eq!((response.status, &response.json()["body_bytes"]), (200, &5.into()));
+        assert_eq!(site.stat("parked"), 1);
+    }
+}

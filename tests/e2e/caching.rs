@@ -1,0 +1,50 @@
+//! What the issuer says about the lifetime of its keys.
+
+use std::{thread, time::Duration};
+
+use jwks_gate_issuer::{Alg, Rotation};
+use jwks_gate_testbed::eventually;
+
+use crate::setup::{issuer_with, Plan};
+
+#[test]
+fn keys_are_refreshed_before_they_expire_without_a_request() {
+    let site = Plan::with(issuer_with(Alg::Es256, Some(2))).rotation("min_ttl", "1s").start_warm();
+    site.issuer.rotate(Rotation::Overlap);
+    // Due within the last fifth of two seconds.
+    assert!(eventually(Duration::from_millis(2500), || site.gets() >= 2));
+    thread::sleep(Duration::from_millis(300));
+    let parked = site.stat("parked");
+    let token = site.issuer.token();
+    assert_eq!(site.get_at_once(20, |_| token.clone()), [(200, 20)]);
+    assert_eq!(site.stat("parked"), parked, "nobody had to wait for the new key");
+}
+
+#[test]
+fn what_has_not_changed_is_not_sent_again() {
+    let site = Plan::with(issuer_with(Alg::Es256, Some(1))).rotation("min_ttl", "1s").start_warm();
+    assert!(eventually(Duration::from_secs(5), || site.issuer.stats().not_modified >= 2));
+    assert_eq!(site.issuer.stats().jwks_requests, site.issuer.stats().not_modified + 1);
+    let token = site.issuer.token();
+    assert_eq!(site.get_at_once(20, |_| token.clone()), [(200, 20)]);
+}
+
+#[test]
+fn the_issuers_word_counts_within_floor_and_ceiling() {
+    // A floor that is longer than the stated second, and a ceiling that is shorter than the stated hour.
+    for (max_age, field, value, gets) in [(1, "min_ttl", "60s", 1), (3600, "max_ttl", "1s", 3)] {
+        let plan = Plan::with(issuer_with(Alg::Es256, Some(max_age))).rotation(field, value);
+        let plan = if field == "max_ttl" { plan.rotation("min_ttl", "1s") } else { plan };
+        let site = plan.start_warm();
+        let reached = eventually(Duration::from_millis(3500), || site.gets() > gets);
+        assert_eq!((reached, site.gets() > 1), (gets > 1, gets > 1), "{field}: {} GETs", site.gets());
+    }
+}
+
+#[test]
+fn without_cache_headers_cache_duration_counts() {
+    let mut plan = Plan::with(issuer_with(Alg::Es256, None));
+    plan.config["providers"]["p"]["remote_jwks"]["cache_duration"] = "1s".into();
+    let site = plan.start_warm();
+    assert!(eventually(Duration::from_secs(4), || site.gets() >= 3));
+}

@@ -1,0 +1,56 @@
+//! Before the first keys are there.
+
+use std::time::Duration;
+
+use jwks_gate_issuer::{Fault, Times};
+
+use crate::setup::Plan;
+
+#[test]
+fn two_hundred_requests_at_once_wait_for_one_fetch() {
+    for workers in [2, 4] {
+        let slow = Fault::Delay(Duration::from_millis(1500));
+        let site = Plan::new().concurrency(workers).fault(slow, Times::Always).start();
+        let token = site.issuer.token();
+        assert_eq!(site.get_at_once(200, |_| token.clone()), [(200, 200)], "{workers} workers");
+        assert_eq!(site.gets(), 1, "{workers} workers");
+        assert_eq!(site.stat("parked"), 200, "all of them came before the keys did");
+        assert_eq!(site.echo.requests(), 200);
+    }
+}
+
+#[test]
+fn keys_are_there_before_the_first_request() {
+    let site = Plan::new().start_warm();
+    assert_eq!(site.stat("parked"), 0);
+}
+
+#[test]
+fn more_requests_than_may_wait_are_told_to_come_back() {
+    let site = Plan::new()
+        .top("max_parked_requests", 10)
+        .fault(Fault::Delay(Duration::from_millis(1500)), Times::Always)
+        .start();
+    let token = site.issuer.token();
+    let counts = site.get_at_once(100, |_| token.clone());
+    // Ten on each of the two workers.
+    assert_eq!(counts, [(200, 20), (503, 80)]);
+    assert_eq!((site.gets(), site.echo.requests()), (1, 20));
+    site.is_unharmed();
+}
+
+#[test]
+fn who_leaves_while_waiting_disturbs_nobody() {
+    use std::io::Write;
+    let site = Plan::new().fault(Fault::Delay(Duration::from_millis(1500)), Times::Always).start();
+    let token = site.issuer.token();
+    let mut gone: Vec<_> = (0..50).map(|_| std::net::TcpStream::connect(site.envoy.addr()).unwrap()).collect();
+    for stream in &mut gone {
+        write!(stream, "GET /api/x HTTP/1.1\r\nhost: h\r\nauthorization: Bearer {token}\r\n\r\n").unwrap();
+    }
+    assert!(jwks_gate_testbed::eventually(Duration::from_secs(1), || site.stat("parked") == 50));
+    drop(gone);
+    assert_eq!(site.get_at_once(50, |_| token.clone()), [(200, 50)]);
+    assert_eq!((site.gets(), site.echo.requests()), (1, 50));
+    site.is_unharmed();
+}

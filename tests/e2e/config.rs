@@ -1,0 +1,60 @@
+//! Configurations that Envoy must refuse, and the forms in which it hands over good ones.
+
+use serde_json::{json, Value};
+
+use crate::setup::Plan;
+
+#[test]
+fn a_wrong_configuration_is_refused_and_the_field_named() {
+    let uri = "/providers/p/remote_jwks/http_uri";
+    let rotation = "/providers/p/remote_jwks/rotation";
+    let cases = [
+        (uri, "uri", json!("ftp://h/"), "providers.p.remote_jwks.http_uri.uri: must begin with http"),
+        (uri, "cluster", json!(""), "providers.p.remote_jwks.http_uri.cluster: must name an Envoy cluster"),
+        (uri, "timeout", json!("0s"), "providers.p.remote_jwks.http_uri.timeout: must be from"),
+        (uri, "timeout", json!("5 minutes"), "providers.p.remote_jwks.http_uri.timeout: must be a duration"),
+        (uri, "clutser", json!("c"), "providers.p.remote_jwks.http_uri.clutser: unknown field"),
+        (rotation, "max_stale", json!("forever"), "providers.p.remote_jwks.rotation.max_stale: must be a duration"),
+        (rotation, "retired_key_grace", json!("48h"), "providers.p.remote_jwks.rotation.retired_key_grace: must be"),
+        (rotation, "min_ttl", json!("100000s"), "providers.p.remote_jwks.rotation.min_ttl: must not be longer than"),
+        (
+            "/providers/p",
+            "local_jwks",
+            json!({"inline_string": "{}"}),
+            "providers.p: has both remote_jwks and local_jwks",
+        ),
+        ("/providers/p", "remote_jwks", Value::Null, "providers.p: has neither remote_jwks nor local_jwks"),
+        ("/providers/p", "audiences", json!([""]), "providers.p.audiences[0]: must not be empty"),
+        (
+            "/rules/0",
+            "requires",
+            json!({"provider_name": "q"}),
+            "rules[0].requires.provider_name: there is no provider",
+        ),
+        ("/rules/0", "match", json!({}), "rules[0].match: must have exactly one of prefix and path"),
+        ("", "rulez", json!([]), "rulez: unknown field"),
+    ];
+    for (parent, field, value, message) in cases {
+        let mut plan = Plan::new();
+        plan.config.pointer_mut(parent).unwrap()[field] = value;
+        let log = plan.refused();
+        assert!(log.contains(&format!("the configuration is refused: {message}")), "{message}\n{log}");
+    }
+}
+
+#[test]
+fn a_struct_is_as_good_as_json() {
+    let mut plan = Plan::new();
+    plan = plan.top("max_parked_requests", 100);
+    let site = plan
+        .bootstrap(|bootstrap| {
+            let json = bootstrap.plugin_configuration();
+            let value: Value = serde_json::from_str(&json).unwrap();
+            bootstrap.plugin_option(
+                "configuration",
+                json!({"@type": "type.googleapis.com/google.protobuf.Struct", "value": value}),
+            )
+        })
+        .start_warm();
+    site.is_unharmed();
+}

@@ -1,0 +1,18 @@
+//! End to end: a real Envoy with several workers, a real issuer that rotates and fails, an upstream that tells what
+//! reached it, and sockets between them.
+
+#![allow(clippy::arithmetic_side_effects, clippy::expect_used, clippy::indexing_slicing)]
+#![allow(clippy::panic, clippy::string_slice, clippy::unwrap_used)]
+// Here time is real, and nothing is published.
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, unreachable_pub)]
+
+mod body;
+mod caching;
+mod cold_start;
+mod config;
+mod hostile;
+mod outage;
+mod rotation;
+mod setup;
+mod unknown_kid;
+mod verdicts;

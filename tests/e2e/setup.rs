@@ -1,0 +1,206 @@
+//! An issuer, an upstream and an Envoy between them.
+
+use std::{net::SocketAddr, time::Duration};
+
+use jwks_gate_issuer::{Alg, Echo, Fault, Issuer, Options, SigningKey, Times};
+use jwks_gate_testbed::{
+    eventually,
+    http::{self, Request, Response},
+    Bootstrap, Envoy, EnvoyOptions, StartError,
+};
+use serde_json::{json, Value};
+
+/// What a site is made of. The provider `p` guards every path below `/api/`.
+pub struct Plan {
+    pub issuer: Issuer,
+    pub echo: Echo,
+    pub config: Value,
+    pub concurrency: u32,
+    clusters: Vec<(String, SocketAddr)>,
+    adjust: fn(Bootstrap) -> Bootstrap,
+}
+
+/// It runs.
+pub struct Site {
+    pub issuer: Issuer,
+    pub echo: Echo,
+    pub envoy: Envoy,
+    vms: u64,
+}
+
+pub const MISSING: &str = "Jwt is missing";
+pub const UNKNOWN_KEY: &str = "Jwks doesn't have key to match kid or alg from Jwt";
+pub const BAD_SIGNATURE: &str = "Jwt verification fails";
+pub const NO_KEYS: &str = "Jwks remote fetch is failed";
+
+pub fn issuer_with(alg: Alg, max_age: Option<u64>) -> Issuer {
+    Issuer::start(Options { alg, max_age, ..Options::default() }).unwrap()
+}
+
+/// How to reach an issuer by the cluster of this name.
+pub fn remote(issuer: &Issuer, cluster: &str) -> Value {
+    json!({
+        "issuer": issuer.issuer(),
+        "audiences": ["api"],
+        "remote_jwks": {
+            "http_uri": {"uri": issuer.jwks_uri(), "cluster": cluster, "timeout": "2s"},
+            "rotation": {"unknown_kid_min_interval": "60s", "unknown_kid_max_wait": "5s"},
+        },
+    })
+}
+
+impl Plan {
+    pub fn new() -> Self {
+        Self::with(issuer_with(Alg::Es256, Some(600)))
+    }
+
+    pub fn with(issuer: Issuer) -> Self {
+        let config = json!({
+            "providers": {"p": remote(&issuer, "issuer")},
+            "rules": [{"match": {"prefix": "/api/"}, "requires": {"provider_name": "p"}}],
+        });
+        let clusters = vec![("issuer".to_owned(), issuer.addr())];
+        let echo = Echo::start((std::net::Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        Self { issuer, echo, config, concurrency: 2, clusters, adjust: |bootstrap| bootstrap }
+    }
+
+    /// Sets a field of `remote_jwks.rotation`.
+    pub fn rotation(mut self, field: &str, value: impl Into<Value>) -> Self {
+        self.config["providers"]["p"]["remote_jwks"]["rotation"][field] = value.into();
+        self
+    }
+
+    /// Sets a field of the provider.
+    pub fn provider(mut self, field: &str, value: impl Into<Value>) -> Self {
+        self.config["providers"]["p"][field] = value.into();
+        self
+    }
+
+    pub fn timeout(mut self, timeout: &str) -> Self {
+        self.config["providers"]["p"]["remote_jwks"]["http_uri"]["timeout"] = timeout.into();
+        self
+    }
+
+    /// Sets a field of the configuration.
+    pub fn top(mut self, field: &str, value: impl Into<Value>) -> Self {
+        self.config[field] = value.into();
+        self
+    }
+
+    pub fn concurrency(mut self, workers: u32) -> Self {
+        self.concurrency = workers;
+        self
+    }
+
+    pub fn cluster(mut self, name: &str, address: SocketAddr) -> Self {
+        self.clusters.push((name.to_owned(), address));
+        self
+    }
+
+    pub fn bootstrap(mut self, adjust: fn(Bootstrap) -> Bootstrap) -> Self {
+        self.adjust = adjust;
+        self
+    }
+
+    /// The issuer misbehaves from the first fetch on.
+    pub fn fault(self, fault: Fault, times: Times) -> Self {
+        self.issuer.fault(fault, times);
+        self
+    }
+
+    fn yaml(&self) -> String {
+        let bootstrap = Bootstrap::new(self.echo.addr(), &self.config);
+        let clusters = self.clusters.iter();
+        (self.adjust)(clusters.fold(bootstrap, |bootstrap, (name, address)| bootstrap.cluster(name, *address))).yaml()
+    }
+
+    /// Starts it; nothing is said about whether it has keys.
+    pub fn start(self) -> Site {
+        let options = EnvoyOptions { concurrency: self.concurrency, ..EnvoyOptions::default() };
+        let envoy = Envoy::start(&self.yaml(), options).unwrap();
+        let vms = envoy.stat("wasm.envoy.wasm.runtime.v8.created");
+        assert_eq!(vms, u64::from(self.concurrency) + 3, "base, canary, main thread and workers");
+        Site { issuer: self.issuer, echo: self.echo, envoy, vms }
+    }
+
+    /// Starts it and waits until every worker has keys.
+    pub fn start_warm(self) -> Site {
+        let site = self.start();
+        let token = site.issuer.token();
+        assert!(eventually(Duration::from_secs(5), || site.stat("jwks_fetch_success") > 0));
+        for response in http::concurrently(site.envoy.addr(), 16, |_| Request::get("/api/warm").bearer(&token)) {
+            assert_eq!(response.unwrap().status, 200);
+        }
+        assert_eq!(site.gets(), 1);
+        site
+    }
+
+    /// Envoy must refuse this; what it logged.
+    pub fn refused(self) -> String {
+        let options = EnvoyOptions { expect_start: false, ..EnvoyOptions::default() };
+        match Envoy::start(&self.yaml(), options) {
+            Err(StartError::Exited { log }) => log,
+            Err(other) => panic!("{other}"),
+            Ok(_) => panic!("taken: {}", self.config),
+        }
+    }
+}
+
+impl Site {
+    /// One of the filter's counters.
+    pub fn stat(&self, name: &str) -> u64 {
+        self.envoy.stat(&format!("wasmcustom.jwks_gate.{name}"))
+    }
+
+    /// How often the issuer was asked for its keys.
+    pub fn gets(&self) -> u64 {
+        self.issuer.stats().jwks_requests
+    }
+
+    pub fn send(&self, request: &Request) -> Response {
+        http::send(self.envoy.addr(), request).unwrap()
+    }
+
+    /// A request for a protected path.
+    pub fn get(&self, token: &str) -> Response {
+        self.send(&Request::get("/api/x").bearer(token))
+    }
+
+    /// The same at once on `n` connections: each status, and how often it came.
+    pub fn get_at_once(&self, n: usize, token: impl Fn(usize) -> String + Sync) -> Vec<(u16, usize)> {
+        let responses = http::concurrently(self.envoy.addr(), n, |i| Request::get("/api/x").bearer(&token(i)));
+        count(responses.into_iter().map(|response| response.unwrap().status))
+    }
+
+    /// A token of this issuer that names a key which nobody ever had.
+    pub fn token_of_nobody(&self) -> String {
+        SigningKey::generate(Alg::Es256, "nobody").mint(&self.issuer.claims())
+    }
+
+    /// No VM trapped, and the filter still works.
+    pub fn is_unharmed(&self) {
+        assert_eq!(self.envoy.stat("wasm.envoy.wasm.runtime.v8.created"), self.vms, "a VM was made anew");
+        let log = self.envoy.log();
+        assert!(!log.contains("panicked") && !log.contains("[critical]"), "{log}");
+        let token = self.issuer.token();
+        assert_eq!(self.get_at_once(8, |_| token.clone()), [(200, 8)]);
+    }
+}
+
+pub fn count(statuses: impl Iterator<Item = u16>) -> Vec<(u16, usize)> {
+    let mut counts = std::collections::BTreeMap::new();
+    for status in statuses {
+        *counts.entry(status).or_default() += 1;
+    }
+    counts.into_iter().collect()
+}
+
+/// `token` with one character of a section changed.
+pub fn tampered(token: &str, section: usize) -> String {
+    let mut sections: Vec<String> = token.split('.').map(str::to_owned).collect();
+    let text = &mut sections[section];
+    let place = text.len() / 2;
+    let other = if text.as_bytes()[place] == b'A' { "B" } else { "A" };
+    text.replace_range(place..=place, other);
+    sections.join(".")
+}

@@ -1,0 +1,90 @@
+//! Tokens that name a key which nobody knows, and what they may cost.
+
+use std::time::{Duration, Instant};
+
+use jwks_gate_issuer::{Alg, Rotation, SigningKey};
+use jwks_gate_testbed::eventually;
+
+use crate::setup::{Plan, UNKNOWN_KEY};
+
+#[test]
+fn one_refresh_and_then_no() {
+    let site = Plan::new().start_warm();
+    let response = site.get(&site.token_of_nobody());
+    assert_eq!((response.status, response.text().as_str()), (401, UNKNOWN_KEY));
+    let challenge = response.header("www-authenticate").unwrap();
+    assert!(challenge.starts_with("Bearer realm=") && challenge.contains("error=\"invalid_token\""), "{challenge}");
+    assert_eq!(site.gets(), 2);
+    site.is_unharmed();
+}
+
+#[test]
+fn a_flood_within_the_interval_costs_the_issuer_nothing_more() {
+    let site = Plan::new().start_warm();
+    assert_eq!(site.get(&site.token_of_nobody()).status, 401);
+    let good = site.issuer.token();
+    let bad: Vec<_> = (0..100).map(|i| random_kid(&site.issuer.claims(), i)).collect();
+    let counts = site.get_at_once(200, |i| if i % 2 == 0 { good.clone() } else { bad[i / 2].clone() });
+    assert_eq!(counts, [(200, 100), (401, 100)]);
+    assert_eq!(site.gets(), 2);
+    site.is_unharmed();
+}
+
+#[test]
+fn a_request_waits_for_a_refresh_that_is_due_within_its_wait() {
+    let site = Plan::new().rotation("unknown_kid_min_interval", "2s").start_warm();
+    assert_eq!(site.get(&site.token_of_nobody()).status, 401);
+    let refused = Instant::now();
+    site.issuer.rotate(Rotation::Hard);
+    let token = site.issuer.token();
+    assert_eq!(site.get_at_once(20, |_| token.clone()), [(200, 20)]);
+    assert!(refused.elapsed() > Duration::from_millis(1500), "the budget was spent");
+    assert_eq!(site.gets(), 3);
+}
+
+#[test]
+fn a_refresh_that_is_due_later_is_made_nevertheless() {
+    let site =
+        Plan::new().rotation("unknown_kid_min_interval", "3s").rotation("unknown_kid_max_wait", "0.5s").start_warm();
+    assert_eq!(site.get(&site.token_of_nobody()).status, 401);
+    site.issuer.rotate(Rotation::Hard);
+    let token = site.issuer.token();
+    assert_eq!(site.get(&token).status, 401, "nobody waits for three seconds here");
+    assert!(eventually(Duration::from_secs(5), || site.gets() == 3), "asked without another request");
+    assert!(eventually(Duration::from_secs(1), || site.stat("jwks_fetch_success") == 3));
+    assert_eq!(site.get_at_once(20, |_| token.clone()), [(200, 20)]);
+    assert_eq!(site.gets(), 3);
+}
+
+#[test]
+fn a_new_key_is_found_in_a_flood_and_good_tokens_do_not_notice_it() {
+    let site =
+        Plan::new().rotation("unknown_kid_min_interval", "2s").rotation("unknown_kid_max_wait", "4s").start_warm();
+    let old = site.issuer.token();
+    let claims = site.issuer.claims();
+    let bad: Vec<_> = (0..150).map(|i| random_kid(&claims, i)).collect();
+    let began = Instant::now();
+    let flood = std::thread::scope(|scope| {
+        let flood = scope.spawn(|| {
+            let mut counts = Vec::new();
+            for _ in 0..10 {
+                counts.push(site.get_at_once(150, |i| bad[i].clone()));
+            }
+            counts
+        });
+        let good = scope.spawn(|| site.get_at_once(100, |_| old.clone()));
+        assert_eq!(good.join().unwrap(), [(200, 100)]);
+        site.issuer.rotate(Rotation::Overlap);
+        let new = site.issuer.token();
+        assert_eq!(site.get_at_once(20, |_| new.clone()), [(200, 20)]);
+        flood.join().unwrap()
+    });
+    assert!(flood.iter().all(|counts| counts == &[(401, 150)]), "{flood:?}");
+    let intervals = began.elapsed().as_millis().div_ceil(2000) as u64;
+    assert!(site.gets() <= 2 + intervals, "{} GETs in {intervals} intervals", site.gets());
+    site.is_unharmed();
+}
+
+fn random_kid(claims: &serde_json::Value, number: usize) -> String {
+    SigningKey::generate(Alg::Es256, &format!("random-{number}")).mint(claims)
+}
