@@ -2,7 +2,7 @@
 # Needed: cargo, make, python3 with pip. Everything else comes from the package registries.
 
 .DEFAULT_GOAL := help
-.PHONY: help wasm envoy demo serve test lint clean
+.PHONY: help wasm envoy demo serve test simulate fleet lint clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -23,6 +23,12 @@ serve: wasm envoy ## leave issuer, upstream and Envoy running to try by hand
 
 test: wasm envoy ## all tests, the end-to-end ones against a real Envoy
 	cargo test --workspace
+
+simulate: ## the simulation with more seeds: SEEDS=100000
+	SEEDS=$${SEEDS:-100000} cargo test --release --test simulation every_seed -- --nocapture
+
+fleet: ## a day of 1, 100 and 10,000 proxies, as the table in docs/key-sets.md
+	cargo test --release --test simulation a_fleet_of_ten_thousand -- --ignored --nocapture
 
 lint: ## formatting and clippy, also for the wasm target where it is installed
 	@scripts/lint.sh

@@ -18,6 +18,7 @@ pub struct Plan {
     pub concurrency: u32,
     clusters: Vec<(String, SocketAddr)>,
     adjust: fn(Bootstrap) -> Bootstrap,
+    filters: Option<Vec<Value>>,
 }
 
 /// It runs.
@@ -61,7 +62,7 @@ impl Plan {
         });
         let clusters = vec![("issuer".to_owned(), issuer.addr())];
         let echo = Echo::start((std::net::Ipv4Addr::LOCALHOST, 0).into()).unwrap();
-        Self { issuer, echo, config, concurrency: 2, clusters, adjust: |bootstrap| bootstrap }
+        Self { issuer, echo, config, concurrency: 2, clusters, adjust: |bootstrap| bootstrap, filters: None }
     }
 
     /// Sets a field of `remote_jwks.rotation`.
@@ -102,6 +103,12 @@ impl Plan {
         self
     }
 
+    /// These filters before the router, in the place of the one that the configuration describes.
+    pub fn filters(mut self, filters: Vec<Value>) -> Self {
+        self.filters = Some(filters);
+        self
+    }
+
     /// The issuer misbehaves from the first fetch on.
     pub fn fault(self, fault: Fault, times: Times) -> Self {
         self.issuer.fault(fault, times);
@@ -109,17 +116,34 @@ impl Plan {
     }
 
     fn yaml(&self) -> String {
-        let bootstrap = Bootstrap::new(self.echo.addr(), &self.config);
-        let clusters = self.clusters.iter();
-        (self.adjust)(clusters.fold(bootstrap, |bootstrap, (name, address)| bootstrap.cluster(name, *address))).yaml()
+        let mut bootstrap = Bootstrap::new(self.echo.addr(), &self.config);
+        for (name, address) in &self.clusters {
+            bootstrap = bootstrap.cluster(name, *address);
+        }
+        if let Some(filters) = &self.filters {
+            let router = json!({
+                "name": "router",
+                "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"},
+            });
+            let filters = filters.iter().cloned().chain([router]).collect();
+            bootstrap = bootstrap.connection_manager_option("http_filters", filters);
+        }
+        (self.adjust)(bootstrap).yaml()
     }
 
     /// Starts it; nothing is said about whether it has keys.
     pub fn start(self) -> Site {
+        // Base, canary, main thread and workers.
+        let vms = u64::from(self.concurrency) + 3;
+        self.start_with_vms(Some(vms))
+    }
+
+    /// As [`Self::start`], with so many VMs, if that is known.
+    pub fn start_with_vms(self, expected: Option<u64>) -> Site {
         let options = EnvoyOptions { concurrency: self.concurrency, ..EnvoyOptions::default() };
         let envoy = Envoy::start(&self.yaml(), options).unwrap();
         let vms = envoy.stat("wasm.envoy.wasm.runtime.v8.created");
-        assert_eq!(vms, u64::from(self.concurrency) + 3, "base, canary, main thread and workers");
+        assert!(expected.is_none_or(|expected| expected == vms), "{vms} VMs");
         Site { issuer: self.issuer, echo: self.echo, envoy, vms }
     }
 

@@ -43,7 +43,6 @@ fn each_token_gets_the_answer_it_deserves() {
             (none, 401, "Jwt header [alg] is not supported"),
             (hmac, 401, "Jwt header [alg] is not supported"),
             (header(json!({"alg": alg.name(), "crit": ["x"], "x": 1})), 401, "Jwt header [crit] is not supported"),
-            (String::new(), 401, malformed),
             ("a.b.c".to_owned(), 401, malformed),
         ];
         for (token, status, body) in cases {

@@ -8,6 +8,7 @@
 #![allow(clippy::panic, clippy::string_slice)]
 
 mod broken;
+mod fleet;
 mod invariants;
 mod issuer;
 mod keys;
@@ -17,6 +18,7 @@ mod world;
 use std::env;
 
 use broken::{Rule, RULES};
+use fleet::{Report, Style};
 use scenario::Scenario;
 use world::World;
 
@@ -92,4 +94,31 @@ fn one_issuers_trouble_changes_nothing_for_another() {
     }
     let share = difference as f64 / asked as f64;
     assert!(asked > 5_000 && share.abs() < 0.005, "{asked} GETs without the trouble, {difference} more with it");
+}
+
+fn fleet(proxies: &[u32]) {
+    println!("{}", fleet::HEAD);
+    for style in [Style::Hard, Style::Announced] {
+        for proxies in proxies {
+            let report = Report::of(*proxies, style);
+            println!("{}", report.row());
+            assert!(report.requests > u64::from(*proxies) * 1_400);
+            assert_eq!(report.rejected, 0);
+            // A lifetime, and where a key goes while the issuer is down, the rest of the outage.
+            let most = if style == Style::Hard { 600_000 } else { 600_000 + 1_800_000 };
+            assert!(report.longest_afterlife <= most, "{} ms", report.longest_afterlife);
+        }
+    }
+}
+
+#[test]
+fn a_fleet_refuses_no_good_token_in_a_day_of_rotations_and_an_outage() {
+    fleet(&[1, 30]);
+}
+
+/// `make fleet`
+#[test]
+#[ignore = "takes minutes"]
+fn a_fleet_of_ten_thousand() {
+    fleet(&[1, 100, 10_000]);
 }

@@ -108,6 +108,8 @@ impl Bootstrap {
         });
         merge(&mut listener, &self.listener);
         json!({
+            // Discovery asks for it.
+            "node": { "id": "test", "cluster": "test" },
             "admin": { "address": any_port },
             "static_resources": { "listeners": [listener], "clusters": self.clusters },
         })

@@ -1,0 +1,207 @@
+//! What the documents say is so, and what they show runs.
+
+use std::{collections::BTreeSet, fs, net::SocketAddr, path::Path, process::Command};
+
+use jwks_gate_issuer::{Alg, Echo, Issuer, Options};
+use jwks_gate_testbed::{
+    http::{self, Request},
+    workspace_root, Envoy, EnvoyOptions,
+};
+use serde::Deserialize;
+use serde_json::Value;
+
+fn read(path: &str) -> String {
+    let path = workspace_root().join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn yaml(text: &str) -> Vec<Value> {
+    serde_yaml_ng::Deserializer::from_str(text).map(|document| Value::deserialize(document).unwrap()).collect()
+}
+
+/// The fenced blocks of this language.
+fn blocks(markdown: &str, language: &str) -> Vec<String> {
+    let fence = format!("```{language}\n");
+    markdown.split(&fence).skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn the_readme_shows_what_the_demo_runs() {
+    let blocks = blocks(&read("README.md"), "yaml");
+    assert!(!blocks.is_empty());
+    let demo = read("envoy/envoy.yaml");
+    let demo: Vec<&str> = demo.lines().map(str::trim_start).collect();
+    for block in blocks {
+        let block: Vec<&str> = block.lines().map(str::trim_start).collect();
+        assert!(demo.windows(block.len()).any(|lines| lines == block), "not in envoy.yaml:\n{}", block.join("\n"));
+    }
+}
+
+#[test]
+fn the_demos_configuration_lets_good_tokens_in_and_no_others() {
+    let options = Options { issuer: "https://issuer.test".into(), alg: Alg::Es256, ..Options::default() };
+    let issuer = Issuer::start(options).unwrap();
+    let echo = Echo::start((std::net::Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let port = |address: SocketAddr| format!("port_value: {} }}", address.port());
+    let config = read("envoy/envoy.yaml")
+        .replace("port_value: 9901 }", "port_value: 0 }")
+        .replace("port_value: 10000 }", "port_value: 0 }")
+        .replace("port_value: 9000 }", &port(issuer.addr()))
+        .replace("port_value: 9001 }", &port(echo.addr()));
+    let envoy = Envoy::start(&config, EnvoyOptions::default()).unwrap();
+    let get = |path: &str, token: &str| http::send(envoy.addr(), &Request::get(path).bearer(token)).unwrap().status;
+    assert_eq!((get("/api/x", &issuer.token()), get("/api/x", "x"), get("/", "x")), (200, 401, 200));
+    // Paths are normalised before they are matched.
+    for path in ["/other/../api/x", "//api/x", "/%61pi/x", "/./api/x"] {
+        assert_eq!(get(path, "x"), 401, "{path}");
+    }
+    assert_eq!(get("/other%2f..%2fapi/x", "x"), 400);
+}
+
+#[test]
+fn istios_plugin_configuration_is_one() {
+    let documents = yaml(&read("envoy/istio/wasmplugin.yaml"));
+    let config = &documents[0]["spec"]["pluginConfig"];
+    let plan = jwks_gate::config::parse(config.to_string().as_bytes()).unwrap();
+    let remote = plan.remote_ids().find_map(|id| plan.remote(id)).unwrap();
+    let entries = yaml(&read("envoy/istio/serviceentry.yaml"));
+    let host = entries[0]["spec"]["hosts"][0].as_str().unwrap();
+    assert_eq!(remote.cluster, format!("outbound|443||{host}"));
+    assert_eq!(documents[0]["spec"]["failStrategy"], "FAIL_RELOAD");
+}
+
+/// Docker is not here; but what it runs to adapt the configuration is.
+#[test]
+fn compose_adapts_the_demos_configuration_to_its_host_names() {
+    let compose = &yaml(&read("envoy/compose.yaml"))[0];
+    let script = compose["services"]["envoy"]["command"][0].as_str().unwrap();
+    let (sed, _) = script.split_once(">/tmp/envoy.yaml").unwrap();
+    // Compose writes a dollar sign twice; there is none here.
+    assert!(!sed.contains('$'));
+    let adapted = Command::new("sh").arg("-ec").arg(sed).current_dir(workspace_root().join("envoy")).output().unwrap();
+    let adapted = String::from_utf8(adapted.stdout).unwrap();
+    let bootstrap = &yaml(&adapted)[0];
+    let address = |pointer: &str| bootstrap.pointer(pointer).unwrap()["socket_address"].clone();
+    let endpoint = "load_assignment/endpoints/0/lb_endpoints/0/endpoint/address";
+    assert_eq!(address(&format!("/static_resources/clusters/0/{endpoint}"))["address"], "issuer");
+    assert_eq!(address(&format!("/static_resources/clusters/1/{endpoint}"))["address"], "upstream");
+    assert_eq!(address("/static_resources/listeners/0/address")["address"], "0.0.0.0");
+    assert!(adapted.contains("uri: http://issuer:9000/") && !adapted.contains("127.0.0.1"));
+}
+
+#[test]
+fn every_command_of_the_documents_is_a_target() {
+    let makefile = read("Makefile");
+    let targets: BTreeSet<&str> = makefile.lines().filter_map(|line| Some(line.split_once(": ")?.0)).collect();
+    for document in ["README.md", "CHANGELOG.md", "docs/key-sets.md"] {
+        let text = read(document);
+        for command in text.split("make ").skip(1) {
+            let target: String = command.chars().take_while(char::is_ascii_lowercase).collect();
+            let is_command =
+                text.contains(&format!("`make {target}`")) || text.contains(&format!("    make {target} "));
+            assert!(!is_command || targets.contains(target.as_str()), "{document}: make {target}");
+        }
+    }
+    assert!(targets.contains("demo") && targets.contains("test"));
+}
+
+#[test]
+fn every_field_of_the_readme_is_read() {
+    let readme = read("README.md");
+    let table = readme.split("## Added fields").nth(1).unwrap().split("\n\n").find(|part| part.starts_with("| field"));
+    let rows = table.unwrap().lines().skip(2);
+    let mut seen = 0;
+    for row in rows {
+        for field in row.split('|').nth(1).unwrap().split('`').skip(1).step_by(2) {
+            let config = format!(
+                r#"{{"providers": {{"p": {{"remote_jwks": {{
+                    "http_uri": {{"uri": "http://h/", "cluster": "c", "timeout": "1s"}},
+                    "rotation": {{"{field}": {{}}}}}}}}}}}}"#
+            );
+            let refusal = jwks_gate::config::parse(config.as_bytes()).unwrap_err().to_string();
+            assert!(
+                refusal.starts_with(&format!("providers.p.remote_jwks.rotation.{field}: invalid type")),
+                "{refusal}"
+            );
+            seen += 1;
+        }
+    }
+    assert_eq!(seen, 11);
+}
+
+/// Who may import whom; anything else is a cycle or a leak.
+const IMPORTS: [(&str, &[&str]); 9] = [
+    ("time", &[]),
+    ("metrics", &[]),
+    ("keys", &["time"]),
+    ("token", &["keys", "time"]),
+    ("policy", &["keys", "token", "time"]),
+    ("parked", &["time"]),
+    ("gate", &["policy", "token", "keys", "parked", "metrics", "time"]),
+    ("config", &["policy", "token", "keys", "time"]),
+    ("shell", &["gate", "config", "keys", "policy", "token", "parked", "metrics", "time"]),
+];
+
+#[test]
+fn dependencies_point_one_way() {
+    let source = workspace_root().join("src");
+    let mut files = Vec::new();
+    collect(&source, &mut files);
+    assert!(files.len() > 30);
+    for file in files {
+        let relative = file.strip_prefix(&source).unwrap();
+        let module = relative.iter().next().unwrap().to_str().unwrap().trim_end_matches(".rs").to_owned();
+        if module == "lib" || relative.ends_with("tests.rs") {
+            continue;
+        }
+        let text = fs::read_to_string(&file).unwrap();
+        let text = text.split("#[cfg(test)]\n").next().unwrap();
+        let (_, allowed) = IMPORTS.iter().find(|(own, _)| *own == module).unwrap_or_else(|| panic!("{module}?"));
+        for import in imports(text) {
+            let fine = import == module || allowed.contains(&import.as_str());
+            assert!(fine, "{} imports {import}", relative.display());
+        }
+    }
+}
+
+fn collect(directory: &Path, files: &mut Vec<std::path::PathBuf>) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+}
+
+/// The modules behind each `crate::`, grouped ones too.
+fn imports(text: &str) -> BTreeSet<String> {
+    let name = |text: &str| text.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect::<String>();
+    let mut found = BTreeSet::new();
+    for rest in text.split("crate::").skip(1) {
+        match rest.strip_prefix('{') {
+            None => {
+                found.insert(name(rest));
+            }
+            Some(group) => {
+                let mut depth = 0;
+                let mut start = true;
+                for (place, c) in group.char_indices() {
+                    match c {
+                        '{' => depth += 1,
+                        '}' if depth == 0 => break,
+                        '}' => depth -= 1,
+                        ',' if depth == 0 => start = true,
+                        c if start && c.is_ascii_lowercase() => {
+                            found.insert(name(&group[place..]));
+                            start = false;
+                        }
+                        _ => {}
+                    }
+                }
+            }
+        }
+    }
+    found
+}

@@ -1,0 +1,236 @@
+//! A day of a whole fleet: what its key fetches cost the issuer, and how long a key that is gone still opens doors.
+//!
+//! Proxies do not know each other, so each lives its day by itself, with the default terms. The issuer signs with a new
+//! key every hour and answers within 50 ms, but for half an hour after noon it answers 503. Each proxy sees a token of
+//! the current key once a minute, and once an hour, within half an hour after a key was removed, one of that key.
+
+use fastrand::Rng;
+use jwks_gate::{
+    config,
+    gate::{Action, Decision, Gate, Response},
+    keys::{http_cache::Validators, life, record::Record},
+    parked::StreamId,
+    policy::headers::Headers,
+    time::UnixTime,
+    token::ProviderId,
+};
+use serde_json::json;
+
+use crate::keys::{self, Check, Material};
+
+const EPOCH: u64 = 1_800_000_000_000;
+const SECOND: u64 = 1_000;
+const HOUR: u64 = 3_600 * SECOND;
+const DAY: u64 = 24 * HOUR;
+const OUTAGE: std::ops::Range<u64> = (12 * HOUR + HOUR / 6)..(12 * HOUR + 2 * HOUR / 3);
+const LATENCY: u64 = 50;
+const PROVIDER: ProviderId = ProviderId::new(0);
+
+/// How the issuer rotates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    /// The new key signs in the moment in which it is published, and the old one is gone in that moment.
+    Hard,
+    /// The new key is published a quarter of an hour before it signs, the old one goes a quarter of an hour after.
+    Announced,
+}
+
+const NOTICE: u64 = HOUR / 4;
+
+impl Style {
+    /// Which hour's key signs, and the first and the last that are published.
+    fn keys(self, now: u64) -> (u64, u64, u64) {
+        let hour = now / HOUR;
+        match self {
+            Self::Hard => (hour, hour, hour),
+            Self::Announced => (hour, now.saturating_sub(NOTICE) / HOUR, (now + NOTICE) / HOUR),
+        }
+    }
+
+    /// When this hour's key is taken out of the document.
+    fn removed_at(self, key: u64) -> u64 {
+        (key + 1) * HOUR + if self == Self::Hard { 0 } else { NOTICE }
+    }
+}
+
+/// What came of a day.
+pub struct Report {
+    pub proxies: u32,
+    pub style: Style,
+    pub gets: Vec<u32>,
+    pub requests: u64,
+    pub rejected: u64,
+    /// Milliseconds for which a removed key was still accepted, at most.
+    pub longest_afterlife: u64,
+}
+
+impl Report {
+    pub fn of(proxies: u32, style: Style) -> Self {
+        let gets = vec![0; usize::try_from(DAY / SECOND).expect("fits") + 60];
+        let mut report = Self { proxies, style, gets, requests: 0, rejected: 0, longest_afterlife: 0 };
+        for number in 0..proxies {
+            Proxy::new(number, style).live(&mut report);
+        }
+        report
+    }
+
+    pub fn row(&self) -> String {
+        let total: u64 = self.gets.iter().map(|gets| u64::from(*gets)).sum();
+        let seconds = DAY as f64 / SECOND as f64;
+        format!(
+            "| {:?} | {} | {:.3} | {} | {} of {} | {} s |",
+            self.style,
+            self.proxies,
+            total as f64 / seconds,
+            self.gets.iter().max().unwrap_or(&0),
+            self.rejected,
+            self.requests,
+            self.longest_afterlife.div_ceil(SECOND),
+        )
+    }
+}
+
+struct Proxy {
+    gate: Gate<Check>,
+    record: Record,
+    style: Style,
+    rng: Rng,
+    now: u64,
+    /// When the running fetch ends, its number, and what it will bring.
+    fetch: Option<(u64, u64, Response)>,
+    parked: Vec<(u32, u64, bool)>,
+    streams: u32,
+}
+
+impl Proxy {
+    fn new(number: u32, style: Style) -> Self {
+        let config = json!({
+            "providers": {"p": {"issuer": "i", "remote_jwks": {
+                "http_uri": {"uri": "http://i/jwks", "cluster": "c", "timeout": "5s"},
+            }}},
+            "rules": [{"match": {"prefix": "/"}, "requires": {"provider_name": "p"}}],
+        });
+        let plan = config::parse(config.to_string().as_bytes()).expect("a good configuration");
+        Self {
+            gate: Gate::new(plan, Check { accepts_anything: false }),
+            record: Record::default(),
+            style,
+            rng: Rng::with_seed(u64::from(number) ^ 0x5eed),
+            now: 0,
+            fetch: None,
+            parked: Vec::new(),
+            streams: 0,
+        }
+    }
+
+    fn clock(&self) -> UnixTime {
+        UnixTime::from_millis(EPOCH + self.now)
+    }
+
+    fn live(&mut self, report: &mut Report) {
+        // A fleet is rolled out over a quarter of an hour.
+        self.now = self.rng.u64(0..HOUR / 4);
+        let mut request = self.now + self.rng.u64(0..60 * SECOND);
+        let mut removed = 0;
+        let mut replay = self.style.removed_at(removed) + self.rng.u64(0..HOUR / 2);
+        let mut wake = self.now;
+        while self.now < DAY {
+            let fetched = self.fetch.as_ref().map_or(u64::MAX, |(at, _, _)| *at);
+            self.now = request.min(wake).min(fetched).min(replay);
+            if self.now == fetched {
+                if let Some((_, number, response)) = self.fetch.take() {
+                    let (jitter, now) = (self.rng.u32(..), self.clock());
+                    let actions = self.gate.on_fetched(PROVIDER, number, Ok(response), jitter, now);
+                    self.perform(actions, report);
+                }
+            } else if self.now == request {
+                let (current, _, _) = self.style.keys(self.now);
+                self.request(current, true, report);
+                request += 60 * SECOND;
+            } else if self.now == replay {
+                self.request(removed, false, report);
+                removed += 1;
+                replay = self.style.removed_at(removed) + self.rng.u64(0..HOUR / 2);
+            }
+            let now = self.clock();
+            let actions = self.gate.on_wake(now);
+            self.perform(actions, report);
+            wake = self.gate.next_timeout(now).map_or(u64::MAX, |next| self.now.max(next.as_millis() - EPOCH) + 1);
+        }
+    }
+
+    fn request(&mut self, key: u64, is_good: bool, report: &mut Report) {
+        let token = keys::token("i", &format!("k{key}"), Some(Material(key as usize)));
+        let list =
+            [(":path".to_owned(), b"/".to_vec()), ("authorization".to_owned(), format!("Bearer {token}").into_bytes())];
+        let now = self.clock();
+        self.streams += 1;
+        match self.gate.on_request(StreamId(self.streams), PROVIDER, Headers::new(&list), now) {
+            Decision::Continue(_) => self.ended(key, is_good, true, report),
+            Decision::Reply(_) => self.ended(key, is_good, false, report),
+            Decision::Park => self.parked.push((self.streams, key, is_good)),
+        }
+    }
+
+    fn ended(&self, key: u64, is_good: bool, accepted: bool, report: &mut Report) {
+        if is_good {
+            report.requests += 1;
+            report.rejected += u64::from(!accepted);
+        } else if accepted {
+            let afterlife = self.now.saturating_sub(self.style.removed_at(key));
+            report.longest_afterlife = report.longest_afterlife.max(afterlife);
+        }
+    }
+
+    fn answered(&mut self, stream: StreamId, accepted: bool, report: &mut Report) {
+        self.gate.on_stream_end(stream);
+        if let Some(place) = self.parked.iter().position(|(own, _, _)| *own == stream.0) {
+            let (_, key, is_good) = self.parked.remove(place);
+            self.ended(key, is_good, accepted, report);
+        }
+    }
+
+    fn perform(&mut self, actions: Vec<Action>, report: &mut Report) {
+        for action in actions {
+            match action {
+                Action::Change(provider, event) => {
+                    let terms = self.gate.plan().remote(provider).expect("a remote").terms;
+                    let (next, effect) = life::step(&self.record, event, &terms, self.clock());
+                    self.record = next.unwrap_or_else(|| self.record.clone());
+                    let now = self.clock();
+                    let actions = self.gate.on_changed(provider, self.record.clone(), effect, now);
+                    self.perform(actions, report);
+                }
+                Action::Fetch(_, number, validators) => {
+                    let second = usize::try_from(self.now / SECOND).expect("fits");
+                    report.gets[second] += 1;
+                    let response = respond(self.style, self.now, &validators);
+                    self.fetch = Some((self.now + LATENCY, number, response));
+                }
+                Action::Reply(stream, _) => self.answered(stream, false, report),
+                Action::Resume(stream, _) => self.answered(stream, true, report),
+                Action::WakeWorkers => {}
+            }
+        }
+    }
+}
+
+fn respond(style: Style, now: u64, validators: &Validators) -> Response {
+    let (_, first, last) = style.keys(now);
+    let etag = format!("\"{first}-{last}\"");
+    let headers =
+        vec![("cache-control".to_owned(), b"max-age=600".to_vec()), ("etag".to_owned(), etag.clone().into_bytes())];
+    if OUTAGE.contains(&now) {
+        return Response { status: 503, headers: Vec::new(), body: Vec::new() };
+    }
+    if validators.etag.as_ref() == Some(&etag) {
+        return Response { status: 304, headers, body: Vec::new() };
+    }
+    let keys: Vec<_> = (first..=last).map(|key| keys::jwk(&format!("k{key}"), Material(key as usize))).collect();
+    Response { status: 200, headers, body: format!(r#"{{"keys":[{}]}}"#, keys.join(",")).into_bytes() }
+}
+
+/// The head of the table.
+pub const HEAD: &str = "\
+| rotation | proxies | JWKS GETs/s, mean | peak | good tokens refused | a removed key opened doors for |
+|---|---|---|---|---|---|";
