@@ -77,12 +77,15 @@ impl Report {
     pub fn row(&self) -> String {
         let total: u64 = self.gets.iter().map(|gets| u64::from(*gets)).sum();
         let seconds = DAY as f64 / SECOND as f64;
+        let (peak_at, peak) = self.gets.iter().enumerate().max_by_key(|(_, gets)| **gets).unwrap_or((0, &0));
         format!(
-            "| {:?} | {} | {:.3} | {} | {} of {} | {} s |",
+            "| {:?} | {} | {:.3} | {} at {:02}:{:02} | {} of {} | {} s |",
             self.style,
             self.proxies,
             total as f64 / seconds,
-            self.gets.iter().max().unwrap_or(&0),
+            peak,
+            peak_at / 3600,
+            peak_at / 60 % 60,
             self.rejected,
             self.requests,
             self.longest_afterlife.div_ceil(SECOND),
