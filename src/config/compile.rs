@@ -49,7 +49,7 @@ type Result<T> = std::result::Result<T, ConfigError>;
 pub(super) fn plan(config: JwtAuthentication) -> Result<Plan> {
     let mut ids = BTreeMap::new();
     let mut providers = Vec::new();
-    for (name, wire) in config.providers.0 {
+    for (name, wire) in config.providers {
         let path = format!("providers.{name}");
         ids.insert(name.clone(), ProviderId::new(providers.len()));
         providers.push(provider(&path, name, wire)?);

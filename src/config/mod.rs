@@ -4,12 +4,11 @@
 
 mod compile;
 mod error;
+mod json;
 mod protobuf;
 mod schema;
 
 pub use error::ConfigError;
-
-use serde::Deserializer;
 
 use crate::policy::provider::Plan;
 
@@ -18,23 +17,18 @@ use crate::policy::provider::Plan;
 /// # Errors
 /// The first mistake, with the path of its field.
 pub fn parse(configuration: &[u8]) -> Result<Plan, ConfigError> {
-    if let Some(object) = protobuf::decode_struct(configuration) {
-        return compile::plan(read(object)?);
-    }
-    if configuration.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
+    let value = match protobuf::decode_struct(configuration) {
+        Some(object) => object,
+        None => json::parse(configuration).map_err(|error| ConfigError::new("", error.to_string()))?,
+    };
+    if !value.is_object() {
         return Err(ConfigError::new("", "must be a JSON object or a google.protobuf.Struct"));
     }
-    let mut deserializer = serde_json::Deserializer::from_slice(configuration);
-    let config = read(&mut deserializer)?;
-    deserializer.end().map_err(|error| ConfigError::new("", error.to_string()))?;
-    compile::plan(config)
-}
-
-fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<schema::JwtAuthentication, ConfigError> {
-    serde_path_to_error::deserialize(deserializer).map_err(|error| {
+    let config = serde_path_to_error::deserialize(value).map_err(|error| {
         let path = error.path().to_string();
         ConfigError::new(if path == "." { String::new() } else { path }, error.inner().to_string())
-    })
+    })?;
+    compile::plan(config)
 }
 
 #[cfg(test)]

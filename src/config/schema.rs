@@ -1,11 +1,11 @@
 //! The wire form: the proto3-JSON of Envoy's `jwt_authn.v3.JwtAuthentication`, in both spellings, plus `rotation`.
 //!
-//! Strict: a field that is not here is refused, not ignored, and so is one that is written twice.
+//! Strict: a field that is not here is refused, not ignored.
 
-use std::{collections::BTreeMap, fmt, marker::PhantomData, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use serde::{
-    de::{self, Deserializer, MapAccess, Visitor},
+    de::{self, Deserializer},
     Deserialize,
 };
 
@@ -15,7 +15,7 @@ use crate::time::parse_duration;
 #[serde(deny_unknown_fields)]
 pub(super) struct JwtAuthentication {
     #[serde(default)]
-    pub(super) providers: Named<JwtProvider>,
+    pub(super) providers: BTreeMap<String, JwtProvider>,
     #[serde(default)]
     pub(super) rules: Vec<RequirementRule>,
     #[serde(alias = "maxParkedRequests")]
@@ -148,42 +148,5 @@ impl<'de> Deserialize<'de> for Staleness {
                 .map(|duration| Self::For(ProtoDuration(duration)))
                 .map_err(|reason| de::Error::custom(format_args!("{reason}, or \"unbounded\""))),
         }
-    }
-}
-
-/// A map by name, in which no name stands twice.
-#[derive(Debug)]
-pub(super) struct Named<T>(pub(super) BTreeMap<String, T>);
-
-impl<T> Default for Named<T> {
-    fn default() -> Self {
-        Self(BTreeMap::new())
-    }
-}
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Named<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Entries<T>(PhantomData<T>);
-
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for Entries<T> {
-            type Value = Named<T>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut entries = BTreeMap::new();
-                while let Some((name, value)) = map.next_entry::<String, T>()? {
-                    if entries.contains_key(&name) {
-                        return Err(de::Error::custom(format_args!("{name:?} stands here twice")));
-                    }
-                    entries.insert(name, value);
-                }
-                Ok(Named(entries))
-            }
-        }
-
-        deserializer.deserialize_map(Entries(PhantomData))
     }
 }

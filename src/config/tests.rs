@@ -196,7 +196,7 @@ fn a_struct_means_what_its_json_means() {
     assert_eq!(format!("{:?}", plans[0]), format!("{:?}", plans[1]));
     let mut wrong = json;
     wrong["providers"]["p"]["remote_jwks"]["http_uri"]["timeout"] = json!("5");
-    assert_eq!(parse(&encode(&wrong)).unwrap_err().to_string(), refusal(&wrong).split(" at line").next().unwrap());
+    assert_eq!(parse(&encode(&wrong)).unwrap_err().to_string(), refusal(&wrong));
 }
 
 #[test]
@@ -205,7 +205,7 @@ fn what_is_not_one_json_object_is_refused() {
         assert!(parse(bad.as_bytes()).is_err(), "{bad:?}");
     }
     let twice = r#"{"providers":{"p":{"local_jwks":{"inline_string":""}},"p":{}}}"#;
-    assert!(parse(twice.as_bytes()).is_err());
+    assert!(parse(twice.as_bytes()).unwrap_err().to_string().contains("\"p\" stands twice"));
 }
 
 #[test]
