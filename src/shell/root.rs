@@ -21,7 +21,10 @@ use super::{
 use crate::{
     config,
     gate::{Action, FetchError, Gate, Response},
-    keys::{http_cache::Validators, life::Event},
+    keys::{
+        http_cache::Validators,
+        life::{Event, Outcome},
+    },
     metrics::Metric,
     policy::reply::{self, Refusal},
     token::{signature::InVm, ProviderId},
@@ -134,6 +137,16 @@ impl Worker {
         self.gate.borrow_mut().on_fetched(provider, fetch, response, host::random(fetch), now)
     }
 
+    /// This context ends, and with it its fetches: nobody shall wait for their leases.
+    fn abandon(&self) {
+        let fetches = std::mem::take(&mut *self.fetches.borrow_mut());
+        for (provider, fetch) in fetches.into_values() {
+            let outcome = Outcome::Failed { retry_after: None };
+            self.change(provider, &Event::Fetched { fetch, outcome, jitter: 0 });
+            self.queues.wake_all();
+        }
+    }
+
     pub(super) fn flush_counts(&self) {
         let counts = self.gate.borrow_mut().take_counts();
         for (metric, times) in counts.iter() {
@@ -230,6 +243,7 @@ impl Context for Root {
     fn on_done(&mut self) -> bool {
         if let Some(worker) = &self.worker {
             worker.queues.unregister();
+            worker.abandon();
         }
         true
     }

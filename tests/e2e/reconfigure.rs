@@ -3,7 +3,7 @@
 
 use std::{fs, path::PathBuf, time::Duration};
 
-use jwks_gate_issuer::{Alg, Issuer, Options, Rotation};
+use jwks_gate_issuer::{Alg, Fault, Issuer, Options, Rotation, Times};
 use jwks_gate_testbed::{eventually, http::Request, wasm_filter};
 use serde_json::{json, Value};
 
@@ -96,6 +96,25 @@ fn a_new_configuration_takes_the_keys_over_and_a_bad_one_changes_nothing() {
     discovery.publish(&elsewhere);
     assert!(eventually(Duration::from_secs(5), || site.gets() == 3));
     assert!(eventually(Duration::from_secs(5), || site.get(&new).status == 200));
+    assert!(!site.envoy.log().contains("panicked"));
+}
+
+#[test]
+fn a_configuration_that_goes_while_it_fetches_leaves_nobody_waiting_for_it() {
+    let plan = Plan::new().timeout("20s").fault(Fault::Delay(Duration::from_millis(1000)), Times::Always);
+    let mut config = plan.config.clone();
+    let discovery = Discovery::new("abandon", &config);
+    let site = plan.filters(vec![discovery.filter()]).start_with_vms(None);
+    assert!(eventually(Duration::from_secs(5), || site.gets() == 1));
+    config["max_parked_requests"] = json!(100);
+    discovery.publish(&config);
+    assert!(eventually(Duration::from_secs(5), || updates(&site, "config_reload") == 2));
+    // The lease of the cancelled fetch would last for twenty seconds more.
+    let token = site.issuer.token();
+    let began = std::time::Instant::now();
+    assert_eq!(site.get_at_once(20, |_| token.clone()), [(200, 20)]);
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    assert_eq!(site.gets(), 2, "one was cancelled");
     assert!(!site.envoy.log().contains("panicked"));
 }
 
