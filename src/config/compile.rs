@@ -36,8 +36,7 @@ const UP_TO_A_YEAR: Bounds = (Duration::ZERO, YEAR);
 /// Shorter would be a stampede that the configuration ordered.
 const TTL: Bounds = (Duration::from_secs(1), YEAR);
 const INTERVAL: Bounds = (Duration::from_millis(1), Duration::from_secs(86_400));
-/// A key that the issuer has withdrawn is not to be trusted for longer than a day.
-const GRACE: Bounds = (Duration::ZERO, Duration::from_secs(86_400));
+const GRACE: Bounds = (Duration::ZERO, schedule::LONGEST_GRACE);
 /// What a worker parses at one go must not hold up its requests.
 const MAX_DOCUMENT_BYTES: usize = 4 << 20;
 const MAX_KEYS: usize = 10_000;

@@ -30,9 +30,8 @@ impl<C: SignatureCheck> Gate<C> {
         let mut actions = Vec::new();
         match effect {
             Effect::Fetch(fetch) => {
-                let document = self.views.get(provider.index()).and_then(|view| view.record.document.as_ref());
-                let validators = document.map(|document| document.validators.clone()).unwrap_or_default();
-                actions.push(Action::Fetch(provider, fetch, validators));
+                let validators = self.views.get(provider.index()).map(|view| view.record.validators());
+                actions.push(Action::Fetch(provider, fetch, validators.unwrap_or_default()));
             }
             Effect::Settled => {
                 self.report(provider, now);

@@ -11,11 +11,14 @@ use crate::{
 };
 
 /// A signature is the `kid` of the key that made it.
-#[derive(Debug)]
-struct ByKid;
+#[derive(Debug, Default)]
+struct ByKid {
+    checks: std::cell::Cell<u32>,
+}
 
 impl SignatureCheck for ByKid {
     fn check(&self, key: &Key, _: Algorithm, _: &[u8], signature: &[u8]) -> Result<(), BadSignature> {
+        self.checks.set(self.checks.get() + 1);
         (key.kid().unwrap().as_bytes() == signature).then_some(()).ok_or(BadSignature)
     }
 }
@@ -42,7 +45,7 @@ fn world() -> World {
         }}},
         "rules": [{"match": {"prefix": "/"}, "requires": {"provider_name": "p"}}],
     });
-    let gate = || Gate::new(config::parse(config.to_string().as_bytes()).unwrap(), ByKid);
+    let gate = || Gate::new(config::parse(config.to_string().as_bytes()).unwrap(), ByKid::default());
     World {
         gates: [gate(), gate()],
         record: Record::default(),
@@ -67,12 +70,14 @@ fn token(kid: &str) -> String {
 impl World {
     /// A request at a worker: the status it is answered with at once, or `None` while it is parked.
     fn request(&mut self, worker: usize, kid: &str) -> Option<u16> {
+        self.request_with(worker, &token(kid))
+    }
+
+    fn request_with(&mut self, worker: usize, token: &str) -> Option<u16> {
         self.streams += 1;
         let stream = StreamId(self.streams);
-        let list = [
-            (":path".to_owned(), b"/".to_vec()),
-            ("authorization".to_owned(), format!("Bearer {}", token(kid)).into_bytes()),
-        ];
+        let list =
+            [(":path".to_owned(), b"/".to_vec()), ("authorization".to_owned(), format!("Bearer {token}").into_bytes())];
         let headers = Headers::new(&list);
         let provider = self.gates[worker].requirement(headers).unwrap();
         self.gates[worker].on_record(provider, &self.record.encode());
@@ -288,4 +293,22 @@ fn a_step_of_the_clock_takes_no_time_from_who_waits_and_gives_none() {
         world.pass(SECOND);
         assert_eq!(world.statuses(), [503]);
     }
+}
+
+#[test]
+fn a_lease_is_no_reason_to_check_signatures_again() {
+    let mut world = world();
+    world.request(0, "a");
+    world.fetched(Ok(jwks(&["a", "b"])));
+    world.pass(Duration::from_secs(20));
+    // It names no key, so that each key is tried.
+    let nobodys =
+        token("x").replacen(&token("x")[..token("x").find('.').unwrap()], &BASE64.encode(r#"{"alg":"RS256"}"#), 1);
+    let parked = (0..10).filter(|_| world.request_with(1, &nobodys).is_none()).count();
+    let before = world.gates[1].check.checks.get();
+    assert!(parked == 10 && world.fetches.len() == 1);
+    world.wake();
+    world.wake();
+    assert_eq!(world.gates[1].check.checks.get(), before);
+    assert_eq!(before, 10 * 2, "two keys, once each");
 }

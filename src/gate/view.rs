@@ -8,6 +8,7 @@ use crate::{
         document,
         life::{self, Cause},
         record::{Record, Stored},
+        retired::Retired,
         schedule::Terms,
         KeySet,
     },
@@ -46,6 +47,7 @@ impl View {
     /// Takes over a record; parses its keys once per generation.
     pub(super) fn see(&mut self, mut record: Record, remote: &Remote) {
         let known = self.record.document.as_ref().map(|d| d.generation);
+        let before = self.record.what_decides();
         let retired = std::mem::take(&mut record.retired);
         self.unreadable = None;
         match &mut record.document {
@@ -53,10 +55,10 @@ impl View {
             Some(stored) => {
                 let body = std::mem::take(&mut stored.body);
                 if known != Some(stored.generation) || self.keys.is_none() {
-                    let grace = remote.terms.retired_key_grace;
-                    let in_grace = retired
-                        .iter()
-                        .filter_map(|retired| Some((document::parse_key(&retired.jwk)?, retired.until(grace))));
+                    let until = |retired: &Retired| retired.until(&remote.terms);
+                    let in_grace = retired.iter().filter(|retired| until(retired) > retired.gone_at);
+                    let in_grace =
+                        in_grace.filter_map(|retired| Some((document::parse_key(&retired.jwk)?, until(retired))));
                     let keys = document::parse(&body, remote.terms.limits).map(|document| document.keys);
                     self.unreadable = keys.is_err().then_some(stored.generation);
                     self.keys = keys.ok().map(|keys| Rc::new(keys.with_retired(in_grace).without(&remote.revoked)));
@@ -69,8 +71,9 @@ impl View {
         if self.wanted_after.is_some_and(|started| record.started > started) {
             self.wanted_after = None;
         }
+        // That somebody took a lease is no news: asking all who wait again would cost their signatures, for the same answer.
+        self.news |= record.what_decides() != before;
         self.record = record;
-        self.news = true;
     }
 
     /// The keys that may be used now.

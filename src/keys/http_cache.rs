@@ -13,11 +13,13 @@ use crate::time::UnixTime;
 /// A list of headers: lower-case names, and whatever bytes the issuer sent.
 pub type Headers = [(String, Vec<u8>)];
 
-/// A lifetime, as the issuer states it.
+/// A lifetime, as the issuer states it, and what of it is over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Freshness {
-    /// What is left of it on arrival; `None`: nothing is said.
+    /// All of it; `None`: nothing is said.
     pub lifetime: Option<Duration>,
+    /// How much of it was over on arrival (RFC 9111 §4.2.3).
+    pub age: Duration,
     /// For how long past that a cache may use it while the issuer fails.
     pub stale_if_error: Option<Duration>,
 }
@@ -27,12 +29,14 @@ pub struct Freshness {
 pub struct Validators {
     /// For `If-None-Match`.
     pub etag: Option<String>,
-    /// For `If-Modified-Since`.
+    /// For `If-Modified-Since`; a weak one is as good as none.
     pub last_modified: Option<String>,
 }
 
 /// Longer validators are not kept.
 pub const MAX_VALIDATOR_BYTES: usize = 256;
+/// See RFC 9110 §8.8.2.2; the minute leaves room for clocks that differ.
+const MODIFIED_LONG_AGO: Duration = Duration::from_secs(60);
 /// Larger numbers of seconds stand for this one (RFC 9111 §1.2.2).
 const MAX_SECONDS: u64 = 1 << 31;
 
@@ -50,11 +54,14 @@ pub fn freshness(headers: &Headers, now: UnixTime) -> Freshness {
         .map(|value| http_date(value).map_or(Duration::ZERO, |expires| expires.since(date.unwrap_or(now))));
     let stated =
         if is_set("no-store") || is_set("no-cache") { Some(Duration::ZERO) } else { seconds("max-age").or(expires) };
-    let age = first(headers, "age").and_then(delta_seconds).unwrap_or_default();
+    // Of several ages, the first counts (RFC 9111 §5.1).
+    let age = first(headers, "age").and_then(|list| list.split(|byte| *byte == b',').next());
+    let age = age.and_then(|age| delta_seconds(age.trim_ascii())).unwrap_or_default();
     let apparent_age = date.map_or(Duration::ZERO, |date| now.since(date));
     Freshness {
         // Whole seconds, as everything else here.
-        lifetime: stated.map(|lifetime| Duration::from_secs(lifetime.saturating_sub(age.max(apparent_age)).as_secs())),
+        lifetime: stated.map(|lifetime| Duration::from_secs(lifetime.as_secs())),
+        age: age.max(apparent_age),
         stale_if_error: seconds("stale-if-error"),
     }
 }
@@ -66,7 +73,12 @@ pub fn validators(headers: &Headers) -> Validators {
         let plain = value.len() <= MAX_VALIDATOR_BYTES && value.iter().all(|byte| matches!(byte, 0x20..=0x7e));
         plain.then(|| String::from_utf8(value.to_vec()).ok()).flatten().filter(|text| !text.is_empty())
     };
-    Validators { etag: text("etag"), last_modified: text("last-modified") }
+    // Only one that is clearly older than the response is strong: what changes within its second goes unnoticed.
+    let date = |name| first(headers, name).and_then(http_date);
+    let is_strong = date("date")
+        .zip(date("last-modified"))
+        .is_some_and(|(date, modified)| date.since(modified) >= MODIFIED_LONG_AGO);
+    Validators { etag: text("etag"), last_modified: text("last-modified").filter(|_| is_strong) }
 }
 
 /// How long the issuer asks to be left alone (RFC 9110 §10.2.3).
@@ -125,7 +137,8 @@ mod tests {
     }
 
     fn lifetime(list: &[(&str, &str)]) -> Option<u64> {
-        freshness(&headers(list), NOW).lifetime.map(|lifetime| lifetime.as_secs())
+        let Freshness { lifetime, age, .. } = freshness(&headers(list), NOW);
+        lifetime.map(|lifetime| lifetime.saturating_sub(age).as_secs())
     }
 
     #[test]
@@ -170,6 +183,8 @@ mod tests {
         assert_eq!(lifetime(&[fresh, ("age", "100")]), Some(200));
         assert_eq!(lifetime(&[fresh, ("age", "1000")]), Some(0));
         assert_eq!(lifetime(&[fresh, ("age", "-1")]), Some(300));
+        assert_eq!(lifetime(&[fresh, ("age", "100, 200")]), Some(200));
+        assert_eq!(lifetime(&[fresh, ("age", "100"), ("age", "200")]), Some(200));
         assert_eq!(lifetime(&[fresh, ("date", "Sun, 06 Nov 1994 08:48:37 GMT")]), Some(240));
         assert_eq!(lifetime(&[fresh, ("date", "Sun, 06 Nov 1994 09:48:37 GMT")]), Some(300));
         assert_eq!(lifetime(&[fresh, ("date", "\u{ff}")]), Some(300));
@@ -187,12 +202,20 @@ mod tests {
 
     #[test]
     fn validators_are_kept_as_they_came_if_they_can_be_sent_back() {
-        let list = headers(&[("etag", "W/\"a\""), ("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT")]);
-        let own = validators(&list);
-        assert_eq!(own.etag.as_deref(), Some("W/\"a\""));
-        assert_eq!(own.last_modified.as_deref(), Some("Sun, 06 Nov 1994 08:49:37 GMT"));
+        assert_eq!(validators(&headers(&[("etag", "W/\"a\"")])).etag.as_deref(), Some("W/\"a\""));
         for bad in ["", "a\nb", "\u{e9}", &"x".repeat(257)] {
             assert_eq!(validators(&headers(&[("etag", bad)])), Validators::default());
         }
+    }
+
+    #[test]
+    fn a_date_that_is_too_young_validates_nothing() {
+        let modified = ("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT");
+        let date = |date: &str| validators(&headers(&[modified, ("date", date)])).last_modified;
+        assert_eq!(date("Sun, 06 Nov 1994 08:50:37 GMT").as_deref(), Some("Sun, 06 Nov 1994 08:49:37 GMT"));
+        for late in ["Sun, 06 Nov 1994 08:50:36 GMT", "Sun, 06 Nov 1994 08:49:37 GMT", "x"] {
+            assert_eq!(date(late), None, "{late}");
+        }
+        assert_eq!(validators(&headers(&[modified])).last_modified, None);
     }
 }

@@ -13,6 +13,7 @@
 use std::time::Duration;
 
 use super::{
+    document::Limits,
     http_cache::{Freshness, Validators},
     lease::Lease,
     record::{Record, Stored},
@@ -94,8 +95,7 @@ pub enum Effect {
 /// One transition. `None` instead of a record: nothing changed, there is nothing to store.
 pub fn step(record: &Record, event: Event, terms: &Terms, now: UnixTime) -> (Option<Record>, Effect) {
     let mut current = record.clone().as_of(now);
-    // A grace that is over stays over, even if the clock steps back.
-    current.retired.retain(|retired| now < retired.until(terms.retired_key_grace));
+    current.retired.retain(|retired| retired.may_matter(now));
     if let Some(document) = current.document.as_mut().filter(|_| current.retired != record.retired) {
         document.generation = next(document.generation, now);
     }
@@ -103,10 +103,14 @@ pub fn step(record: &Record, event: Event, terms: &Terms, now: UnixTime) -> (Opt
     let moved = (current != *record).then(|| Record { version: current.version.saturating_add(1), ..current.clone() });
     let (changed, effect) = match event {
         Event::Refresh(cause) => refresh(current, cause, terms, now),
-        Event::Fetched { fetch, outcome, jitter } => settle(current, fetch, outcome, jitter, terms, now),
+        Event::Fetched { fetch, outcome, jitter } => settle(current, fetch, outcome, jitter, terms.limits, now),
         Event::Discard(generation) => discard(current, generation, now),
     };
-    (changed.or(moved), effect)
+    let seen = |record: Record| Record {
+        retired: record.retired.into_iter().map(|retired| retired.seen(now)).collect(),
+        ..record
+    };
+    (changed.or(moved).map(seen), effect)
 }
 
 fn discard(record: Record, generation: u64, now: UnixTime) -> (Option<Record>, Effect) {
@@ -143,26 +147,28 @@ fn settle(
     fetch: u64,
     outcome: Outcome,
     jitter: u32,
-    terms: &Terms,
+    limits: Limits,
     now: UnixTime,
 ) -> (Option<Record>, Effect) {
-    if record.lease.is_none() || record.started != fetch {
+    let Some(lease) = record.lease.filter(|_| record.started == fetch) else {
         return (None, Effect::Late);
-    }
+    };
+    // It may have aged on the way since it was asked for (RFC 9111 §4.2.3).
+    let aged = |stated: Freshness| Freshness { age: stated.age.saturating_add(now.since(lease.taken_at)), ..stated };
     let mut changed = Record { version: next(record.version, now), finished: fetch, lease: None, ..record };
     let old = changed.document.take();
     changed.document = match (outcome, old) {
         (Outcome::Document { body, freshness, validators }, old) => {
             let before = std::mem::take(&mut changed.retired);
             if let Some(old) = &old {
-                changed.retired = retired::retire(old, &body, &before, terms, now);
+                changed.retired = retired::retire(old, &body, &before, limits, now);
             }
             let generation = match &old {
                 Some(old) if old.body == body && changed.retired == before => old.generation,
                 old => next(old.as_ref().map_or(0, |old| old.generation), now),
             };
             changed.renew();
-            Some(Stored { fetch, generation, fetched_at: now, freshness, validators, jitter, body })
+            Some(Stored { fetch, generation, fetched_at: now, freshness: aged(freshness), validators, jitter, body })
         }
         (Outcome::NotModified(stated), Some(old)) => {
             changed.renew();
@@ -170,6 +176,7 @@ fn settle(
             let freshness = Freshness {
                 lifetime: stated.lifetime.or(old.freshness.lifetime),
                 stale_if_error: stated.stale_if_error.or(old.freshness.stale_if_error),
+                ..aged(stated)
             };
             Some(Stored { fetch, fetched_at: now, freshness, jitter, ..old })
         }
@@ -225,7 +232,7 @@ pub fn refresh_due(record: &Record, cause: Cause, terms: &Terms, now: UnixTime) 
 
 /// Whether the record's document may be used now: fresh, or stale within its bound.
 pub fn is_usable(document: &Stored, terms: &Terms, now: UnixTime) -> bool {
-    now < schedule::unusable_at(document, terms)
+    now < schedule::unusable_at(document.fetched_at, &document.freshness, terms)
 }
 
 #[cfg(test)]

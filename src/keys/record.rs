@@ -58,7 +58,7 @@ pub struct Stored {
 }
 
 /// Format marker; another layout takes another one.
-const MAGIC: &[u8; 8] = b"jwksgat2";
+const MAGIC: &[u8; 8] = b"jwksgat3";
 const ABSENT: u64 = u64::MAX;
 
 impl Record {
@@ -73,15 +73,14 @@ impl Record {
         out.optional(lease.map(|(_, until)| until));
         out.number(u64::from(self.failures));
         out.number(self.failed_at.as_millis());
-        out.number(u64::try_from(self.pause.as_millis()).unwrap_or(ABSENT));
+        out.duration(self.pause);
         out.optional(self.unknown_kid_at.map(UnixTime::as_millis));
         out.number(u64::from(self.document.is_some()));
         if let Some(document) = &self.document {
             out.number(document.fetch);
             out.number(document.generation);
             out.number(document.fetched_at.as_millis());
-            out.optional(document.freshness.lifetime.map(|lifetime| lifetime.as_secs()));
-            out.optional(document.freshness.stale_if_error.map(|bound| bound.as_secs()));
+            out.freshness(document.freshness);
             out.number(u64::from(document.jitter));
             out.text(document.validators.etag.as_deref());
             out.text(document.validators.last_modified.as_deref());
@@ -90,6 +89,9 @@ impl Record {
         out.number(self.retired.len() as u64);
         for retired in &self.retired {
             out.number(retired.gone_at.as_millis());
+            out.duration(retired.gone_for);
+            out.duration(retired.unconfirmed_for);
+            out.freshness(retired.freshness);
             out.bytes(&retired.jwk);
         }
         out.0
@@ -102,7 +104,7 @@ impl Record {
         let (taken_at, until) = (from.time()?, from.time()?);
         let failures = u32::try_from(from.number()?).ok()?;
         let failed_at = UnixTime::from_millis(from.number()?);
-        let pause = Duration::from_millis(from.number()?);
+        let pause = from.duration()?;
         let unknown_kid_at = from.time()?;
         let document = match from.number()? {
             0 => None,
@@ -110,7 +112,7 @@ impl Record {
                 fetch: from.number()?,
                 generation: from.number()?,
                 fetched_at: UnixTime::from_millis(from.number()?),
-                freshness: Freshness { lifetime: from.seconds()?, stale_if_error: from.seconds()? },
+                freshness: from.freshness()?,
                 jitter: u32::try_from(from.number()?).ok()?,
                 validators: Validators { etag: from.text()?, last_modified: from.text()? },
                 body: from.bytes()?.to_vec(),
@@ -118,8 +120,13 @@ impl Record {
         };
         let mut retired = Vec::new();
         for _ in 0..from.number()? {
-            let gone_at = UnixTime::from_millis(from.number()?);
-            retired.push(Retired { gone_at, jwk: from.bytes()?.to_vec() });
+            retired.push(Retired {
+                gone_at: UnixTime::from_millis(from.number()?),
+                gone_for: from.duration()?,
+                unconfirmed_for: from.duration()?,
+                freshness: from.freshness()?,
+                jwk: from.bytes()?.to_vec(),
+            });
         }
         let lease = taken_at.zip(until).map(|(taken_at, until)| Lease { taken_at, until });
         let record =
@@ -139,9 +146,7 @@ impl Record {
         if let Some(document) = &mut self.document {
             document.fetched_at = document.fetched_at.min(now);
         }
-        for retired in &mut self.retired {
-            retired.gone_at = retired.gone_at.min(now);
-        }
+        self.retired = self.retired.into_iter().map(|retired| retired.as_of(now)).collect();
         self
     }
 
@@ -149,9 +154,23 @@ impl Record {
     pub fn is_ahead_of(&self, now: UnixTime) -> bool {
         let lease = self.lease.map(|lease| lease.taken_at);
         let document = self.document.as_ref().map(|document| document.fetched_at);
-        let retired = self.retired.iter().map(|retired| retired.gone_at);
+        let retired = self.retired.iter().map(Retired::seen_at);
         let mut all = [Some(self.failed_at), self.unknown_kid_at, lease, document].into_iter().flatten().chain(retired);
         all.any(|at| at > now)
+    }
+
+    /// What makes the fetch that is under way conditional. A file's date does not tell whether it was put back to an older
+    /// one; when a token speaks for a change, only an entity tag may deny it.
+    pub fn validators(&self) -> Validators {
+        let Some(document) = &self.document else { return Validators::default() };
+        let asked_for = self.lease.is_some_and(|lease| self.unknown_kid_at == Some(lease.taken_at));
+        let last_modified = document.validators.last_modified.clone().filter(|_| !asked_for);
+        Validators { last_modified, ..document.validators.clone() }
+    }
+
+    /// What can change the verdict on a request that waits for a key: the end of a fetch, and other keys.
+    pub fn what_decides(&self) -> (u64, u32, Option<(u64, u64)>) {
+        (self.finished, self.failures, self.document.as_ref().map(|document| (document.fetch, document.generation)))
     }
 
     /// No fetch starts before this.
@@ -175,6 +194,16 @@ impl Writer {
 
     fn optional(&mut self, number: Option<u64>) {
         self.number(number.unwrap_or(ABSENT));
+    }
+
+    fn duration(&mut self, duration: Duration) {
+        self.number(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX));
+    }
+
+    fn freshness(&mut self, freshness: Freshness) {
+        self.optional(freshness.lifetime.map(|lifetime| lifetime.as_secs()));
+        self.duration(freshness.age);
+        self.optional(freshness.stale_if_error.map(|bound| bound.as_secs()));
     }
 
     fn bytes(&mut self, bytes: &[u8]) {
@@ -206,6 +235,14 @@ impl<'a> Reader<'a> {
 
     fn seconds(&mut self) -> Option<Option<Duration>> {
         Some(self.optional()?.map(Duration::from_secs))
+    }
+
+    fn duration(&mut self) -> Option<Duration> {
+        self.number().map(Duration::from_millis)
+    }
+
+    fn freshness(&mut self) -> Option<Freshness> {
+        Some(Freshness { lifetime: self.seconds()?, age: self.duration()?, stale_if_error: self.seconds()? })
     }
 
     fn bytes(&mut self) -> Option<&'a [u8]> {
@@ -242,13 +279,27 @@ mod tests {
                 fetch: 3,
                 generation: 2,
                 fetched_at: at(1),
-                freshness: Freshness { lifetime: Some(Duration::from_secs(9)), stale_if_error: None },
+                freshness: freshness(9),
                 validators: Validators { etag: Some("\"a\"".to_owned()), last_modified: None },
                 jitter: 77,
                 body: b"{}".to_vec(),
             }),
-            retired: vec![Retired { gone_at: at(6), jwk: b"{1}".to_vec() }, Retired { gone_at: at(7), jwk: vec![] }],
+            retired: vec![
+                Retired {
+                    gone_at: at(6),
+                    gone_for: Duration::from_millis(1),
+                    unconfirmed_for: Duration::from_millis(3),
+                    freshness: freshness(2),
+                    jwk: b"{1}".to_vec(),
+                },
+                Retired { gone_at: at(7), ..Retired::default() },
+            ],
         }
+    }
+
+    fn freshness(seconds: u64) -> Freshness {
+        let age = Duration::from_millis(seconds * 100);
+        Freshness { lifetime: Some(Duration::from_secs(seconds)), age, stale_if_error: None }
     }
 
     #[test]
@@ -281,7 +332,8 @@ mod tests {
         assert_eq!((record.retry_at(), record.unknown_kid_at), (now, None));
         assert_eq!(record.lease, Some(Lease { taken_at: now, until: at(14) }), "its length stays");
         assert_eq!(record.document.as_ref().map(|d| d.fetched_at), Some(at(1)));
-        assert!(record.retired.iter().all(|retired| retired.gone_at == now));
+        assert!(record.retired.iter().all(|retired| retired.seen_at() == now));
+        assert_eq!(record.retired[0].gone_at, at(3), "what is over of its grace stays so");
         assert!(!record.is_ahead_of(now));
         assert_eq!(full().as_of(at(1000)), full());
     }

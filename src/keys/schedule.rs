@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{document::Limits, record::Stored};
+use super::{document::Limits, http_cache::Freshness, record::Stored};
 use crate::time::UnixTime;
 
 /// What a provider's configuration says about its key set's life.
@@ -50,6 +50,8 @@ pub const DEFAULT_MIN_TTL: Duration = Duration::from_secs(30);
 pub const DEFAULT_MAX_TTL: Duration = Duration::from_secs(24 * 3600);
 /// Past this, old keys are no better than none.
 pub const DEFAULT_MAX_STALE: Duration = Duration::from_secs(3600);
+/// A key that the issuer has withdrawn is not to be trusted for longer than this, whatever anybody wishes.
+pub const LONGEST_GRACE: Duration = Duration::from_secs(86_400);
 /// See [`Terms::unknown_kid_min_interval`].
 pub const DEFAULT_UNKNOWN_KID_MIN_INTERVAL: Duration = Duration::from_secs(10);
 /// See [`Terms::unknown_kid_max_wait`].
@@ -63,22 +65,22 @@ pub const LONGEST_WAIT: Duration = Duration::from_secs(300);
 const REFRESH_AHEAD_DIVISOR: u32 = 5;
 
 /// How long a document is fresh from when it was fetched.
-pub fn lifetime(document: &Stored, terms: &Terms) -> Duration {
-    match document.freshness.lifetime.filter(|_| terms.honor_cache_headers) {
-        Some(stated) => stated.max(terms.min_ttl).min(terms.max_ttl),
+pub fn lifetime(freshness: &Freshness, terms: &Terms) -> Duration {
+    match freshness.lifetime.filter(|_| terms.honor_cache_headers) {
+        Some(stated) => stated.saturating_sub(freshness.age).max(terms.min_ttl).min(terms.max_ttl),
         None => terms.cache_duration,
     }
 }
 
 /// When it stops being fresh.
 pub fn expires_at(document: &Stored, terms: &Terms) -> UnixTime {
-    document.fetched_at.plus(lifetime(document, terms))
+    document.fetched_at.plus(lifetime(&document.freshness, terms))
 }
 
-/// When it can no longer be used, even though the issuer fails.
-pub fn unusable_at(document: &Stored, terms: &Terms) -> UnixTime {
-    let expires_at = expires_at(document, terms);
-    match (terms.max_stale, document.freshness.stale_if_error.filter(|_| terms.honor_cache_headers)) {
+/// When a document that was fetched then can no longer be used, even though the issuer fails.
+pub fn unusable_at(fetched_at: UnixTime, freshness: &Freshness, terms: &Terms) -> UnixTime {
+    let expires_at = fetched_at.plus(lifetime(freshness, terms));
+    match (terms.max_stale, freshness.stale_if_error.filter(|_| terms.honor_cache_headers)) {
         (MaxStale::For(bound), Some(stated)) => expires_at.plus(bound.min(stated)),
         (MaxStale::For(bound), None) => expires_at.plus(bound),
         (MaxStale::Unbounded, _) => UnixTime::from_millis(u64::MAX),
@@ -88,7 +90,7 @@ pub fn unusable_at(document: &Stored, terms: &Terms) -> UnixTime {
 /// When its background refresh starts: somewhere in the first half of `refresh_ahead` before its expiry, so that proxies
 /// which fetched together do not refresh together. Never before half the lifetime is over.
 pub fn refresh_at(document: &Stored, terms: &Terms) -> UnixTime {
-    let lifetime = lifetime(document, terms);
+    let lifetime = lifetime(&document.freshness, terms);
     let fifth = lifetime.checked_div(REFRESH_AHEAD_DIVISOR).unwrap_or_default();
     let half = lifetime.checked_div(2).unwrap_or_default();
     let ahead = terms.refresh_ahead.unwrap_or(fifth).min(half);
@@ -132,6 +134,7 @@ pub(super) mod tests {
     fn document(lifetime: Option<u64>, stale_if_error: Option<u64>) -> Stored {
         let freshness = Freshness {
             lifetime: lifetime.map(Duration::from_secs),
+            age: Duration::ZERO,
             stale_if_error: stale_if_error.map(Duration::from_secs),
         };
         Stored { freshness, ..Stored::default() }
@@ -153,10 +156,17 @@ pub(super) mod tests {
     #[test]
     fn staleness_is_bounded_by_the_shorter_word_unless_it_is_unbounded_by_name() {
         for (stated, expected) in [(None, 150), (Some(10), 110), (Some(500), 150)] {
-            assert_eq!(seconds(unusable_at(&document(None, stated), &TERMS)), expected, "{stated:?}");
+            assert_eq!(
+                seconds(unusable_at(UnixTime::default(), &document(None, stated).freshness, &TERMS)),
+                expected,
+                "{stated:?}"
+            );
         }
         let unbounded = Terms { max_stale: MaxStale::Unbounded, ..TERMS };
-        assert_eq!(unusable_at(&document(None, Some(1)), &unbounded).as_millis(), u64::MAX);
+        assert_eq!(
+            unusable_at(UnixTime::default(), &document(None, Some(1)).freshness, &unbounded).as_millis(),
+            u64::MAX
+        );
     }
 
     #[test]

@@ -15,10 +15,10 @@ use crate::{
     time::UnixTime,
 };
 
-/// The host's clock. Zero if it has none: then every key is as good as expired.
+/// The host's clock. The end of time if it has none: then every key and every token has expired.
 pub(super) fn now() -> UnixTime {
     let time = hostcalls::get_current_time().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-    UnixTime::from_millis(time.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX)))
+    UnixTime::from_millis(time.map_or(u64::MAX, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX)))
 }
 
 /// The plugin configuration; empty if there is none.

@@ -19,15 +19,7 @@ fn a_body_waits_and_arrives_whole() {
     for adjust in SETTINGS {
         let site = slow(adjust);
         let request = Request::post("/api/x").bearer(&site.issuer.token()).body(vec![b'x'; 300_000]);
-        std::thread::scope(|scope| {
-            let response = scope.spawn(|| site.send(&request));
-            assert!(eventually(Duration::from_secs(1), || site.stat("parked") == 1));
-            std::thread::sleep(Duration::from_millis(300));
-            assert_eq!(site.echo.requests(), 0, "the verdict is not there yet");
-            let response = response.join().unwrap();
-            assert_eq!((response.status, &response.json()["body_bytes"]), (200, &300_000.into()));
-        });
-        site.is_unharmed();
+        waits_and_arrives(&site, &request, 300_000);
     }
 }
 
@@ -58,8 +50,19 @@ fn chunks_and_trailers_wait_too() {
             .header("transfer-encoding", "chunked")
             .header("trailer", "x-end")
             .body(b"5\r\nhello\r\n0\r\nx-end: yes\r\n\r\n".to_vec());
-        let response = site.send(&request);
-        assert_eq!((response.status, &response.json()["body_bytes"]), (200, &5.into()));
-        assert_eq!(site.stat("parked"), 1);
+        waits_and_arrives(&site, &request, 5);
     }
+}
+
+/// Nothing of it is seen upstream while it is parked; then all of it.
+fn waits_and_arrives(site: &Site, request: &Request, bytes: usize) {
+    std::thread::scope(|scope| {
+        let response = scope.spawn(|| site.send(request));
+        assert!(eventually(Duration::from_secs(1), || site.stat("parked") == 1));
+        std::thread::sleep(Duration::from_millis(300));
+        assert_eq!(site.echo.requests(), 0, "the verdict is not there yet");
+        let response = response.join().unwrap();
+        assert_eq!((response.status, &response.json()["body_bytes"]), (200, &bytes.into()));
+    });
+    site.is_unharmed();
 }

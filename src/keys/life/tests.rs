@@ -202,7 +202,7 @@ fn a_grace_that_is_over_does_not_come_back_with_a_clock_that_steps_back() {
     let terms = Terms { retired_key_grace: Duration::from_secs(20), ..TERMS };
     let before = UnixTime::from_millis(at(0).as_millis() - 86_400_000);
     let mut record = fresh("a");
-    record.retired = vec![Retired { gone_at: at(0), jwk: b"{}".to_vec() }];
+    record.retired = vec![Retired { gone_at: at(0), ..Retired::default() }];
     let generation = record.document.as_ref().unwrap().generation;
 
     let (next, _) = step(&record, Event::Refresh(Cause::UnknownKid), &terms, before);
@@ -210,6 +210,28 @@ fn a_grace_that_is_over_does_not_come_back_with_a_clock_that_steps_back() {
     assert_eq!(next.retired[0].gone_at, before);
     assert_ne!(next.document.unwrap().generation, generation, "workers hold the old time");
 
-    let (next, _) = step(&record, Event::Refresh(Cause::UnknownKid), &terms, at(20));
-    assert!(next.unwrap().retired.is_empty());
+    let (next, effect) = step(&record, Event::Refresh(Cause::UnknownKid), &terms, at(20));
+    assert!(matches!(effect, Effect::Fetch(_)), "whatever is written says how long the key was seen to be gone");
+    let (next, _) = step(&next.unwrap(), Event::Refresh(Cause::Schedule), &terms, before);
+    assert_eq!(next.unwrap().retired[0].until(&terms), before, "its grace is still over");
+}
+
+#[test]
+fn what_aged_on_the_way_has_less_of_its_lifetime_left() {
+    let mut record = fresh("a");
+    let hour = Freshness { lifetime: Some(Duration::from_secs(3600)), ..Freshness::default() };
+    let left = |record: &Record| schedule::lifetime(&record.document.as_ref().unwrap().freshness, &TERMS).as_secs();
+    for (now, stated, expected) in [
+        (100, Freshness { age: Duration::from_secs(3000), ..hour }, 598),
+        // A 304 that only says how old it is.
+        (600, Freshness { age: Duration::from_secs(3300), ..Freshness::default() }, 298),
+    ] {
+        refresh(&mut record, Cause::UnknownKid, at(now));
+        let outcome = match stated.lifetime {
+            Some(_) => Outcome::Document { body: b"b".to_vec(), freshness: stated, validators: Validators::default() },
+            None => Outcome::NotModified(stated),
+        };
+        fetched(&mut record, outcome, at(now + 2));
+        assert_eq!(left(&record), expected);
+    }
 }

@@ -80,6 +80,7 @@ impl Bootstrap {
             "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
             "stat_prefix": "test",
             "stream_idle_timeout": "30s",
+            "http_protocol_options": { "enable_trailers": true },
             "route_config": {
                 "virtual_hosts": [{
                     "name": "all",
