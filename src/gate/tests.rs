@@ -302,8 +302,9 @@ fn a_lease_is_no_reason_to_check_signatures_again() {
     world.fetched(Ok(jwks(&["a", "b"])));
     world.pass(Duration::from_secs(20));
     // It names no key, so that each key is tried.
-    let nobodys =
-        token("x").replacen(&token("x")[..token("x").find('.').unwrap()], &BASE64.encode(r#"{"alg":"RS256"}"#), 1);
+    let named = token("x");
+    let (_, rest) = named.split_once('.').unwrap();
+    let nobodys = format!("{}.{rest}", BASE64.encode(r#"{"alg":"RS256"}"#));
     let parked = (0..10).filter(|_| world.request_with(1, &nobodys).is_none()).count();
     let before = world.gates[1].check.checks.get();
     assert!(parked == 10 && world.fetches.len() == 1);
