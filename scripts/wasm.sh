@@ -2,13 +2,15 @@
 # Builds dist/jwks-gate.wasm with whatever Rust for wasm32-unknown-unknown this machine can get:
 #   1. the toolchain's own target (installed, or added by rustup);
 #   2. else Debian's compiler and library source, with the library built by cargo (-Zbuild-std).
-# JWKS_GATE_WASM_RUST=toolchain|debian skips the choice.
+# JWKS_GATE_WASM_RUST=toolchain|debian skips the choice. JWKS_GATE_WASM_FEATURES=all-curves adds ES384 and ES512 for hosts
+# that have no verify_signature.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 target=wasm32-unknown-unknown
 # Only a cdylib is link-time optimised; the rlib beside it in Cargo.toml is for the tests.
-build=(cargo rustc --release --target "$target" -p jwks-gate --lib --crate-type cdylib)
+build=(cargo rustc --release --target "$target" -p jwks-gate --lib --crate-type cdylib
+    --no-default-features --features "${JWKS_GATE_WASM_FEATURES:-}")
 
 has_target() {
     [ -d "$(rustc --print target-libdir --target "$target")" ]

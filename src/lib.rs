@@ -20,8 +20,10 @@
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
 
 pub mod config;
+pub use jwks_gate_crypto as crypto;
 pub mod gate;
 pub mod keys;
+pub mod matcher;
 pub mod metrics;
 pub mod parked;
 pub mod policy;

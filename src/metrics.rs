@@ -1,10 +1,14 @@
 //! What is counted. A value to return, never a call: the shell adds the counts to Envoy's stats.
 
+use crate::token::TokenError;
+
 /// A counter. Names end up in Envoy as `wasmcustom.<name>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Metric {
     /// Requests let through with verified tokens.
     Allowed,
+    /// Tokens that had been verified before under the same keys.
+    CacheHit,
     /// Fetches that brought a good document.
     FetchSucceeded,
     /// Fetches that did not.
@@ -15,51 +19,67 @@ pub enum Metric {
     Parked,
     /// Requests refused for their token: 401 and 403.
     Refused,
+    /// Those among them that were refused for this.
+    RefusedFor(TokenError),
     /// Requests refused because we could not know: 503.
     Unavailable,
 }
 
 impl Metric {
-    /// Every metric, in the order of [`Counts`].
-    pub const ALL: [Self; 7] = [
-        Self::Allowed,
-        Self::FetchSucceeded,
-        Self::FetchFailed,
-        Self::KeySkipped,
-        Self::Parked,
-        Self::Refused,
-        Self::Unavailable,
-    ];
+    /// Every metric.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let plain = [
+            Self::Allowed,
+            Self::CacheHit,
+            Self::FetchSucceeded,
+            Self::FetchFailed,
+            Self::KeySkipped,
+            Self::Parked,
+            Self::Refused,
+            Self::Unavailable,
+        ];
+        plain.into_iter().chain(TokenError::ALL.map(Self::RefusedFor))
+    }
 
     /// Its stat name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Allowed => "jwks_gate.allowed",
-            Self::FetchSucceeded => "jwks_gate.jwks_fetch_success",
-            Self::FetchFailed => "jwks_gate.jwks_fetch_failed",
-            Self::KeySkipped => "jwks_gate.jwks_keys_skipped",
-            Self::Parked => "jwks_gate.parked",
-            Self::Refused => "jwks_gate.denied",
-            Self::Unavailable => "jwks_gate.unavailable",
-        }
+    pub fn name(self) -> String {
+        let name = match self {
+            Self::Allowed => "allowed",
+            Self::CacheHit => "jwt_cache_hit",
+            Self::FetchSucceeded => "jwks_fetch_success",
+            Self::FetchFailed => "jwks_fetch_failed",
+            Self::KeySkipped => "jwks_keys_skipped",
+            Self::Parked => "parked",
+            Self::Refused => "denied",
+            Self::RefusedFor(error) => return format!("jwks_gate.denied.{}", error.reason()),
+            Self::Unavailable => "unavailable",
+        };
+        format!("jwks_gate.{name}")
     }
 }
 
 /// What happened since the counts were last taken.
 #[derive(Debug, Default)]
-pub struct Counts([u32; Metric::ALL.len()]);
+pub struct Counts(Vec<(Metric, u32)>);
 
 impl Counts {
     /// Counts one.
     pub fn add(&mut self, metric: Metric) {
-        if let Some(count) = self.0.get_mut(metric as usize) {
-            *count = count.saturating_add(1);
+        self.add_many(metric, 1);
+    }
+
+    /// Counts so many.
+    pub fn add_many(&mut self, metric: Metric, times: u32) {
+        match self.0.iter_mut().find(|(own, _)| *own == metric) {
+            Some((_, count)) => *count = count.saturating_add(times),
+            None if times > 0 => self.0.push((metric, times)),
+            None => {}
         }
     }
 
     /// What was counted, metric by metric; what was not is left out.
     pub fn iter(&self) -> impl Iterator<Item = (Metric, u32)> + use<'_> {
-        Metric::ALL.into_iter().zip(self.0).filter(|(_, count)| *count > 0)
+        self.0.iter().copied()
     }
 }
 
@@ -68,15 +88,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_metric_has_its_own_place_and_name() {
-        for metric in Metric::ALL {
-            let mut counts = Counts::default();
+    fn every_metric_has_its_own_name_and_count() {
+        let mut counts = Counts::default();
+        for metric in Metric::all() {
             counts.add(metric);
-            assert_eq!(counts.iter().collect::<Vec<_>>(), [(metric, 1)]);
+            counts.add(metric);
         }
-        let mut names: Vec<_> = Metric::ALL.iter().map(|m| m.name()).collect();
+        assert!(
+            counts.iter().map(|(metric, _)| metric).eq(Metric::all()) && counts.iter().all(|(_, count)| count == 2)
+        );
+        let mut names: Vec<_> = Metric::all().map(Metric::name).collect();
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), Metric::ALL.len());
+        assert_eq!(names.len(), Metric::all().count());
     }
 }

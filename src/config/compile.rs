@@ -2,11 +2,13 @@
 
 use std::{collections::BTreeMap, rc::Rc, time::Duration};
 
+use serde_json::Value;
+
 use super::{
     error::ConfigError,
     schema::{
-        DataSource, HttpUri, JwtAuthentication, JwtHeader, JwtProvider, ProtoDuration, RemoteJwks, RequirementRule,
-        Rotation, RouteMatch, Staleness,
+        DataSource, HttpUri, JwtAuthentication, JwtCacheConfig, JwtHeader, JwtProvider, ProtoDuration, RemoteJwks,
+        RequiredClaim, RequirementRule, Rotation, RouteMatch, Staleness, StringMatcher,
     },
 };
 use crate::{
@@ -14,14 +16,17 @@ use crate::{
         document::{self, Limits},
         revoked::Revoked,
         schedule::{self, MaxStale, Terms},
+        Algorithm,
     },
+    matcher::{self, Pattern},
     policy::{
         extract::Source,
         provider::{KeySource, Plan, Provider, Remote},
         rules::{PathMatch, Rule},
     },
     token::{
-        claims::{Rules, DEFAULT_CLOCK_SKEW},
+        cache,
+        rules::{media_type, ClaimRule, ClaimValue, Rules, DEFAULT_CLOCK_SKEW},
         ProviderId,
     },
 };
@@ -41,6 +46,10 @@ const GRACE: Bounds = (Duration::ZERO, schedule::LONGEST_GRACE);
 const MAX_DOCUMENT_BYTES: usize = 4 << 20;
 const MAX_KEYS: usize = 10_000;
 const MOST_PARKED_REQUESTS: usize = 100_000;
+const LIFETIME: Bounds = (Duration::from_millis(1), YEAR);
+/// About 100 KiB for each provider and worker.
+const DEFAULT_CACHE: cache::Limits = cache::Limits { entries: 1000, max_token_bytes: 4096 };
+const MOST_CACHED_TOKENS: usize = 100_000;
 
 type Bounds = (Duration, Duration);
 type Result<T> = std::result::Result<T, ConfigError>;
@@ -54,7 +63,7 @@ pub(super) fn plan(config: JwtAuthentication) -> Result<Plan> {
         providers.push(provider(&path, name, wire)?);
     }
     let rules = config.rules.into_iter().enumerate().map(|(place, wire)| rule(&format!("rules[{place}]"), wire, &ids));
-    let rules = rules.collect::<Result<_>>()?;
+    let rules = rules.collect::<Result<Vec<_>>>()?;
     let max_parked_requests = match config.max_parked_requests.map(usize::try_from) {
         None => MAX_PARKED_REQUESTS,
         Some(Ok(number)) if number <= MOST_PARKED_REQUESTS => number,
@@ -62,7 +71,21 @@ pub(super) fn plan(config: JwtAuthentication) -> Result<Plan> {
             return Err(ConfigError::new("max_parked_requests", format!("must be at most {MOST_PARKED_REQUESTS}")))
         }
     };
-    Ok(Plan { rules, providers, max_parked_requests })
+    let use_host_crypto = config.use_host_crypto.unwrap_or(true);
+    let warnings = warnings(&rules, &providers);
+    Ok(Plan { rules, providers, max_parked_requests, use_host_crypto, warnings })
+}
+
+/// What `jwt_authn` takes without a word, and what is open because of it.
+fn warnings(rules: &[Rule], providers: &[Provider]) -> Vec<String> {
+    let anybody = providers.iter().filter(|provider| provider.rules.issuer.is_none());
+    let mut warnings: Vec<_> = anybody
+        .map(|provider| format!("providers.{}.issuer: not set, so that any iss is taken", provider.name))
+        .collect();
+    if rules.iter().all(|rule| rule.requires.is_none()) {
+        warnings.push("rules: none requires a token, so that every request passes".to_owned());
+    }
+    warnings
 }
 
 fn provider(path: &str, name: String, wire: JwtProvider) -> Result<Provider> {
@@ -84,14 +107,131 @@ fn provider(path: &str, name: String, wire: JwtProvider) -> Result<Provider> {
     if sources.is_empty() {
         sources.push(Source::bearer());
     }
-    let issuer = Some(wire.issuer).filter(|issuer| !issuer.is_empty());
-    let claims = Rules { issuer, audiences: wire.audiences, clock_skew: DEFAULT_CLOCK_SKEW };
-    Ok(Provider { name, claims, sources, forward: wire.forward, keys })
+    let algorithms = algorithms(path, wire.algorithms.as_deref(), &keys)?;
+    let mut claims = Vec::new();
+    for (place, wire) in wire.required_claims.into_iter().enumerate() {
+        claims.push(required_claim(&format!("{path}.required_claims[{place}]"), wire)?);
+    }
+    let nonempty = |field: &str, list: &[String]| match list.iter().position(|item| item.trim().is_empty()) {
+        Some(place) => Err(ConfigError::new(format!("{path}.{field}[{place}]"), "must not be empty")),
+        None => Ok(()),
+    };
+    nonempty("types", &wire.types)?;
+    nonempty("required_scopes", &wire.required_scopes)?;
+    if let Some(place) = wire.required_scopes.iter().position(|scope| scope.contains(' ')) {
+        return Err(ConfigError::new(format!("{path}.required_scopes[{place}]"), "must be one scope, without spaces"));
+    }
+    let max_lifetime =
+        wire.max_lifetime.map(|wire| within(format!("{path}.max_lifetime"), wire, LIFETIME)).transpose()?;
+    let rules = Rules {
+        issuer: Some(wire.issuer).filter(|issuer| !issuer.is_empty()),
+        audiences: wire.audiences,
+        subjects: wire.subjects.map(|wire| string_matcher(&format!("{path}.subjects"), wire)).transpose()?,
+        algorithms,
+        types: wire.types.iter().map(|typ| media_type(typ)).collect(),
+        clock_skew: match wire.clock_skew_seconds {
+            // As in Envoy, whose proto3 field cannot tell 0 from nothing.
+            0 => DEFAULT_CLOCK_SKEW,
+            seconds => Duration::from_secs(seconds.into()),
+        },
+        require_expiration: wire.require_expiration,
+        max_lifetime,
+        claims,
+        scopes: wire.required_scopes,
+    };
+    let cache = cache_limits(path, wire.jwt_cache_config.as_ref())?;
+    Ok(Provider { name, rules, cache, sources, forward: wire.forward, keys })
+}
+
+/// Which algorithms a provider takes. A secret that everybody can fetch is none.
+fn algorithms(path: &str, wire: Option<&[String]>, keys: &KeySource) -> Result<Vec<Algorithm>> {
+    let holds_secrets = match keys {
+        KeySource::Local(keys) => keys.holds_secrets(),
+        KeySource::Remote(_) => false,
+    };
+    let field = format!("{path}.algorithms");
+    let mut algorithms = Vec::new();
+    for (place, name) in wire.into_iter().flatten().enumerate() {
+        let at = format!("{field}[{place}]");
+        let Some(algorithm) = Algorithm::from_name(name) else {
+            return Err(ConfigError::new(at, format!("{name:?} is not an algorithm that is verified here")));
+        };
+        if algorithm.is_symmetric() && !holds_secrets {
+            return Err(ConfigError::new(at, format!("{name} needs a secret key in local_jwks")));
+        }
+        algorithms.push(algorithm);
+    }
+    match wire {
+        None if holds_secrets => {
+            Err(ConfigError::new(field, "must list the HS algorithms that the secret keys in local_jwks are for"))
+        }
+        None => Ok(Algorithm::ASYMMETRIC.to_vec()),
+        Some([]) => Err(ConfigError::new(field, "must not be empty")),
+        Some(_) if holds_secrets && !algorithms.iter().any(|algorithm| algorithm.is_symmetric()) => {
+            Err(ConfigError::new(field, "must list the HS algorithms that the secret keys in local_jwks are for"))
+        }
+        Some(_) => Ok(algorithms),
+    }
+}
+
+fn required_claim(path: &str, wire: RequiredClaim) -> Result<ClaimRule> {
+    let names: Vec<_> = wire.claim.split('.').map(str::to_owned).collect();
+    if names.iter().any(String::is_empty) {
+        return Err(ConfigError::new(format!("{path}.claim"), "must be a claim's name, or names joined by dots"));
+    }
+    let scalar = |field: &str, value: &Value| match value {
+        Value::String(_) | Value::Number(_) | Value::Bool(_) => Ok(()),
+        _ => Err(ConfigError::new(format!("{path}.{field}"), "must be a string, a number or a boolean")),
+    };
+    let value = match (wire.equals, wire.contains) {
+        (Some(value), None) => scalar("equals", &value).map(|()| ClaimValue::Equals(value))?,
+        (None, Some(value)) => scalar("contains", &value).map(|()| ClaimValue::Contains(value))?,
+        (None, None) => ClaimValue::Any,
+        (Some(_), Some(_)) => return Err(ConfigError::new(path, "has both equals and contains; give one of them")),
+    };
+    Ok(ClaimRule { path: names, value })
+}
+
+fn string_matcher(path: &str, wire: StringMatcher) -> Result<matcher::StringMatcher> {
+    let regex = wire.safe_regex.map(|wire| {
+        Pattern::regex(&wire.regex).map_err(|reason| ConfigError::new(format!("{path}.safe_regex.regex"), reason))
+    });
+    let regex = regex.transpose()?;
+    let patterns = [
+        wire.exact.map(Pattern::Exact),
+        wire.prefix.map(Pattern::Prefix),
+        wire.suffix.map(Pattern::Suffix),
+        wire.contains.map(Pattern::Contains),
+        regex,
+    ];
+    let mut given = patterns.into_iter().flatten();
+    match (given.next(), given.next()) {
+        (Some(pattern), None) => Ok(matcher::StringMatcher::new(pattern, wire.ignore_case)),
+        _ => Err(ConfigError::new(path, "must have exactly one of exact, prefix, suffix, contains and safe_regex")),
+    }
+}
+
+/// Envoy's defaults for its `jwt_cache_config`; where there is none, it has no cache, and we have a larger one.
+fn cache_limits(path: &str, wire: Option<&JwtCacheConfig>) -> Result<cache::Limits> {
+    let Some(wire) = wire else { return Ok(DEFAULT_CACHE) };
+    if wire.disabled {
+        return Ok(cache::Limits { entries: 0, max_token_bytes: 0 });
+    }
+    let or = |number: u32, default: usize| match usize::try_from(number) {
+        Ok(0) => default,
+        Ok(number) => number,
+        Err(_) => usize::MAX,
+    };
+    let entries = or(wire.jwt_cache_size, 100);
+    if entries > MOST_CACHED_TOKENS {
+        let path = format!("{path}.jwt_cache_config.jwt_cache_size");
+        return Err(ConfigError::new(path, format!("must be at most {MOST_CACHED_TOKENS}")));
+    }
+    Ok(cache::Limits { entries, max_token_bytes: or(wire.jwt_max_token_size, DEFAULT_CACHE.max_token_bytes) })
 }
 
 fn local(path: &str, wire: &DataSource) -> Result<KeySource> {
-    let limits = Limits { max_document_bytes: usize::MAX, ..Limits::default() };
-    let document = document::parse(wire.inline_string.as_bytes(), limits)
+    let document = document::parse_local(wire.inline_string.as_bytes())
         .map_err(|error| ConfigError::new(format!("{path}.inline_string"), error.to_string()))?;
     if let Some((place, error)) = document.skipped.first() {
         return Err(ConfigError::new(
@@ -222,6 +362,12 @@ fn rule(path: &str, wire: RequirementRule, ids: &BTreeMap<String, ProviderId>) -
         (None, Some(exact)) => PathMatch::Exact(exact),
         _ => return Err(ConfigError::new(format!("{path}.match"), "must have exactly one of prefix and path")),
     };
+    let (PathMatch::Prefix(text) | PathMatch::Exact(text)) = &matcher;
+    // It could never match. An empty prefix always does.
+    if !(text.starts_with('/') || text == "*" || (text.is_empty() && matches!(matcher, PathMatch::Prefix(_)))) {
+        let field = if matches!(matcher, PathMatch::Prefix(_)) { "prefix" } else { "path" };
+        return Err(ConfigError::new(format!("{path}.match.{field}"), "must begin with a slash"));
+    }
     let requires = match wire.requires {
         None => None,
         Some(wire) => Some(*ids.get(&wire.provider_name).ok_or_else(|| {

@@ -17,6 +17,9 @@ use crate::policy::provider::Plan;
 /// # Errors
 /// The first mistake, with the path of its field.
 pub fn parse(configuration: &[u8]) -> Result<Plan, ConfigError> {
+    if configuration.is_empty() {
+        return Err(ConfigError::new("", "there is none; it must be a JSON object or a google.protobuf.Struct"));
+    }
     let value = match protobuf::decode_struct(configuration) {
         Some(object) => object,
         None => json::parse(configuration).map_err(|error| ConfigError::new("", error.to_string()))?,

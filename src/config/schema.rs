@@ -2,12 +2,13 @@
 //!
 //! Strict: a field that is not here is refused, not ignored.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use serde::{
-    de::{self, Deserializer},
+    de::{self, Deserializer, IgnoredAny},
     Deserialize,
 };
+use serde_json::Value;
 
 use crate::time::parse_duration;
 
@@ -20,6 +21,8 @@ pub(super) struct JwtAuthentication {
     pub(super) rules: Vec<RequirementRule>,
     #[serde(alias = "maxParkedRequests")]
     pub(super) max_parked_requests: Option<u32>,
+    #[serde(alias = "useHostCrypto")]
+    pub(super) use_host_crypto: Option<bool>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -37,6 +40,65 @@ pub(super) struct JwtProvider {
     pub(super) forward: bool,
     #[serde(default, alias = "fromHeaders")]
     pub(super) from_headers: Vec<JwtHeader>,
+    pub(super) subjects: Option<StringMatcher>,
+    #[serde(default, alias = "requireExpiration")]
+    pub(super) require_expiration: bool,
+    #[serde(alias = "maxLifetime")]
+    pub(super) max_lifetime: Option<ProtoDuration>,
+    #[serde(default, alias = "clockSkewSeconds")]
+    pub(super) clock_skew_seconds: u32,
+    #[serde(alias = "jwtCacheConfig")]
+    pub(super) jwt_cache_config: Option<JwtCacheConfig>,
+    pub(super) algorithms: Option<Vec<String>>,
+    #[serde(default)]
+    pub(super) types: Vec<String>,
+    #[serde(default, alias = "requiredClaims")]
+    pub(super) required_claims: Vec<RequiredClaim>,
+    #[serde(default, alias = "requiredScopes")]
+    pub(super) required_scopes: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct JwtCacheConfig {
+    #[serde(default, alias = "jwtCacheSize")]
+    pub(super) jwt_cache_size: u32,
+    #[serde(default, alias = "jwtMaxTokenSize")]
+    pub(super) jwt_max_token_size: u32,
+    /// Ours: Envoy's is off where it is not configured.
+    #[serde(default)]
+    pub(super) disabled: bool,
+}
+
+/// `envoy.type.matcher.v3.StringMatcher`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StringMatcher {
+    pub(super) exact: Option<String>,
+    pub(super) prefix: Option<String>,
+    pub(super) suffix: Option<String>,
+    pub(super) contains: Option<String>,
+    #[serde(alias = "safeRegex")]
+    pub(super) safe_regex: Option<RegexMatcher>,
+    #[serde(default, alias = "ignoreCase")]
+    pub(super) ignore_case: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RegexMatcher {
+    pub(super) regex: String,
+    /// Says nothing: it is the only engine that Envoy has.
+    #[serde(default, alias = "googleRe2", rename = "google_re2")]
+    pub(super) _google_re2: Option<IgnoredAny>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RequiredClaim {
+    pub(super) claim: String,
+    pub(super) equals: Option<Value>,
+    pub(super) contains: Option<Value>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -128,8 +190,21 @@ pub(super) struct ProtoDuration(pub(super) Duration);
 
 impl<'de> Deserialize<'de> for ProtoDuration {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        parse_duration(&text).map(Self).map_err(de::Error::custom)
+        struct Text;
+
+        impl de::Visitor<'_> for Text {
+            type Value = ProtoDuration;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a duration such as \"300s\"")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<ProtoDuration, E> {
+                parse_duration(text).map(ProtoDuration).map_err(E::custom)
+            }
+        }
+
+        deserializer.deserialize_str(Text)
     }
 }
 

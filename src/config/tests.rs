@@ -1,9 +1,15 @@
 use std::time::Duration;
 
+use base64::{engine::general_purpose::URL_SAFE_NO_PAD as BASE64, Engine as _};
 use serde_json::{json, Value};
 
 use super::{parse, protobuf::tests::encode};
-use crate::{keys::schedule::MaxStale, policy::provider::KeySource};
+use crate::{
+    crypto::Hash,
+    keys::{schedule::MaxStale, Algorithm},
+    policy::provider::KeySource,
+    token::rules::ClaimValue,
+};
 
 fn minimal() -> Value {
     json!({
@@ -82,7 +88,7 @@ fn both_spellings_mean_the_same() {
     assert_eq!((remote.terms.limits.max_document_bytes, remote.terms.limits.max_keys), (1000, 8));
     assert!(remote.revoked.names("k") && plans[0].max_parked_requests == 5);
     assert_eq!((provider.sources[0].header.as_str(), provider.sources[0].prefix.as_str()), ("x-jwt", "T "));
-    assert!(provider.forward && provider.claims.issuer.is_none());
+    assert!(provider.forward && provider.rules.issuer.is_none());
 }
 
 #[test]
@@ -96,7 +102,7 @@ fn defaults_are_those_of_the_design() {
     assert_eq!((remote.terms.limits.max_document_bytes, remote.terms.limits.max_keys), (65_536, 100));
     assert!(remote.terms.honor_cache_headers);
     assert_eq!(remote.terms.unknown_kid_min_interval, Duration::from_secs(10));
-    assert_eq!(remote.terms.unknown_kid_max_wait, Duration::from_secs(5));
+    assert_eq!(remote.terms.unknown_kid_max_wait, Duration::from_secs(10));
     assert_eq!(remote.path, "/jwks?a=b");
     assert_eq!(plan.max_parked_requests, 1024);
 }
@@ -117,6 +123,49 @@ fn every_mistake_names_its_field() {
             format!("{uri}.uri: must hold printable"),
         ),
         ("/providers/p/remote_jwks/http_uri/timeout", json!("5"), format!("{uri}.timeout: must be a duration")),
+        (
+            "/providers/p/remote_jwks/http_uri/timeout",
+            json!(5),
+            format!("{uri}.timeout: invalid type: integer `5`, expected a duration"),
+        ),
+        ("/providers/p/algorithms", json!(["RS256", "none"]), "providers.p.algorithms[1]: \"none\" is not".into()),
+        ("/providers/p/algorithms", json!(["HS256"]), "providers.p.algorithms[0]: HS256 needs a secret".into()),
+        ("/providers/p/algorithms", json!([]), "providers.p.algorithms: must not be empty".into()),
+        ("/providers/p/types", json!([" "]), "providers.p.types[0]: must not be empty".into()),
+        ("/providers/p/required_scopes", json!([""]), "providers.p.required_scopes[0]: must not be empty".into()),
+        ("/providers/p/required_scopes", json!(["a b"]), "providers.p.required_scopes[0]: must be one scope".into()),
+        (
+            "/providers/p/required_claims",
+            json!([{"claim": "a..b"}]),
+            "providers.p.required_claims[0].claim: must be".into(),
+        ),
+        (
+            "/providers/p/required_claims",
+            json!([{"claim": "a", "equals": {}}]),
+            "providers.p.required_claims[0].equals: must be".into(),
+        ),
+        (
+            "/providers/p/required_claims",
+            json!([{"claim": "a", "equals": 1, "contains": 1}]),
+            "providers.p.required_claims[0]: has both".into(),
+        ),
+        (
+            "/providers/p/subjects",
+            json!({"exact": "a", "prefix": "a"}),
+            "providers.p.subjects: must have exactly".into(),
+        ),
+        ("/providers/p/subjects", json!({}), "providers.p.subjects: must have exactly".into()),
+        (
+            "/providers/p/subjects",
+            json!({"safe_regex": {"regex": "("}}),
+            "providers.p.subjects.safe_regex.regex: ".into(),
+        ),
+        ("/providers/p/max_lifetime", json!("0s"), "providers.p.max_lifetime: must be from".into()),
+        (
+            "/providers/p/jwt_cache_config",
+            json!({"jwt_cache_size": 100_001}),
+            "providers.p.jwt_cache_config.jwt_cache_size: must be at most".into(),
+        ),
         ("/providers/p/remote_jwks/http_uri/timeout", json!("0s"), format!("{uri}.timeout: must be from")),
         (
             "/providers/p/remote_jwks/cache_duration",
@@ -219,4 +268,59 @@ fn local_keys_are_all_used_or_refused() {
         refusal(&with(&format!("{{\"keys\":[{ec},{{}}]}}"))),
         format!("{path}keys[1] cannot be used: malformed")
     );
+}
+
+#[test]
+fn what_a_token_must_be_is_taken_over() {
+    let mut json = minimal();
+    let wire = json!({
+        "algorithms": ["ES256", "Ed25519"], "types": ["application/AT+JWT"], "require_expiration": true,
+        "max_lifetime": "60s", "clock_skew_seconds": 5, "subjects": {"suffix": "@A", "ignore_case": true},
+        "required_claims": [{"claim": "a.b", "equals": "x"}, {"claim": "c", "contains": 7}, {"claim": "d"}],
+        "required_scopes": ["read"], "jwt_cache_config": {"jwt_cache_size": 7},
+    });
+    for (field, value) in wire.as_object().unwrap() {
+        json["providers"]["p"][field] = value.clone();
+    }
+    for bytes in [json.to_string().into_bytes(), encode(&json)] {
+        let plan = parse(&bytes).unwrap();
+        let provider = &plan.providers[0];
+        let rules = &provider.rules;
+        assert_eq!(rules.algorithms, [Algorithm::Es(Hash::Sha256), Algorithm::EdDsa]);
+        assert_eq!((&rules.types[..], rules.require_expiration), (&["at+jwt".to_owned()][..], true));
+        assert_eq!((rules.max_lifetime, rules.clock_skew), (Some(Duration::from_secs(60)), Duration::from_secs(5)));
+        assert!(rules.subjects.as_ref().unwrap().matches("me@a"));
+        let values: Vec<_> = rules.claims.iter().map(|rule| (rule.path.join("/"), rule.value.clone())).collect();
+        let expected = [ClaimValue::Equals(json!("x")), ClaimValue::Contains(json!(7)), ClaimValue::Any];
+        assert_eq!(values, ["a/b", "c", "d"].map(str::to_owned).into_iter().zip(expected).collect::<Vec<_>>());
+        assert_eq!(rules.scopes, ["read"]);
+        assert_eq!((provider.cache.entries, provider.cache.max_token_bytes), (7, 4096));
+    }
+}
+
+#[test]
+fn secrets_are_for_the_configuration_alone_and_only_when_asked_for() {
+    let key = json!({"keys": [{"kty": "oct", "k": BASE64.encode([7; 32])}]}).to_string();
+    let config = |algorithms: Option<Value>| {
+        let mut provider = json!({"local_jwks": {"inline_string": key}});
+        if let Some(algorithms) = algorithms {
+            provider["algorithms"] = algorithms;
+        }
+        parse(json!({"providers": {"p": provider}}).to_string().as_bytes())
+    };
+    assert!(config(Some(json!(["HS256"]))).is_ok());
+    for algorithms in [None, Some(json!(["RS256"]))] {
+        let error = config(algorithms).unwrap_err().to_string();
+        assert!(error.starts_with("providers.p.algorithms: must list the HS algorithms"), "{error}");
+    }
+}
+
+#[test]
+fn what_is_legal_but_surely_not_meant_is_warned_of() {
+    assert!(parse(minimal().to_string().as_bytes()).unwrap().warnings.is_empty());
+    let mut json = minimal();
+    json["rules"] = json!([]);
+    json["providers"]["p"]["issuer"] = json!("");
+    let warnings = parse(json.to_string().as_bytes()).unwrap().warnings;
+    assert!(warnings[0].contains("providers.p.issuer") && warnings[1].contains("rules"), "{warnings:?}");
 }

@@ -169,7 +169,9 @@ impl<C: SignatureCheck> Gate<C> {
 
     /// One line for each fetch that ended: what came back and what happens next.
     fn report(&self, provider: ProviderId, now: UnixTime) {
-        let Some((own, view)) = self.plan.provider(provider).zip(self.views.get(provider.index())) else {
+        let (Some(own), Some(remote), Some(view)) =
+            (self.plan.provider(provider), self.plan.remote(provider), self.views.get(provider.index()))
+        else {
             return;
         };
         let keys = view.keys.as_ref().map_or(0, |keys| keys.len());
@@ -179,8 +181,8 @@ impl<C: SignatureCheck> Gate<C> {
                 let (failures, wait) = (view.record.failures, view.record.retry_at().since(now).as_millis());
                 let age = view.record.document.as_ref().map_or(0, |d| now.since(d.fetched_at).as_secs());
                 warn!(
-                    "provider {:?}: JWKS fetch failed ({failures} in a row): {error}; next attempt in {wait} ms; {keys} keys in hand, {age} s old",
-                    own.name
+                    "provider {:?}: JWKS fetch of {}://{}{} by cluster {:?} failed ({failures} in a row): {error}; next attempt in {wait} ms; {keys} keys in hand, {age} s old",
+                    own.name, remote.scheme, remote.authority, remote.path, remote.cluster
                 );
             }
         }

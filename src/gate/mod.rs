@@ -12,26 +12,26 @@ mod waiting;
 #[cfg(test)]
 mod tests;
 
-use std::time::Duration;
+use std::{cell::Cell, time::Duration};
 
 pub use self::action::{Action, Decision, FetchError, Response};
 use self::view::{Verdict, View};
 use crate::{
-    keys::life::Cause,
+    keys::{life::Cause, KeySet},
     metrics::{Counts, Metric},
     parked::{Parked, StreamId},
     policy::{
         extract::{self, Candidate},
         forward::{self, Edits},
         headers::Headers,
-        provider::{KeySource, Plan, Remote},
+        provider::{KeySource, Plan, Provider, Remote},
         reply::{self, Refusal, Reply},
         rules,
     },
     time::UnixTime,
     token::{
         signature::SignatureCheck,
-        verify::{verify, Unverified},
+        verify::{verify, Unverified, Verified},
         ProviderId, TokenError,
     },
 };
@@ -47,6 +47,8 @@ pub struct Gate<C> {
     evicted: Vec<(StreamId, Reply)>,
     last_seen: UnixTime,
     counts: Counts,
+    /// Tokens that were found in a cache.
+    hits: Cell<u32>,
 }
 
 /// A parked request: what is needed to decide it again.
@@ -66,13 +68,13 @@ impl<C: SignatureCheck> Gate<C> {
             .providers
             .iter()
             .map(|provider| match &provider.keys {
-                KeySource::Local(keys) => View { keys: Some(keys.clone()), ..View::default() },
-                KeySource::Remote(_) => View::default(),
+                KeySource::Local(keys) => View { keys: Some(keys.clone()), ..View::new(provider.cache) },
+                KeySource::Remote(_) => View::new(provider.cache),
             })
             .collect();
         let parked = Parked::new(plan.max_parked_requests);
-        let (evicted, last_seen, counts) = Default::default();
-        Self { plan, check, views, parked, evicted, last_seen, counts }
+        let (evicted, last_seen, counts, hits) = Default::default();
+        Self { plan, check, views, parked, evicted, last_seen, counts, hits }
     }
 
     /// The configuration.
@@ -150,6 +152,7 @@ impl<C: SignatureCheck> Gate<C> {
 
     /// What was counted since this was last asked.
     pub fn take_counts(&mut self) -> Counts {
+        self.counts.add_many(Metric::CacheHit, self.hits.take());
         std::mem::take(&mut self.counts)
     }
 
@@ -172,7 +175,7 @@ impl<C: SignatureCheck> Gate<C> {
         let keys = view.usable_keys(terms, now);
         let mut verdict = Verdict::Allow;
         for candidate in candidates {
-            let (cause, refusal) = match verify(candidate.as_bytes(), &own.claims, keys, &self.check, now) {
+            let (cause, refusal) = match self.verify(view, own, keys, candidate, now) {
                 Ok(_verified) => continue,
                 Err(Unverified::Refused(error)) => return Verdict::Refuse(Refusal::Token(error)),
                 Err(Unverified::NoKeys) => (Cause::Schedule, None),
@@ -188,6 +191,35 @@ impl<C: SignatureCheck> Gate<C> {
             };
         }
         verdict
+    }
+
+    /// What was verified before under the same keys needs no second look at its signature.
+    fn verify(
+        &self,
+        view: &View,
+        own: &Provider,
+        keys: Option<&KeySet>,
+        candidate: &Candidate,
+        now: UnixTime,
+    ) -> Result<Verified, Unverified> {
+        let token = candidate.as_bytes();
+        let mut cache = view.verified.borrow_mut();
+        let place = keys.and_then(|_| cache.place(token));
+        if let Some(place) = &place {
+            match cache.get(place).map(|verified| verified.still(&own.rules, now)) {
+                Some(Ok(verified)) => {
+                    self.hits.set(self.hits.get().saturating_add(1));
+                    return Ok(verified);
+                }
+                Some(Err(_)) => cache.remove(place),
+                None => {}
+            }
+        }
+        let verified = verify(token, &own.rules, keys, &self.check, now)?;
+        if let Some(place) = place {
+            cache.insert(place, verified);
+        }
+        Ok(verified)
     }
 
     /// How long a request may wait for this cause.
@@ -209,10 +241,13 @@ impl<C: SignatureCheck> Gate<C> {
     }
 
     fn refused(&mut self, refusal: Refusal, realm: &str) -> Reply {
-        self.counts.add(match refusal {
-            Refusal::Token(_) => Metric::Refused,
-            Refusal::KeysUnavailable(_) | Refusal::TooManyParked => Metric::Unavailable,
-        });
+        match refusal {
+            Refusal::Token(error) => {
+                self.counts.add(Metric::Refused);
+                self.counts.add(Metric::RefusedFor(error));
+            }
+            Refusal::KeysUnavailable(_) | Refusal::TooManyParked => self.counts.add(Metric::Unavailable),
+        }
         reply::reply(refusal, realm)
     }
 }

@@ -313,3 +313,55 @@ fn a_lease_is_no_reason_to_check_signatures_again() {
     assert_eq!(world.gates[1].check.checks.get(), before);
     assert_eq!(before, 10 * 2, "two keys, once each");
 }
+
+impl World {
+    fn pass_until_fetch(&mut self) {
+        while self.fetches.is_empty() {
+            self.pass(Duration::from_secs(1));
+        }
+    }
+}
+
+fn world_with_a_key() -> World {
+    let mut world = world();
+    world.request(0, "a");
+    world.fetched(Ok(jwks(&["a"])));
+    world
+}
+
+/// How many signatures the first worker has checked.
+fn checks(world: &World) -> u32 {
+    world.gates[0].check.checks.get()
+}
+
+#[test]
+fn a_token_that_was_verified_is_not_verified_again_while_its_key_is_there() {
+    let mut world = world_with_a_key();
+    assert_eq!(world.request(0, "a"), Some(200));
+    let before = checks(&world);
+    assert_eq!(world.request(0, "a"), Some(200));
+    assert_eq!(checks(&world), before, "remembered");
+    world.pass_until_fetch();
+    world.fetched(Ok(jwks(&["a", "b"])));
+    assert_eq!(world.request(0, "a"), Some(200));
+    assert_eq!(checks(&world), before + 1, "other keys, another question");
+    world.pass_until_fetch();
+    world.fetched(Ok(jwks(&["b"])));
+    assert_eq!(world.request(0, "a"), None, "its key is gone");
+}
+
+#[test]
+fn a_token_that_was_verified_ends_with_its_keys() {
+    let mut world = world_with_a_key();
+    assert_eq!(world.request(0, "a"), Some(200));
+    // The lifetime and max_stale.
+    for _ in 0..4000 {
+        world.pass(Duration::from_secs(1));
+        if !world.fetches.is_empty() {
+            world.fetched(Err(FetchError::Reset));
+        }
+    }
+    let before = checks(&world);
+    assert_eq!(world.request(0, "a"), Some(503));
+    assert_eq!(checks(&world), before);
+}

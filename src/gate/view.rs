@@ -1,6 +1,6 @@
 //! What one worker has seen of one provider's key set, and what that means for a request without a key.
 
-use std::rc::Rc;
+use std::{cell::RefCell, rc::Rc};
 
 use super::{refused::Refused, FetchError};
 use crate::{
@@ -14,16 +14,21 @@ use crate::{
     },
     policy::{provider::Remote, reply::Refusal},
     time::UnixTime,
-    token::TokenError,
+    token::{
+        cache::{self, TokenCache},
+        TokenError,
+    },
 };
 
 /// What this worker has seen of a provider's key set.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct View {
     /// The shared record, without the bytes of documents and keys.
     pub(super) record: Record,
     /// The parsed keys of its generation.
     pub(super) keys: Option<Rc<KeySet>>,
+    /// The tokens that were verified with these keys.
+    pub(super) verified: RefCell<TokenCache>,
     /// Set when a token was refused for an unknown key while no refresh might start yet: the newest fetch at that time.
     pub(super) wanted_after: Option<u64>,
     pub(super) last_error: Option<FetchError>,
@@ -44,6 +49,13 @@ pub(super) enum Verdict {
 }
 
 impl View {
+    /// A view of a provider that nothing is known of yet.
+    pub(super) fn new(cache: cache::Limits) -> Self {
+        let (record, keys, wanted_after, last_error, news, refused, unreadable) = Default::default();
+        let verified = RefCell::new(TokenCache::new(cache));
+        Self { record, keys, verified, wanted_after, last_error, news, refused, unreadable }
+    }
+
     /// Takes over a record; parses its keys once per generation.
     pub(super) fn see(&mut self, mut record: Record, remote: &Remote) {
         let known = self.record.document.as_ref().map(|d| d.generation);
@@ -51,10 +63,14 @@ impl View {
         let retired = std::mem::take(&mut record.retired);
         self.unreadable = None;
         match &mut record.document {
-            None => self.keys = None,
+            None => {
+                self.keys = None;
+                self.verified.get_mut().clear();
+            }
             Some(stored) => {
                 let body = std::mem::take(&mut stored.body);
                 if known != Some(stored.generation) || self.keys.is_none() {
+                    self.verified.get_mut().clear();
                     let until = |retired: &Retired| retired.until(&remote.terms);
                     let in_grace = retired.iter().filter(|retired| until(retired) > retired.gone_at);
                     let in_grace =

@@ -1,21 +1,59 @@
-//! The closed list of signature algorithms (RFC 7518 §3.1).
+//! The closed list of signature algorithms (RFC 7518 §3.1, RFC 8037 §3.1).
 
-/// A JWS signature algorithm that the filter verifies.
+use crate::crypto::Hash;
+
+/// A JWS signature algorithm that is verified here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Algorithm {
-    /// ECDSA on P-256 with SHA-256.
-    Es256,
-    /// RSASSA-PKCS1-v1_5 with SHA-256.
-    Rs256,
+    /// Ed25519 (RFC 8032), under its name `EdDSA` and its full name `Ed25519` (RFC 9864 §2.2).
+    EdDsa,
+    /// ECDSA on the curve that goes with the hash: P-256, P-384, P-521.
+    Es(Hash),
+    /// HMAC.
+    Hs(Hash),
+    /// RSASSA-PSS.
+    Ps(Hash),
+    /// RSASSA-PKCS1-v1_5.
+    Rs(Hash),
 }
 
 impl Algorithm {
+    /// Those of which nobody but the issuer can sign.
+    pub const ASYMMETRIC: [Self; 10] = [
+        Self::EdDsa,
+        Self::Es(Hash::Sha256),
+        Self::Es(Hash::Sha384),
+        Self::Es(Hash::Sha512),
+        Self::Ps(Hash::Sha256),
+        Self::Ps(Hash::Sha384),
+        Self::Ps(Hash::Sha512),
+        Self::Rs(Hash::Sha256),
+        Self::Rs(Hash::Sha384),
+        Self::Rs(Hash::Sha512),
+    ];
+
     /// The algorithm of this JOSE name. Names are case-sensitive; unknown ones, `none` among them, are `None`.
     pub fn from_name(name: &str) -> Option<Self> {
-        match name {
-            "ES256" => Some(Self::Es256),
-            "RS256" => Some(Self::Rs256),
-            _ => None,
-        }
+        Some(match name {
+            "EdDSA" | "Ed25519" => Self::EdDsa,
+            "ES256" => Self::Es(Hash::Sha256),
+            "ES384" => Self::Es(Hash::Sha384),
+            "ES512" => Self::Es(Hash::Sha512),
+            "HS256" => Self::Hs(Hash::Sha256),
+            "HS384" => Self::Hs(Hash::Sha384),
+            "HS512" => Self::Hs(Hash::Sha512),
+            "PS256" => Self::Ps(Hash::Sha256),
+            "PS384" => Self::Ps(Hash::Sha384),
+            "PS512" => Self::Ps(Hash::Sha512),
+            "RS256" => Self::Rs(Hash::Sha256),
+            "RS384" => Self::Rs(Hash::Sha384),
+            "RS512" => Self::Rs(Hash::Sha512),
+            _ => return None,
+        })
+    }
+
+    /// Whether whoever verifies can also sign.
+    pub fn is_symmetric(self) -> bool {
+        matches!(self, Self::Hs(_))
     }
 }

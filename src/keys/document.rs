@@ -66,6 +66,19 @@ struct Members<'a> {
 /// # Errors
 /// See [`DocumentError`]; whatever set was there before stays.
 pub fn parse(body: &[u8], limits: Limits) -> Result<Document, DocumentError> {
+    read(body, limits, Key::from_json)
+}
+
+/// Reads a document that is part of the configuration: as large as that is, and secrets may be in it.
+///
+/// # Errors
+/// See [`DocumentError`].
+pub fn parse_local(body: &[u8]) -> Result<Document, DocumentError> {
+    let limits = Limits { max_document_bytes: usize::MAX, ..Limits::default() };
+    read(body, limits, Key::from_local_json)
+}
+
+fn read(body: &[u8], limits: Limits, key: fn(&str) -> Result<Key, KeyError>) -> Result<Document, DocumentError> {
     if body.len() > limits.max_document_bytes {
         return Err(DocumentError::TooLarge);
     }
@@ -76,7 +89,7 @@ pub fn parse(body: &[u8], limits: Limits) -> Result<Document, DocumentError> {
     let mut keys: Vec<Key> = Vec::new();
     let mut skipped = Vec::new();
     for (place, json) in members.keys.into_iter().enumerate() {
-        match Key::from_json(json.get()) {
+        match key(json.get()) {
             // The same key again changes nothing; another one under its kid is a key of its own.
             Ok(key) if keys.iter().any(|own| own.is_same(&key)) => {}
             Ok(key) => keys.push(key),

@@ -4,22 +4,47 @@ use std::fmt;
 
 use base64::{engine::general_purpose::URL_SAFE_NO_PAD, Engine as _};
 use jwt_compact::{
-    alg::{Es256, RsaPublicKey},
+    alg::{Ed25519, Es256},
     jwk::JsonWebKey,
     Algorithm as JoseAlgorithm,
 };
 use serde::{de::IgnoredAny, Deserialize};
-use sha2::{Digest, Sha256};
 
 use super::Algorithm;
+use crate::crypto::{der, ecdsa, rsa::PublicKey as RsaPublicKey, Hash};
 
-/// The public key proper.
-#[derive(Clone, Debug)]
+/// The key proper, ready to verify with.
+#[derive(Clone)]
 pub enum Material {
+    /// A point on Ed25519.
+    Ed25519(<Ed25519 as JoseAlgorithm>::VerifyingKey),
+    /// A secret that is shared with the issuer.
+    Hmac(Secret),
     /// A point on P-256.
     P256(Box<<Es256 as JoseAlgorithm>::VerifyingKey>),
+    /// A point on P-384.
+    P384(Box<ecdsa::P384Key>),
+    /// A point on P-521.
+    P521(Box<ecdsa::P521Key>),
     /// An RSA modulus and exponent.
     Rsa(Box<RsaPublicKey>),
+}
+
+/// A secret, that is never shown.
+#[derive(Clone)]
+pub struct Secret(Vec<u8>);
+
+impl Secret {
+    /// The bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Secret({} bytes)", self.0.len())
+    }
 }
 
 /// A key that verifies signatures of its issuer.
@@ -29,6 +54,8 @@ pub struct Key {
     algorithm: Option<Algorithm>,
     material: Material,
     thumbprint: String,
+    /// What hosts take a public key as; `None`: the kind is not known to them.
+    public_der: Option<Vec<u8>>,
 }
 
 /// Why a JWK cannot be used. It is skipped; the other keys of its document are not affected.
@@ -78,13 +105,13 @@ struct Members {
     dq: Option<IgnoredAny>,
     qi: Option<IgnoredAny>,
     oth: Option<IgnoredAny>,
-    k: Option<IgnoredAny>,
+    k: Option<String>,
 }
 
 impl Members {
     /// Private or secret members of RFC 7518 §6.2.2, §6.3.2 and §6.4.1.
     fn is_private(&self) -> bool {
-        [&self.d, &self.p, &self.q, &self.dp, &self.dq, &self.qi, &self.oth, &self.k].iter().any(|m| m.is_some())
+        [&self.d, &self.p, &self.q, &self.dp, &self.dq, &self.qi, &self.oth].iter().any(|m| m.is_some())
     }
 }
 
@@ -94,11 +121,23 @@ impl Key {
     /// # Errors
     /// See [`KeyError`]; the key is then to be skipped.
     pub fn from_json(json: &str) -> Result<Self, KeyError> {
+        Self::read(json, false)
+    }
+
+    /// Reads a key that the configuration itself holds: that may also be a secret.
+    ///
+    /// # Errors
+    /// See [`KeyError`].
+    pub fn from_local_json(json: &str) -> Result<Self, KeyError> {
+        Self::read(json, true)
+    }
+
+    fn read(json: &str, may_be_secret: bool) -> Result<Self, KeyError> {
         if !json.trim_start().starts_with('{') {
             return Err(KeyError::Malformed);
         }
         let jwk: Members = serde_json::from_str(json).map_err(|_| KeyError::Malformed)?;
-        if jwk.is_private() {
+        if jwk.is_private() || (jwk.k.is_some() && !(may_be_secret && jwk.kty == "oct")) {
             return Err(KeyError::Private);
         }
         if jwk.usage.as_ref().is_some_and(|usage| usage != "sig") {
@@ -107,9 +146,13 @@ impl Key {
         if jwk.key_ops.as_ref().is_some_and(|ops| !ops.iter().any(|op| op == "verify")) {
             return Err(KeyError::NotForVerifying);
         }
-        let (material, thumbprint) = match (jwk.kty.as_str(), jwk.crv.as_deref()) {
-            ("RSA", _) => Material::rsa(&jwk)?,
-            ("EC", Some("P-256")) => Material::p256(&jwk)?,
+        let Prepared { material, canonical, public_der } = match (jwk.kty.as_str(), jwk.crv.as_deref()) {
+            ("EC", Some("P-256")) => Prepared::p256(&jwk)?,
+            ("EC", Some("P-384")) => Prepared::p384(&jwk)?,
+            ("EC", Some("P-521")) => Prepared::p521(&jwk)?,
+            ("OKP", Some("Ed25519")) => Prepared::ed25519(&jwk)?,
+            ("RSA", _) => Prepared::rsa(&jwk)?,
+            ("oct", _) if may_be_secret => Prepared::hmac(&jwk)?,
             _ => return Err(KeyError::Unsupported),
         };
         let algorithm = match jwk.alg.as_deref() {
@@ -119,7 +162,8 @@ impl Key {
                 Some(algorithm.ok_or(KeyError::NotForVerifying)?)
             }
         };
-        Ok(Self { kid: jwk.kid, algorithm, material, thumbprint })
+        let thumbprint = URL_SAFE_NO_PAD.encode(Hash::Sha256.digest(&[canonical.as_bytes()]));
+        Ok(Self { kid: jwk.kid, algorithm, material, thumbprint, public_der })
     }
 
     /// The key's `kid`, if it has one.
@@ -137,7 +181,12 @@ impl Key {
         (&self.thumbprint, &self.kid, self.algorithm) == (&other.thumbprint, &other.kid, other.algorithm)
     }
 
-    /// The public key proper.
+    /// The key as a DER SubjectPublicKeyInfo, if it is RSA or on a NIST curve.
+    pub fn public_der(&self) -> Option<&[u8]> {
+        self.public_der.as_deref()
+    }
+
+    /// The key proper.
     pub fn material(&self) -> &Material {
         &self.material
     }
@@ -148,52 +197,111 @@ impl Key {
     }
 }
 
-impl Material {
-    fn fits(&self, algorithm: Algorithm) -> bool {
-        match self {
-            Self::P256(_) => algorithm == Algorithm::Es256,
-            Self::Rsa(_) => algorithm == Algorithm::Rs256,
-        }
-    }
-
-    /// The key and its thumbprint.
-    fn rsa(jwk: &Members) -> Result<(Self, String), KeyError> {
-        let modulus = unsigned(&jwk.n)?;
-        let exponent = unsigned(&jwk.e)?;
-        let bits =
-            modulus.len().saturating_mul(8).saturating_sub(modulus.first().map_or(0, |b| b.leading_zeros() as usize));
-        let odd = |number: &[u8]| number.last().is_some_and(|b| b & 1 == 1);
-        // RFC 7518 §3.3 wants 2048 bits; `rsa` takes at most 4096. An exponent of 1 would make every signature valid.
-        if !(2048..=4096).contains(&bits) || !odd(&modulus) || !odd(&exponent) || exponent == [1] || exponent.len() > 4
-        {
-            return Err(KeyError::Weak);
-        }
-        let thumbprint = thumbprint(&format!(
-            r#"{{"e":"{}","kty":"RSA","n":"{}"}}"#,
-            URL_SAFE_NO_PAD.encode(&exponent),
-            URL_SAFE_NO_PAD.encode(&modulus)
-        ));
-        let jwk = JsonWebKey::Rsa { modulus: modulus.into(), public_exponent: exponent.into(), private_parts: None };
-        let key = RsaPublicKey::try_from(&jwk).map_err(|_| KeyError::Weak)?;
-        Ok((Self::Rsa(Box::new(key)), thumbprint))
-    }
-
-    fn p256(jwk: &Members) -> Result<(Self, String), KeyError> {
-        let (x, y) = (decode(&jwk.x)?, decode(&jwk.y)?);
-        let thumbprint = thumbprint(&format!(
-            r#"{{"crv":"P-256","kty":"EC","x":"{}","y":"{}"}}"#,
-            URL_SAFE_NO_PAD.encode(&x),
-            URL_SAFE_NO_PAD.encode(&y)
-        ));
-        let jwk = JsonWebKey::EllipticCurve { curve: "P-256".into(), x: x.into(), y: y.into(), secret: None };
-        let key = <Es256 as JoseAlgorithm>::VerifyingKey::try_from(&jwk).map_err(|_| KeyError::Weak)?;
-        Ok((Self::P256(Box::new(key)), thumbprint))
+impl fmt::Debug for Material {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ed25519(_) => "Ed25519",
+            Self::Hmac(_) => "HMAC",
+            Self::P256(_) => "P-256",
+            Self::P384(_) => "P-384",
+            Self::P521(_) => "P-521",
+            Self::Rsa(_) => "RSA",
+        })
     }
 }
 
-/// Of the members that RFC 7638 §3.2 requires, as it orders and writes them.
-fn thumbprint(canonical: &str) -> String {
-    URL_SAFE_NO_PAD.encode(Sha256::digest(canonical))
+impl Material {
+    fn fits(&self, algorithm: Algorithm) -> bool {
+        match (self, algorithm) {
+            (Self::Ed25519(_), Algorithm::EdDsa)
+            | (Self::P256(_), Algorithm::Es(Hash::Sha256))
+            | (Self::P384(_), Algorithm::Es(Hash::Sha384))
+            | (Self::P521(_), Algorithm::Es(Hash::Sha512))
+            | (Self::Rsa(_), Algorithm::Ps(_) | Algorithm::Rs(_)) => true,
+            // RFC 7518 §3.2: a secret is as long as the hash at least.
+            (Self::Hmac(secret), Algorithm::Hs(hash)) => secret.0.len() >= hash.size(),
+            _ => false,
+        }
+    }
+}
+
+/// A key in all the forms that are needed of it.
+struct Prepared {
+    material: Material,
+    /// The members that RFC 7638 §3.2 requires, as it orders and writes them.
+    canonical: String,
+    public_der: Option<Vec<u8>>,
+}
+
+impl Prepared {
+    fn rsa(jwk: &Members) -> Result<Self, KeyError> {
+        let (modulus, exponent) = (unsigned(&jwk.n)?, unsigned(&jwk.e)?);
+        let key = RsaPublicKey::new(&modulus, &exponent).ok_or(KeyError::Weak)?;
+        let [e, n] = [&exponent, &modulus].map(|number| URL_SAFE_NO_PAD.encode(number));
+        Ok(Self {
+            material: Material::Rsa(Box::new(key)),
+            canonical: format!(r#"{{"e":"{e}","kty":"RSA","n":"{n}"}}"#),
+            public_der: Some(der::rsa_key(&modulus, &exponent)),
+        })
+    }
+
+    fn p256(jwk: &Members) -> Result<Self, KeyError> {
+        Self::ec(jwk, "P-256", der::P256, 32, |x, y| {
+            let jwk = JsonWebKey::EllipticCurve { curve: "P-256".into(), x: x.into(), y: y.into(), secret: None };
+            let key = <Es256 as JoseAlgorithm>::VerifyingKey::try_from(&jwk).ok()?;
+            Some(Material::P256(Box::new(key)))
+        })
+    }
+
+    fn p384(jwk: &Members) -> Result<Self, KeyError> {
+        Self::ec(jwk, "P-384", der::P384, 48, |x, y| {
+            Some(Material::P384(Box::new(ecdsa::P384Key::new(x.try_into().ok()?, y.try_into().ok()?)?)))
+        })
+    }
+
+    fn p521(jwk: &Members) -> Result<Self, KeyError> {
+        Self::ec(jwk, "P-521", der::P521, 66, |x, y| {
+            Some(Material::P521(Box::new(ecdsa::P521Key::new(x.try_into().ok()?, y.try_into().ok()?)?)))
+        })
+    }
+
+    /// A point whose coordinates have this many bytes each (RFC 7518 §6.2.1); `None` of `material`: it is not on the curve.
+    fn ec(
+        jwk: &Members,
+        name: &str,
+        curve: &[u8],
+        size: usize,
+        material: impl Fn(&[u8], &[u8]) -> Option<Material>,
+    ) -> Result<Self, KeyError> {
+        let (x, y) = (decode(&jwk.x)?, decode(&jwk.y)?);
+        if x.len() != size || y.len() != size {
+            return Err(KeyError::Weak);
+        }
+        let material = material(&x, &y).ok_or(KeyError::Weak)?;
+        let public_der = Some(der::ec_key(curve, &x, &y));
+        let [x, y] = [x, y].map(|coordinate| URL_SAFE_NO_PAD.encode(coordinate));
+        let canonical = format!(r#"{{"crv":"{name}","kty":"EC","x":"{x}","y":"{y}"}}"#);
+        Ok(Self { material, canonical, public_der })
+    }
+
+    /// A point that is not of small order: with such a one, signatures are anybody's (RFC 8032 §8.4, §8.8).
+    fn ed25519(jwk: &Members) -> Result<Self, KeyError> {
+        let x = decode(&jwk.x)?;
+        let canonical = format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#, URL_SAFE_NO_PAD.encode(&x));
+        let encoded = JsonWebKey::KeyPair { curve: "Ed25519".into(), x: x.into(), secret: None };
+        let key = <Ed25519 as JoseAlgorithm>::VerifyingKey::try_from(&encoded).ok();
+        let key = key.filter(|key| !key.is_weak()).ok_or(KeyError::Weak)?;
+        Ok(Self { material: Material::Ed25519(key), canonical, public_der: None })
+    }
+
+    fn hmac(jwk: &Members) -> Result<Self, KeyError> {
+        let secret = decode(&jwk.k)?;
+        if secret.len() < Hash::Sha256.size() {
+            return Err(KeyError::Weak);
+        }
+        let canonical = format!(r#"{{"k":"{}","kty":"oct"}}"#, URL_SAFE_NO_PAD.encode(&secret));
+        Ok(Self { material: Material::Hmac(Secret(secret)), canonical, public_der: None })
+    }
 }
 
 fn decode(member: &Option<String>) -> Result<Vec<u8>, KeyError> {
@@ -234,9 +342,9 @@ mod tests {
     #[test]
     fn the_key_decides_the_algorithm() {
         let ec = Key::from_json(&p256().to_string()).unwrap();
-        assert!(ec.fits(Algorithm::Es256) && !ec.fits(Algorithm::Rs256));
+        assert!(ec.fits(Algorithm::Es(Hash::Sha256)) && !ec.fits(Algorithm::Rs(Hash::Sha256)));
         let rsa = Key::from_json(&rsa().to_string()).unwrap();
-        assert!(rsa.fits(Algorithm::Rs256) && !rsa.fits(Algorithm::Es256));
+        assert!(rsa.fits(Algorithm::Rs(Hash::Sha256)) && !rsa.fits(Algorithm::Es(Hash::Sha256)));
         assert_eq!(with(p256(), "alg", json!("RS256")).unwrap_err(), KeyError::NotForVerifying);
         assert_eq!(with(p256(), "alg", json!("none")).unwrap_err(), KeyError::NotForVerifying);
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{revoked::Revoked, Algorithm, Key};
+use super::{revoked::Revoked, Algorithm, Key, Material};
 use crate::time::UnixTime;
 
 /// The usable keys of one issuer at one generation.
@@ -58,6 +58,11 @@ impl KeySet {
         self.len() == 0
     }
 
+    /// Whether one of them is a secret that is shared with the issuer.
+    pub fn holds_secrets(&self) -> bool {
+        self.entries.iter().any(|entry| matches!(entry.key.material(), Material::Hmac(_)))
+    }
+
     /// Whether the document has this key.
     pub fn publishes(&self, key: &Key) -> bool {
         self.entries.iter().any(|entry| entry.until.is_none() && entry.key.is_same(key))
@@ -65,7 +70,7 @@ impl KeySet {
 
     /// Whether some key that may verify now carries this `kid`.
     pub fn names(&self, kid: &str, now: UnixTime) -> bool {
-        self.current(now).any(|key| key.kid() == Some(kid))
+        self.current(now).any(|entry| entry.key.kid() == Some(kid))
     }
 
     /// Whether this `kid` belongs to revoked keys only: then the issuer need not be asked for it.
@@ -73,7 +78,8 @@ impl KeySet {
         self.revoked.names(kid) || (self.revoked_kids.contains(kid) && !self.names(kid, now))
     }
 
-    /// The keys that a token with this `kid` and algorithm may be checked with, at most eight.
+    /// The keys that a token with this `kid` and algorithm may be checked with, at most eight, each with the time until
+    /// which it is good if it is published no longer.
     ///
     /// A `kid` selects the keys that carry it; where none does, keys published without a `kid` stand in, as in Envoy's
     /// `jwt_authn`. A token without `kid` may be checked with each key that fits its algorithm.
@@ -82,26 +88,28 @@ impl KeySet {
         kid: Option<&'a str>,
         algorithm: Algorithm,
         now: UnixTime,
-    ) -> impl Iterator<Item = &'a Key> {
+    ) -> impl Iterator<Item = (&'a Key, Option<UnixTime>)> {
         let named = kid.is_some_and(|kid| self.names(kid, now));
         self.current(now)
-            .filter(move |key| match (kid, named) {
-                (Some(kid), true) => key.kid() == Some(kid),
-                (Some(_), false) => key.kid().is_none(),
+            .filter(move |entry| match (kid, named) {
+                (Some(kid), true) => entry.key.kid() == Some(kid),
+                (Some(_), false) => entry.key.kid().is_none(),
                 (None, _) => true,
             })
-            .filter(move |key| key.fits(algorithm))
+            .filter(move |entry| entry.key.fits(algorithm))
             .take(MAX_CANDIDATES)
+            .map(|entry| (&entry.key, entry.until))
     }
 
-    fn current(&self, now: UnixTime) -> impl Iterator<Item = &Key> {
-        self.entries.iter().filter(move |entry| entry.until.is_none_or(|until| now < until)).map(|entry| &entry.key)
+    fn current(&self, now: UnixTime) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().filter(move |entry| entry.until.is_none_or(|until| now < until))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::crypto::Hash;
     use base64::{engine::general_purpose::URL_SAFE_NO_PAD as BASE64, Engine as _};
 
     const NOW: UnixTime = UnixTime::from_millis(1000);
@@ -114,7 +122,7 @@ mod tests {
     }
 
     fn kids<'a>(set: &'a KeySet, kid: Option<&'a str>, now: UnixTime) -> Vec<Option<&'a str>> {
-        set.candidates(kid, Algorithm::Rs256, now).map(Key::kid).collect()
+        set.candidates(kid, Algorithm::Rs(Hash::Sha256), now).map(|(key, _)| key.kid()).collect()
     }
 
     #[test]
@@ -123,7 +131,7 @@ mod tests {
         assert_eq!(kids(&set, Some("a"), NOW), [Some("a")]);
         assert_eq!(kids(&set, Some("x"), NOW), [None]);
         assert_eq!(kids(&set, None, NOW).len(), 3);
-        assert_eq!(set.candidates(Some("a"), Algorithm::Es256, NOW).count(), 0);
+        assert_eq!(set.candidates(Some("a"), Algorithm::Es(Hash::Sha256), NOW).count(), 0);
         let many = KeySet::new((0..100).map(|n| key(Some("a"), n)).collect());
         assert_eq!(kids(&many, Some("a"), NOW).len(), MAX_CANDIDATES);
     }

@@ -54,8 +54,9 @@ pub const DEFAULT_MAX_STALE: Duration = Duration::from_secs(3600);
 pub const LONGEST_GRACE: Duration = Duration::from_secs(86_400);
 /// See [`Terms::unknown_kid_min_interval`].
 pub const DEFAULT_UNKNOWN_KID_MIN_INTERVAL: Duration = Duration::from_secs(10);
-/// See [`Terms::unknown_kid_max_wait`].
-pub const DEFAULT_UNKNOWN_KID_MAX_WAIT: Duration = Duration::from_secs(5);
+/// See [`Terms::unknown_kid_max_wait`]. Not shorter than the interval: else whoever spends the budget on an invented
+/// `kid` could have a new key's tokens refused until the next refresh may start.
+pub const DEFAULT_UNKNOWN_KID_MAX_WAIT: Duration = DEFAULT_UNKNOWN_KID_MIN_INTERVAL;
 
 const FIRST_BACKOFF: Duration = Duration::from_millis(200);
 const LAST_BACKOFF: Duration = Duration::from_secs(30);

@@ -3,7 +3,7 @@
 use super::{extract::Source, rules::Rule};
 use crate::{
     keys::{revoked::Revoked, schedule::Terms, KeySet},
-    token::{claims::Rules, ProviderId},
+    token::{cache, rules::Rules, ProviderId},
 };
 
 /// A whole configuration. Nothing invalid can be written in it: rules name providers that exist.
@@ -15,6 +15,10 @@ pub struct Plan {
     pub rules: Vec<Rule>,
     /// Requests parked at a time, per worker.
     pub max_parked_requests: usize,
+    /// Whether the host may check signatures, where it can.
+    pub use_host_crypto: bool,
+    /// What the operator should know about this configuration.
+    pub warnings: Vec<String>,
 }
 
 /// One issuer of tokens, as the configuration knows it.
@@ -22,8 +26,10 @@ pub struct Plan {
 pub struct Provider {
     /// Its name in the configuration, for logs.
     pub name: String,
-    /// What its tokens must claim.
-    pub claims: Rules,
+    /// What is asked of its tokens.
+    pub rules: Rules,
+    /// How many verified tokens are remembered.
+    pub cache: cache::Limits,
     /// Where its tokens are looked for.
     pub sources: Vec<Source>,
     /// Whether verified tokens go on to the upstream.

@@ -43,17 +43,22 @@ pub fn reply(refusal: Refusal, realm: &str) -> Reply {
     match refusal {
         Refusal::Token(error) => Reply {
             status: match error {
-                TokenError::AudienceNotAllowed => 403,
-                TokenError::AlgorithmNotSupported
+                TokenError::AudienceNotAllowed | TokenError::ClaimNotAllowed | TokenError::InsufficientScope => 403,
+                TokenError::AlgorithmNotAllowed
+                | TokenError::AlgorithmNotSupported
                 | TokenError::BadSignature
                 | TokenError::Expired
                 | TokenError::IssuerNotConfigured
+                | TokenError::LifetimeTooLong
                 | TokenError::Malformed
                 | TokenError::MalformedHeader
                 | TokenError::MalformedPayload
                 | TokenError::Missing
+                | TokenError::NoExpiration
                 | TokenError::NotYetValid
+                | TokenError::SubjectNotAllowed
                 | TokenError::TooLarge
+                | TokenError::TypeNotAllowed
                 | TokenError::UnknownExtension
                 | TokenError::UnknownKey => 401,
             },
@@ -67,10 +72,12 @@ pub fn reply(refusal: Refusal, realm: &str) -> Reply {
 
 /// A request without a token is told how to authenticate, and no error (RFC 6750 §3.1).
 fn challenge(error: TokenError, realm: &str) -> String {
-    match error {
-        TokenError::Missing => format!("Bearer realm=\"{realm}\""),
-        _ => format!("Bearer realm=\"{realm}\", error=\"invalid_token\", error_description=\"{}\"", description(error)),
-    }
+    let code = match error {
+        TokenError::Missing => return format!("Bearer realm=\"{realm}\""),
+        TokenError::InsufficientScope => "insufficient_scope",
+        _ => "invalid_token",
+    };
+    format!("Bearer realm=\"{realm}\", error=\"{code}\", error_description=\"{}\"", description(error))
 }
 
 fn description(error: TokenError) -> String {

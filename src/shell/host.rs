@@ -13,6 +13,7 @@ use crate::{
     keys::{document::DocumentError, http_cache::Validators},
     policy::{forward::Edits, provider::Remote, reply::Reply},
     time::UnixTime,
+    token::offload,
 };
 
 /// The host's clock. The end of time if it has none: then every key and every token has expired.
@@ -91,6 +92,11 @@ pub(super) fn fetched(headers: usize, body: usize, max_body: usize) -> Result<Re
         _ => Vec::new(),
     };
     Ok(Response { status, headers, body })
+}
+
+/// Envoy's function of that name; `None`: this host has none, or takes no such argument.
+pub(super) fn verify_signature(argument: &[u8]) -> Option<Vec<u8>> {
+    hostcalls::call_foreign_function(offload::FUNCTION, Some(argument)).ok().flatten()
 }
 
 /// A number that no two proxies share: enough to spread what they do, and nothing more. The VM has no randomness, but a

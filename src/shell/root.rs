@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use log::error;
+use log::{error, info, warn};
 use proxy_wasm::{
     traits::{Context, HttpContext, RootContext},
     types::ContextType,
@@ -27,7 +27,7 @@ use crate::{
     },
     metrics::Metric,
     policy::reply::{self, Refusal},
-    token::{signature::InVm, ProviderId},
+    token::{offload::Offload, ProviderId},
 };
 
 /// While requests are parked, a lost wake-up costs no more than this.
@@ -35,10 +35,13 @@ const BUSY_TICK: Duration = Duration::from_millis(25);
 /// Else no more than this.
 const IDLE_TICK: Duration = Duration::from_secs(1);
 
+/// Signatures are checked by the host where it can.
+type Crypto = Offload<fn(&[u8]) -> Option<Vec<u8>>>;
+
 /// One worker's side of one configuration; shared by the root context and its streams.
 pub(super) struct Worker {
     root: u32,
-    pub(super) gate: RefCell<Gate<InVm>>,
+    pub(super) gate: RefCell<Gate<Crypto>>,
     cells: Vec<Option<Cell>>,
     queues: Queues,
     /// Fetches under way: the host's token, and whose they are.
@@ -187,13 +190,17 @@ impl RootContext for Root {
                 return false;
             }
         };
+        for warning in &plan.warnings {
+            warn!("jwks-gate: {warning}");
+        }
+        let crypto = if plan.use_host_crypto { Crypto::new } else { Crypto::disabled }(host::verify_signature);
+        info!("jwks-gate: the host checks signatures of {:?}, the VM those of all others", crypto.trusted());
         let plugin = [host::property("plugin_name"), b"/".to_vec(), host::property("plugin_root_id")].concat();
         let cells = (0..plan.providers.len()).map(ProviderId::new).map(|id| {
-            let issuer = plan.provider(id)?.claims.issuer.clone().unwrap_or_default();
+            let issuer = plan.provider(id)?.rules.issuer.clone().unwrap_or_default();
             Some(Cell::new(&plugin, &issuer, plan.remote(id)?))
         });
-        let counters =
-            Metric::ALL.into_iter().filter_map(|metric| Some((metric, host::define_counter(metric.name())?)));
+        let counters = Metric::all().filter_map(|metric| Some((metric, host::define_counter(&metric.name())?)));
         let worker = Worker {
             root: self.id,
             cells: cells.collect(),
@@ -201,7 +208,7 @@ impl RootContext for Root {
             fetches: RefCell::default(),
             counters: counters.collect(),
             ticking: Mutable::default(),
-            gate: RefCell::new(Gate::new(plan, InVm)),
+            gate: RefCell::new(Gate::new(plan, crypto)),
         };
         worker.tick_in(Duration::from_millis(1));
         self.worker = Some(Rc::new(worker));

@@ -1,8 +1,12 @@
-//! What a token says of itself (RFC 7519 §4.1), and whether the provider takes it.
+//! What a token says of itself (RFC 7519 §4.1).
 
-use std::{borrow::Cow, time::Duration};
+use std::{borrow::Cow, fmt};
 
-use serde::{de, Deserialize, Deserializer};
+use serde::{
+    de::{self, IgnoredAny, MapAccess, Visitor},
+    Deserialize, Deserializer,
+};
+use serde_json::Value;
 
 use super::{
     jws::{from_object, present},
@@ -10,31 +14,21 @@ use super::{
 };
 use crate::time::UnixTime;
 
-/// How far the issuer's clock may be off: Envoy's `clock_skew_seconds`.
-pub const DEFAULT_CLOCK_SKEW: Duration = Duration::from_secs(60);
-
-/// The claims that are read here. A member that repeats, is `null` or has another type is refused.
+/// The claims that are read of every token. A member that repeats, is `null` or has another type is refused.
 #[derive(Debug, Default, Deserialize)]
 pub struct Claims {
     #[serde(default, deserialize_with = "present")]
-    iss: Option<String>,
+    pub(super) iss: Option<String>,
     #[serde(default)]
-    aud: Audiences,
+    pub(super) aud: Audiences,
+    #[serde(default, deserialize_with = "present")]
+    pub(super) sub: Option<String>,
     #[serde(default, deserialize_with = "present")]
     exp: Option<NumericDate>,
     #[serde(default, deserialize_with = "present")]
     nbf: Option<NumericDate>,
-}
-
-/// What a provider asks of the claims.
-#[derive(Clone, Debug)]
-pub struct Rules {
-    /// The only `iss` taken; `None` takes any.
-    pub issuer: Option<String>,
-    /// One of these must be in `aud`; empty takes any.
-    pub audiences: Vec<String>,
-    /// Allowance on `exp` and `nbf`.
-    pub clock_skew: Duration,
+    #[serde(default, deserialize_with = "present")]
+    iat: Option<NumericDate>,
 }
 
 impl Claims {
@@ -46,30 +40,33 @@ impl Claims {
         from_object(payload).ok_or(TokenError::MalformedPayload)
     }
 
-    /// Checks the claims in `jwt_authn`'s order: issuer, times, audience.
-    ///
-    /// # Errors
-    /// The first rule that the token breaks.
-    pub fn check(&self, rules: &Rules, now: UnixTime) -> Result<(), TokenError> {
-        if rules.issuer.is_some() && rules.issuer != self.iss {
-            return Err(TokenError::IssuerNotConfigured);
-        }
-        if self.nbf.is_some_and(|nbf| now.plus(rules.clock_skew).as_numeric_date() < nbf.0) {
-            return Err(TokenError::NotYetValid);
-        }
-        if self.exp.is_some_and(|exp| now.minus(rules.clock_skew).as_numeric_date() >= exp.0) {
-            return Err(TokenError::Expired);
-        }
-        if !rules.audiences.is_empty() && !self.aud.0.iter().any(|aud| rules.audiences.contains(aud)) {
-            return Err(TokenError::AudienceNotAllowed);
-        }
-        Ok(())
+    /// The claims that hold for a time only.
+    pub fn times(&self) -> Times {
+        Times { exp: self.exp, nbf: self.nbf, iat: self.iat }
     }
 }
 
+/// When a token is good, by its own word.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Times {
+    /// Not from then on.
+    pub exp: Option<NumericDate>,
+    /// Not before then.
+    pub nbf: Option<NumericDate>,
+    /// When it was made.
+    pub iat: Option<NumericDate>,
+}
+
 /// Seconds since the epoch, possibly with fractions (RFC 7519 §2). Only compared, never computed with.
-#[derive(Clone, Copy, Debug)]
-struct NumericDate(f64);
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+pub struct NumericDate(f64);
+
+impl NumericDate {
+    /// This time.
+    pub fn of(time: UnixTime) -> Self {
+        Self(time.as_millis() as f64 / 1000.0)
+    }
+}
 
 impl<'de> Deserialize<'de> for NumericDate {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -85,7 +82,14 @@ impl<'de> Deserialize<'de> for NumericDate {
 
 /// `aud`: one string or an array of strings.
 #[derive(Debug, Default)]
-struct Audiences(Vec<String>);
+pub struct Audiences(Vec<String>);
+
+impl Audiences {
+    /// Whether one of these is among them.
+    pub fn has_any(&self, wanted: &[String]) -> bool {
+        self.0.iter().any(|aud| wanted.contains(aud))
+    }
+}
 
 impl<'de> Deserialize<'de> for Audiences {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -102,59 +106,76 @@ impl<'de> Deserialize<'de> for Audiences {
     }
 }
 
+/// The values of some members of a payload, in the order of their names; `None` where it has none.
+///
+/// # Errors
+/// [`TokenError::MalformedPayload`], also if one of them repeats.
+pub fn pick(payload: &[u8], names: &[&str]) -> Result<Vec<Option<Value>>, TokenError> {
+    struct Pick<'a>(&'a [&'a str]);
+
+    impl<'de> Visitor<'de> for Pick<'_> {
+        type Value = Vec<Option<Value>>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut picked = vec![None; self.0.len()];
+            while let Some(name) = map.next_key::<Cow<'de, str>>()? {
+                let mut places = self.0.iter().zip(&mut picked).filter(|(own, _)| **own == name);
+                match places.next() {
+                    None => drop(map.next_value::<IgnoredAny>()?),
+                    Some((_, place @ None)) => *place = Some(map.next_value()?),
+                    Some((_, Some(_))) => return Err(de::Error::custom("a claim repeats")),
+                }
+            }
+            Ok(picked)
+        }
+    }
+
+    let mut json = serde_json::Deserializer::from_slice(payload);
+    let picked = json.deserialize_map(Pick(names)).and_then(|picked| json.end().map(|()| picked));
+    picked.map_err(|_| TokenError::MalformedPayload)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const NOW: UnixTime = UnixTime::from_millis(1_700_000_000_000);
-
-    fn check(payload: &str) -> Result<(), TokenError> {
-        let rules =
-            Rules { issuer: Some("i".into()), audiences: vec!["a".into(), "b".into()], clock_skew: DEFAULT_CLOCK_SKEW };
-        Claims::parse(payload.as_bytes())?.check(&rules, NOW)
-    }
-
     #[test]
-    fn times_are_checked_with_sixty_seconds_of_skew() {
-        let with = |claims: &str| check(&format!(r#"{{"iss":"i","aud":"a",{claims}}}"#));
-        assert_eq!(with(r#""exp":1699999940"#), Err(TokenError::Expired));
-        assert_eq!(with(r#""exp":1699999940.5"#), Ok(()));
-        assert_eq!(with(r#""exp":1699999941"#), Ok(()));
-        assert_eq!(with(r#""nbf":1700000060"#), Ok(()));
-        assert_eq!(with(r#""nbf":1700000060.5"#), Err(TokenError::NotYetValid));
-        assert_eq!(with(r#""nbf":1700000061"#), Err(TokenError::NotYetValid));
-        assert_eq!(with(r#""exp":1e15"#), Ok(()));
+    fn bad_payloads_are_refused() {
         for bad in [
-            r#""exp":"1700000000""#,
-            r#""exp":null"#,
-            r#""exp":-1"#,
-            r#""exp":1e300"#,
-            r#""nbf":-9223372036854775808"#,
-            r#""exp":1,"exp":2"#,
-            r#""nbf":true"#,
-        ] {
-            assert_eq!(with(bad), Err(TokenError::MalformedPayload), "{bad}");
-        }
-    }
-
-    #[test]
-    fn issuer_and_audience_are_exact() {
-        assert_eq!(check(r#"{"iss":"i","aud":["x","b"]}"#), Ok(()));
-        assert_eq!(check(r#"{"iss":"I","aud":"a"}"#), Err(TokenError::IssuerNotConfigured));
-        assert_eq!(check(r#"{"aud":"a"}"#), Err(TokenError::IssuerNotConfigured));
-        assert_eq!(check(r#"{"iss":"i"}"#), Err(TokenError::AudienceNotAllowed));
-        assert_eq!(check(r#"{"iss":"i","aud":[]}"#), Err(TokenError::AudienceNotAllowed));
-        assert_eq!(check(r#"{"iss":"i","aud":"A"}"#), Err(TokenError::AudienceNotAllowed));
-        for bad in [
-            r#"{"iss":"i","aud":7}"#,
-            r#"{"iss":"i","aud":[7]}"#,
+            r#"{"exp":"1700000000"}"#,
+            r#"{"exp":null}"#,
+            r#"{"exp":-1}"#,
+            r#"{"exp":1e300}"#,
+            r#"{"nbf":-9223372036854775808}"#,
+            r#"{"exp":1,"exp":2}"#,
+            r#"{"nbf":true}"#,
+            r#"{"iat":"x"}"#,
+            r#"{"aud":7}"#,
+            r#"{"aud":[7]}"#,
             r#"{"iss":null}"#,
+            r#"{"sub":7}"#,
             r#"["i","a"]"#,
             "",
             "{",
             r#"{"iss":"i","iss":"i"}"#,
         ] {
-            assert_eq!(check(bad), Err(TokenError::MalformedPayload), "{bad}");
+            assert_eq!(Claims::parse(bad.as_bytes()).unwrap_err(), TokenError::MalformedPayload, "{bad}");
+        }
+        assert!(Claims::parse(br#"{"exp":1e15,"nbf":1.5}"#).is_ok());
+    }
+
+    #[test]
+    fn single_claims_are_picked() {
+        let payload = br#"{"a":1,"b":{"c":[2]},"d":null,"x":1,"x":2}"#;
+        let expected = vec![Some(serde_json::json!({"c": [2]})), None, Some(Value::Null)];
+        assert_eq!(pick(payload, &["b", "e", "d"]), Ok(expected));
+        assert_eq!(pick(payload, &["x"]), Err(TokenError::MalformedPayload));
+        for bad in [&b"[]"[..], b"{} x", b"{", b"7"] {
+            assert_eq!(pick(bad, &["a"]), Err(TokenError::MalformedPayload));
         }
     }
 }

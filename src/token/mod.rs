@@ -1,10 +1,13 @@
 //! Is this token good under these keys?
 //!
-//! [`jws`] parses, [`claims`] checks what the token says, [`signature`] checks who said it, and [`verify`] is the only
-//! place that puts the three together.
+//! [`jws`] and [`claims`] parse, [`rules`] checks what the token says, [`signature`] checks who said it, and [`verify`] is
+//! the only place that puts them together. [`offload`] lets the host check signatures, and [`cache`] remembers verdicts.
 
+pub mod cache;
 pub mod claims;
 pub mod jws;
+pub mod offload;
+pub mod rules;
 pub mod signature;
 pub mod verify;
 
@@ -29,16 +32,24 @@ impl ProviderId {
 /// Why a token is refused: always the token's fault. Each has the text that Envoy's `jwt_authn` answers with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenError {
+    /// `alg` is not one that the provider takes.
+    AlgorithmNotAllowed,
     /// `alg` is not one that is verified here.
     AlgorithmNotSupported,
     /// None of the provider's audiences is in `aud`.
     AudienceNotAllowed,
     /// The signature is not by the key that the token names.
     BadSignature,
+    /// A claim that the provider requires is missing, or is not what it must be.
+    ClaimNotAllowed,
     /// `exp` has passed, by more than the clock skew.
     Expired,
+    /// Not every scope that the provider requires is granted.
+    InsufficientScope,
     /// `iss` is not the provider's.
     IssuerNotConfigured,
+    /// `exp` is further away than the provider's `max_lifetime`.
+    LifetimeTooLong,
     /// Not a compact JWS with three sections of canonical base64url.
     Malformed,
     /// The header is not a JSON object of the right shape, or repeats a member.
@@ -47,10 +58,16 @@ pub enum TokenError {
     MalformedPayload,
     /// The request has no token.
     Missing,
-    /// `nbf` has not come, by more than the clock skew.
+    /// There is no `exp`, and the provider requires one.
+    NoExpiration,
+    /// `nbf` or `iat` has not come, by more than the clock skew.
     NotYetValid,
+    /// `sub` is not one of the provider's subjects.
+    SubjectNotAllowed,
     /// Longer than is read here.
     TooLarge,
+    /// `typ` is not one that the provider takes.
+    TypeNotAllowed,
     /// The header asks for an extension (`crit`, RFC 7515 §4.1.11) that is not understood here.
     UnknownExtension,
     /// The issuer has no such key, asked after the token arrived.
@@ -58,13 +75,67 @@ pub enum TokenError {
 }
 
 impl TokenError {
+    /// Every one.
+    pub const ALL: [Self; 20] = [
+        Self::AlgorithmNotAllowed,
+        Self::AlgorithmNotSupported,
+        Self::AudienceNotAllowed,
+        Self::BadSignature,
+        Self::ClaimNotAllowed,
+        Self::Expired,
+        Self::InsufficientScope,
+        Self::IssuerNotConfigured,
+        Self::LifetimeTooLong,
+        Self::Malformed,
+        Self::MalformedHeader,
+        Self::MalformedPayload,
+        Self::Missing,
+        Self::NoExpiration,
+        Self::NotYetValid,
+        Self::SubjectNotAllowed,
+        Self::TooLarge,
+        Self::TypeNotAllowed,
+        Self::UnknownExtension,
+        Self::UnknownKey,
+    ];
+
+    /// Its name for machines: in metrics and logs. It does not change.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::AlgorithmNotAllowed => "algorithm_not_allowed",
+            Self::AlgorithmNotSupported => "algorithm_not_supported",
+            Self::AudienceNotAllowed => "audience_not_allowed",
+            Self::BadSignature => "bad_signature",
+            Self::ClaimNotAllowed => "claim_not_allowed",
+            Self::Expired => "expired",
+            Self::InsufficientScope => "insufficient_scope",
+            Self::IssuerNotConfigured => "issuer_not_configured",
+            Self::LifetimeTooLong => "lifetime_too_long",
+            Self::Malformed => "malformed",
+            Self::MalformedHeader => "malformed_header",
+            Self::MalformedPayload => "malformed_payload",
+            Self::Missing => "missing",
+            Self::NoExpiration => "no_expiration",
+            Self::NotYetValid => "not_yet_valid",
+            Self::SubjectNotAllowed => "subject_not_allowed",
+            Self::TooLarge => "too_large",
+            Self::TypeNotAllowed => "type_not_allowed",
+            Self::UnknownExtension => "unknown_extension",
+            Self::UnknownKey => "unknown_key",
+        }
+    }
+
     /// The text for the client, as `jwt_authn` words it (Envoy `source/common/jwt/status.cc`).
     pub fn text(self) -> &'static str {
         match self {
-            Self::AlgorithmNotSupported => "Jwt header [alg] is not supported",
+            Self::AlgorithmNotAllowed | Self::AlgorithmNotSupported => "Jwt header [alg] is not supported",
             Self::AudienceNotAllowed => "Audiences in Jwt are not allowed",
-            Self::BadSignature => "Jwt verification fails",
+            Self::BadSignature | Self::LifetimeTooLong | Self::NoExpiration | Self::SubjectNotAllowed => {
+                "Jwt verification fails"
+            }
+            Self::ClaimNotAllowed => "Jwt claims are not allowed",
             Self::Expired => "Jwt is expired",
+            Self::InsufficientScope => "Jwt scope is insufficient",
             Self::IssuerNotConfigured => "Jwt issuer is not configured",
             Self::Malformed => "Jwt is not in the form of Header.Payload.Signature with two dots and 3 sections",
             Self::MalformedHeader => "Jwt header is an invalid JSON",
@@ -72,6 +143,7 @@ impl TokenError {
             Self::Missing => "Jwt is missing",
             Self::NotYetValid => "Jwt not yet valid",
             Self::TooLarge => "Jwt is too large",
+            Self::TypeNotAllowed => "Jwt header [typ] is not allowed",
             Self::UnknownExtension => "Jwt header [crit] is not supported",
             Self::UnknownKey => "Jwks doesn't have key to match kid or alg from Jwt",
         }

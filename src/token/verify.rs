@@ -1,12 +1,30 @@
 //! The only place where a token becomes [`Verified`].
 
-use super::{claims::Rules, jws, signature::SignatureCheck, TokenError};
+use super::{claims::Times, jws, rules::Rules, signature::SignatureCheck, TokenError};
 use crate::{keys::KeySet, time::UnixTime};
 
 /// Proof that a token was checked. Only [`verify`] makes one.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 #[must_use]
-pub struct Verified(());
+pub struct Verified {
+    times: Times,
+    /// When the key that signed it stops being good; `None`: not while its set is.
+    until: Option<UnixTime>,
+}
+
+impl Verified {
+    /// Checks again what time alone can change, as long as the keys stay the same.
+    ///
+    /// # Errors
+    /// [`Unverified::Refused`] for the token's own times; [`Unverified::UnknownKey`] when its key is no longer good.
+    pub fn still(self, rules: &Rules, now: UnixTime) -> Result<Self, Unverified> {
+        rules.check_times(&self.times, now)?;
+        if self.until.is_some_and(|until| now >= until) {
+            return Err(Unverified::UnknownKey(TokenError::UnknownKey));
+        }
+        Ok(self)
+    }
+}
 
 /// Why a token is not verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,14 +57,17 @@ pub fn verify(
     now: UnixTime,
 ) -> Result<Verified, Unverified> {
     let jws = jws::parse(token)?;
-    jws.claims.check(rules, now)?;
+    if !check.supports(jws.algorithm) {
+        return Err(TokenError::AlgorithmNotSupported.into());
+    }
+    rules.check(&jws, now)?;
     let keys = keys.ok_or(Unverified::NoKeys)?;
     let kid = jws.kid.as_deref();
     let mut tried = false;
-    for key in keys.candidates(kid, jws.algorithm, now) {
+    for (key, until) in keys.candidates(kid, jws.algorithm, now) {
         tried = true;
         if check.check(key, jws.algorithm, jws.signed, &jws.signature).is_ok() {
-            return Ok(Verified(()));
+            return Ok(Verified { times: jws.claims.times(), until });
         }
     }
     Err(match kid {

@@ -2,6 +2,10 @@
 
 use std::{collections::BTreeSet, fs, net::SocketAddr, path::Path, process::Command};
 
+use jwks_gate::{
+    policy::reply::{self, Refusal},
+    token::TokenError,
+};
 use jwks_gate_issuer::{Alg, Echo, Issuer, Options};
 use jwks_gate_testbed::{
     http::{self, Request},
@@ -93,7 +97,7 @@ fn compose_adapts_the_demos_configuration_to_its_host_names() {
 fn every_command_of_the_documents_is_a_target() {
     let makefile = read("Makefile");
     let targets: BTreeSet<&str> = makefile.lines().filter_map(|line| Some(line.split_once(": ")?.0)).collect();
-    for document in ["README.md", "CHANGELOG.md", "docs/key-sets.md"] {
+    for document in ["README.md", "CHANGELOG.md", "docs/key-sets.md", "docs/refusals.md"] {
         let text = read(document);
         for command in text.split("make ").skip(1) {
             let target: String = command.chars().take_while(char::is_ascii_lowercase).collect();
@@ -130,15 +134,16 @@ fn every_field_of_the_readme_is_read() {
 }
 
 /// Who may import whom; anything else is a cycle or a leak.
-const IMPORTS: [(&str, &[&str]); 9] = [
+const IMPORTS: [(&str, &[&str]); 10] = [
     ("time", &[]),
-    ("metrics", &[]),
-    ("keys", &["time"]),
-    ("token", &["keys", "time"]),
+    ("matcher", &[]),
+    ("metrics", &["token"]),
+    ("keys", &["crypto", "time"]),
+    ("token", &["crypto", "keys", "matcher", "time"]),
     ("policy", &["keys", "token", "time"]),
     ("parked", &["time"]),
     ("gate", &["policy", "token", "keys", "parked", "metrics", "time"]),
-    ("config", &["policy", "token", "keys", "time"]),
+    ("config", &["policy", "token", "keys", "matcher", "time"]),
     ("shell", &["gate", "config", "keys", "policy", "token", "parked", "metrics", "time"]),
 ];
 
@@ -204,4 +209,20 @@ fn imports(text: &str) -> BTreeSet<String> {
         }
     }
     found
+}
+
+#[test]
+fn the_reasons_are_those_that_there_are() {
+    let listed: Vec<_> =
+        read("docs/refusals.md").lines().filter(|line| line.starts_with("| `")).map(str::to_owned).collect();
+    let mut errors = TokenError::ALL;
+    errors.sort_unstable_by_key(|error| error.reason());
+    let expected = errors.map(|error| {
+        let reply = reply::reply(Refusal::Token(error), "");
+        format!("| `{}` | {} | {} |", error.reason(), reply.status, error.text())
+    });
+    assert_eq!(listed.len(), expected.len());
+    for (listed, expected) in listed.iter().zip(expected) {
+        assert!(listed.starts_with(&expected), "{listed}\n{expected}");
+    }
 }

@@ -6,8 +6,10 @@
 // Here time is real, and nothing is published.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, unreachable_pub)]
 
+mod algorithms;
 mod body;
 mod caching;
+mod claims;
 mod cold_start;
 mod config;
 mod docs;

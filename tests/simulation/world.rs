@@ -399,8 +399,8 @@ impl World {
 
     fn answer(&mut self, worker: usize, stream: u32, status: u16, body: &str) {
         match self.broken {
-            Some(Rule::EveryAnswerArrives) if stream % 20 == 0 => {}
-            Some(Rule::EveryAnswerArrivesOnce) if stream % 20 == 0 => {
+            Some(Rule::EveryAnswerArrives) if stream.is_multiple_of(20) => {}
+            Some(Rule::EveryAnswerArrivesOnce) if stream.is_multiple_of(20) => {
                 self.answered(worker, stream, status, body);
                 self.answered(worker, stream, status, body);
             }

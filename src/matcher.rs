@@ -1,0 +1,107 @@
+//! Matching of strings, after Envoy's `envoy.type.matcher.v3.StringMatcher`.
+
+use regex_lite::{Regex, RegexBuilder};
+
+/// A pattern for a whole string.
+#[derive(Clone, Debug)]
+pub struct StringMatcher {
+    pattern: Pattern,
+    ignore_case: bool,
+}
+
+/// The kinds of patterns.
+#[derive(Clone, Debug)]
+pub enum Pattern {
+    /// The string itself.
+    Exact(String),
+    /// What it begins with.
+    Prefix(String),
+    /// What it ends with.
+    Suffix(String),
+    /// What is in it somewhere.
+    Contains(String),
+    /// All of it, in linear time.
+    Regex(Regex),
+}
+
+/// Programs of regular expressions larger than this are refused.
+const MAX_REGEX_BYTES: usize = 1 << 20;
+
+impl StringMatcher {
+    /// A matcher of this pattern. `ignore_case` is for ASCII, and not for regular expressions.
+    pub fn new(pattern: Pattern, ignore_case: bool) -> Self {
+        let lower = |text: String| if ignore_case { text.to_ascii_lowercase() } else { text };
+        let pattern = match pattern {
+            Pattern::Exact(text) => Pattern::Exact(lower(text)),
+            Pattern::Prefix(text) => Pattern::Prefix(lower(text)),
+            Pattern::Suffix(text) => Pattern::Suffix(lower(text)),
+            Pattern::Contains(text) => Pattern::Contains(lower(text)),
+            Pattern::Regex(regex) => Pattern::Regex(regex),
+        };
+        Self { pattern, ignore_case }
+    }
+
+    /// Whether it matches.
+    pub fn matches(&self, text: &str) -> bool {
+        if self.ignore_case {
+            self.pattern.matches(&text.to_ascii_lowercase())
+        } else {
+            self.pattern.matches(text)
+        }
+    }
+}
+
+impl Pattern {
+    /// A regular expression that must match the whole string, as Envoy's `safe_regex`.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn regex(regex: &str) -> Result<Self, String> {
+        let build = |regex: &str| {
+            RegexBuilder::new(regex).size_limit(MAX_REGEX_BYTES).build().map_err(|error| error.to_string())
+        };
+        // By itself first: it must not end the group that makes it match the whole.
+        build(regex)?;
+        build(&format!("^(?:{regex})$")).map(Self::Regex)
+    }
+
+    fn matches(&self, text: &str) -> bool {
+        match self {
+            Self::Exact(own) => text == own,
+            Self::Prefix(own) => text.starts_with(own.as_str()),
+            Self::Suffix(own) => text.ends_with(own.as_str()),
+            Self::Contains(own) => text.contains(own.as_str()),
+            Self::Regex(own) => own.is_match(text),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_matches_what_it_says_and_no_more() {
+        let regex = Pattern::regex("spiffe://[a-z]+/x|y").unwrap();
+        let cases = [
+            (Pattern::Exact("ab".into()), vec!["ab"], vec!["abc", "AB", ""]),
+            (Pattern::Prefix("ab".into()), vec!["ab", "abc"], vec!["aab", "AB"]),
+            (Pattern::Suffix("ab".into()), vec!["ab", "aab"], vec!["abc", "AB"]),
+            (Pattern::Contains("ab".into()), vec!["ab", "xabx"], vec!["axb", "AB"]),
+            (regex, vec!["spiffe://a/x", "y"], vec!["spiffe://a/xx", "spiffe://a/y", "yy", "y\n", "\ny"]),
+        ];
+        for (pattern, good, bad) in cases {
+            let matcher = StringMatcher::new(pattern, false);
+            assert!(good.iter().all(|text| matcher.matches(text)), "{matcher:?}");
+            assert!(!bad.iter().any(|text| matcher.matches(text)), "{matcher:?}");
+        }
+        assert!(StringMatcher::new(Pattern::Prefix("Ab".into()), true).matches("aBc"));
+    }
+
+    #[test]
+    fn regular_expressions_are_checked_and_bounded() {
+        assert!(Pattern::regex("(").is_err());
+        assert!(Pattern::regex("(a{1000}){1000}").is_err());
+        assert!(Pattern::regex("a)|(?:b").is_err());
+    }
+}

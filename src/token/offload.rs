@@ -1,0 +1,220 @@
+//! Signatures checked by the host, where it can: Envoy's foreign function `verify_signature`
+//! (`source/extensions/common/wasm/foreign.cc`) runs BoringSSL, several times as fast as any code in the VM.
+//!
+//! It takes a protobuf message (hash name, key as SubjectPublicKeyInfo, signature, text) and knows RSASSA-PKCS1-v1_5 and
+//! ECDSA with DER signatures only. It is used for an algorithm only after it called a good signature good and bad ones bad.
+
+mod probe;
+
+use std::fmt;
+
+use super::signature::{BadSignature, InVm, SignatureCheck};
+use crate::{
+    crypto::{der, Hash},
+    keys::{Algorithm, Key, Material},
+};
+
+/// The name of the host's function.
+pub const FUNCTION: &str = "verify_signature";
+
+/// Checks signatures by the host's function where that was found to work, and in the VM elsewhere.
+pub struct Offload<H> {
+    host: H,
+    trusted: Vec<Algorithm>,
+}
+
+impl<H> fmt::Debug for Offload<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Offload").field("trusted", &self.trusted).finish_non_exhaustive()
+    }
+}
+
+impl<H: Fn(&[u8]) -> Option<Vec<u8>>> Offload<H> {
+    /// One that leaves everything to the VM.
+    pub fn disabled(host: H) -> Self {
+        Self { host, trusted: Vec::new() }
+    }
+
+    /// Tries the host's function out: it takes the argument and gives the result, or `None` if the host would not.
+    pub fn new(host: H) -> Self {
+        let mut offload = Self::disabled(host);
+        offload.trusted = probe::known_good().filter(|probe| offload.is_sound(probe)).map(|p| p.algorithm).collect();
+        offload
+    }
+
+    /// The algorithms that the host checks.
+    pub fn trusted(&self) -> &[Algorithm] {
+        &self.trusted
+    }
+
+    /// Whether the host takes a good signature, and nothing that is bent in any of its parts.
+    fn is_sound(&self, probe: &probe::Probe) -> bool {
+        let probe::Probe { algorithm, key, signature } = probe;
+        let verdict = |text: &[u8], signature: &[u8]| self.ask(key, *algorithm, text, signature);
+        let mut bent = signature.clone();
+        if let Some(byte) = bent.last_mut() {
+            *byte ^= 1;
+        }
+        verdict(probe::TEXT, signature) == Some(true)
+            && [(&b"another text"[..], signature), (probe::TEXT, &bent), (probe::TEXT, &vec![0; signature.len()])]
+                .into_iter()
+                .all(|(text, signature)| verdict(text, signature) == Some(false))
+    }
+
+    /// The host's verdict; `None`: it cannot say.
+    fn ask(&self, key: &Key, algorithm: Algorithm, text: &[u8], signature: &[u8]) -> Option<bool> {
+        let (hash, signature) = match (algorithm, key.material()) {
+            (Algorithm::Rs(hash), Material::Rsa(key)) if signature.len() == key.modulus().len() => {
+                (hash, signature.to_vec())
+            }
+            (Algorithm::Es(hash), _) if signature.len() == hash_to_ecdsa_size(hash) => {
+                (hash, der::ecdsa_signature(signature)?)
+            }
+            (Algorithm::Rs(_), Material::Rsa(_)) | (Algorithm::Es(_), _) => return Some(false),
+            _ => return None,
+        };
+        let result = (self.host)(&argument(hash, key.public_der()?, &signature, text))?;
+        // `{1: true}`; a refusal leaves that field out and says why in another.
+        Some(result == [0x08, 0x01])
+    }
+}
+
+impl<H: Fn(&[u8]) -> Option<Vec<u8>>> SignatureCheck for Offload<H> {
+    fn check(&self, key: &Key, algorithm: Algorithm, signed: &[u8], signature: &[u8]) -> Result<(), BadSignature> {
+        if !key.fits(algorithm) {
+            return Err(BadSignature);
+        }
+        let by_host =
+            if self.trusted.contains(&algorithm) { self.ask(key, algorithm, signed, signature) } else { None };
+        match by_host {
+            Some(good) => good.then_some(()).ok_or(BadSignature),
+            None => InVm.check(key, algorithm, signed, signature),
+        }
+    }
+
+    fn supports(&self, algorithm: Algorithm) -> bool {
+        self.trusted.contains(&algorithm) || InVm.supports(algorithm)
+    }
+}
+
+/// Bytes of an ECDSA signature in JOSE form, on the curve that goes with the hash (RFC 7518 §3.4).
+fn hash_to_ecdsa_size(hash: Hash) -> usize {
+    match hash {
+        Hash::Sha256 => 64,
+        Hash::Sha384 => 96,
+        Hash::Sha512 => 132,
+    }
+}
+
+fn argument(hash: Hash, key: &[u8], signature: &[u8], text: &[u8]) -> Vec<u8> {
+    let name: &[u8] = match hash {
+        Hash::Sha256 => b"sha256",
+        Hash::Sha384 => b"sha384",
+        Hash::Sha512 => b"sha512",
+    };
+    let mut message =
+        Vec::with_capacity([name, key, signature, text].map(<[u8]>::len).iter().sum::<usize>().saturating_add(32));
+    for (tag, value) in [(0x0a, name), (0x12, key), (0x1a, signature), (0x22, text)] {
+        message.push(tag);
+        let mut length = value.len();
+        while length >= 0x80 {
+            message.push(length as u8 | 0x80);
+            length >>= 7;
+        }
+        message.push(length as u8);
+        message.extend_from_slice(value);
+    }
+    message
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The four fields of a message, as a host reads them.
+    fn fields(mut message: &[u8]) -> Vec<Vec<u8>> {
+        let mut fields = Vec::new();
+        while let [tag, rest @ ..] = message {
+            assert_eq!(usize::from(*tag), (fields.len() + 1) << 3 | 2);
+            let bytes = rest.iter().position(|byte| *byte < 0x80).unwrap() + 1;
+            let length = rest[..bytes].iter().rev().fold(0, |length, byte| length << 7 | usize::from(byte & 0x7f));
+            fields.push(rest[bytes..][..length].to_vec());
+            message = &rest[bytes + length..];
+        }
+        fields
+    }
+
+    type Bend = fn(bool) -> Option<Vec<u8>>;
+
+    /// A host that knows the right answers, and bends them.
+    fn host(bend: Bend) -> impl Fn(&[u8]) -> Option<Vec<u8>> {
+        move |message| {
+            let asked = fields(message);
+            let good = probe::known_good().any(|probe| {
+                let signature = match probe.algorithm {
+                    Algorithm::Es(_) => der::ecdsa_signature(&probe.signature).unwrap(),
+                    _ => probe.signature.clone(),
+                };
+                let hash = match probe.algorithm {
+                    Algorithm::Es(hash) | Algorithm::Rs(hash) => format!("{hash:?}").to_lowercase(),
+                    _ => unreachable!(),
+                };
+                asked == [hash.into_bytes(), probe.key.public_der().unwrap().to_vec(), signature, probe::TEXT.to_vec()]
+            });
+            bend(good)
+        }
+    }
+
+    fn truth(good: bool) -> Option<Vec<u8>> {
+        Some(if good { vec![0x08, 0x01] } else { b"\x12\x03bad".to_vec() })
+    }
+
+    #[test]
+    fn the_known_good_signatures_are_good_and_their_neighbours_bad() {
+        assert_eq!(probe::known_good().count(), 6);
+        for probe in probe::known_good() {
+            let check = |text, signature: &[u8]| InVm.check(&probe.key, probe.algorithm, text, signature);
+            assert_eq!(check(probe::TEXT, &probe.signature), Ok(()), "{:?}", probe.algorithm);
+            assert_eq!(check(b"another text", &probe.signature), Err(BadSignature));
+            assert_eq!(check(probe::TEXT, &probe.signature[1..]), Err(BadSignature));
+        }
+    }
+
+    #[test]
+    fn a_host_is_trusted_only_if_it_tells_good_from_bad() {
+        assert_eq!(Offload::new(host(truth)).trusted().len(), 6);
+        let liars: [Bend; 5] = [|_| None, |_| truth(true), |_| truth(false), |good| truth(!good), |_| Some(Vec::new())];
+        for liar in liars {
+            assert!(Offload::new(host(liar)).trusted().is_empty());
+        }
+    }
+
+    #[test]
+    fn what_the_host_cannot_say_the_vm_does() {
+        let asked = std::cell::Cell::new(0);
+        let host = host(truth);
+        let offload = Offload::new(|message: &[u8]| {
+            asked.set(asked.get() + 1);
+            // It worked at first.
+            if asked.get() <= 24 {
+                host(message)
+            } else {
+                None
+            }
+        });
+        assert_eq!(offload.trusted().len(), 6);
+        for probe in probe::known_good() {
+            assert_eq!(offload.check(&probe.key, probe.algorithm, probe::TEXT, &probe.signature), Ok(()));
+            assert_eq!(offload.check(&probe.key, probe.algorithm, b"x", &probe.signature), Err(BadSignature));
+        }
+        assert_eq!(asked.get(), 24 + 12);
+    }
+
+    #[test]
+    fn signatures_of_another_length_are_bad_without_asking() {
+        let offload = Offload::new(host(truth));
+        let probe = probe::known_good().next().unwrap();
+        let long = [&[0], probe.signature.as_slice()].concat();
+        assert_eq!(offload.ask(&probe.key, probe.algorithm, probe::TEXT, &long), Some(false));
+    }
+}

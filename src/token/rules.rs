@@ -1,0 +1,306 @@
+//! What a provider asks of a token besides a signature.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::{
+    claims::{self, NumericDate, Times},
+    jws::Jws,
+    TokenError,
+};
+use crate::{keys::Algorithm, matcher::StringMatcher, time::UnixTime};
+
+/// How far the issuer's clock may be off: Envoy's `clock_skew_seconds`.
+pub const DEFAULT_CLOCK_SKEW: Duration = Duration::from_secs(60);
+
+/// What a provider asks of a token.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// The only `iss` taken; `None` takes any.
+    pub issuer: Option<String>,
+    /// One of these must be in `aud`; empty takes any.
+    pub audiences: Vec<String>,
+    /// What `sub` must match.
+    pub subjects: Option<StringMatcher>,
+    /// The only `alg`s taken.
+    pub algorithms: Vec<Algorithm>,
+    /// The only `typ`s taken (RFC 8725 §3.11), in lower case and without `application/`; empty takes any.
+    pub types: Vec<String>,
+    /// Allowance on `exp`, `nbf` and `iat`.
+    pub clock_skew: Duration,
+    /// Whether there must be an `exp`.
+    pub require_expiration: bool,
+    /// `exp` must be nearer than this.
+    pub max_lifetime: Option<Duration>,
+    /// What else must be claimed.
+    pub claims: Vec<ClaimRule>,
+    /// All of these must be in `scope` or `scp`.
+    pub scopes: Vec<String>,
+}
+
+/// A claim that a token must have.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClaimRule {
+    /// Where it is: the names of members, from the outside in.
+    pub path: Vec<String>,
+    /// What its value must be.
+    pub value: ClaimValue,
+}
+
+/// What a claim's value must be.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ClaimValue {
+    /// Anything but `null`.
+    Any,
+    /// An array that has this, or a string that has it as one of its words.
+    Contains(Value),
+    /// This.
+    Equals(Value),
+}
+
+impl Rules {
+    /// Rules that take any token with an asymmetric algorithm.
+    pub fn lax() -> Self {
+        Self {
+            issuer: None,
+            audiences: Vec::new(),
+            subjects: None,
+            algorithms: Algorithm::ASYMMETRIC.to_vec(),
+            types: Vec::new(),
+            clock_skew: DEFAULT_CLOCK_SKEW,
+            require_expiration: false,
+            max_lifetime: None,
+            claims: Vec::new(),
+            scopes: Vec::new(),
+        }
+    }
+
+    /// Checks header and claims, in `jwt_authn`'s order where it has one: issuer, times, audience, subject.
+    ///
+    /// # Errors
+    /// The first rule that the token breaks.
+    pub fn check(&self, jws: &Jws<'_>, now: UnixTime) -> Result<(), TokenError> {
+        if !self.algorithms.contains(&jws.algorithm) {
+            return Err(TokenError::AlgorithmNotAllowed);
+        }
+        if !self.types.is_empty() && !jws.typ.as_deref().is_some_and(|typ| self.types.contains(&media_type(typ))) {
+            return Err(TokenError::TypeNotAllowed);
+        }
+        if self.issuer.is_some() && self.issuer != jws.claims.iss {
+            return Err(TokenError::IssuerNotConfigured);
+        }
+        self.check_times(&jws.claims.times(), now)?;
+        if !self.audiences.is_empty() && !jws.claims.aud.has_any(&self.audiences) {
+            return Err(TokenError::AudienceNotAllowed);
+        }
+        let subject = jws.claims.sub.as_deref().unwrap_or_default();
+        if self.subjects.as_ref().is_some_and(|subjects| !subjects.matches(subject)) {
+            return Err(TokenError::SubjectNotAllowed);
+        }
+        self.check_claims(&jws.payload)
+    }
+
+    /// Checks what time alone can change.
+    ///
+    /// # Errors
+    /// [`TokenError::NotYetValid`], [`TokenError::Expired`], [`TokenError::NoExpiration`] or
+    /// [`TokenError::LifetimeTooLong`].
+    pub fn check_times(&self, times: &Times, now: UnixTime) -> Result<(), TokenError> {
+        let (late, early) = (now.plus(self.clock_skew), now.minus(self.clock_skew));
+        if [times.nbf, times.iat].into_iter().flatten().any(|from| NumericDate::of(late) < from) {
+            return Err(TokenError::NotYetValid);
+        }
+        if times.exp.is_some_and(|exp| NumericDate::of(early) >= exp) {
+            return Err(TokenError::Expired);
+        }
+        match (times.exp, self.max_lifetime) {
+            (None, _) if self.require_expiration || self.max_lifetime.is_some() => Err(TokenError::NoExpiration),
+            (Some(exp), Some(most)) if exp >= NumericDate::of(now.plus(most)) => Err(TokenError::LifetimeTooLong),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_claims(&self, payload: &[u8]) -> Result<(), TokenError> {
+        if self.claims.is_empty() && self.scopes.is_empty() {
+            return Ok(());
+        }
+        let mut names: Vec<&str> = vec!["scope", "scp"];
+        for name in self.claims.iter().filter_map(|rule| rule.path.first()) {
+            if !names.contains(&name.as_str()) {
+                names.push(name);
+            }
+        }
+        let values = claims::pick(payload, &names)?;
+        let claim = |wanted: &str| {
+            let place = names.iter().position(|name| *name == wanted)?;
+            values.get(place)?.as_ref()
+        };
+        let has = |rule: &ClaimRule| {
+            let (first, rest) = rule.path.split_first()?;
+            let value = rest.iter().try_fold(claim(first)?, |value, name| value.get(name))?;
+            Some(rule.value.is_met_by(value))
+        };
+        if !self.claims.iter().all(|rule| has(rule).unwrap_or(false)) {
+            return Err(TokenError::ClaimNotAllowed);
+        }
+        let granted = |scope: &String| {
+            let scope = ClaimValue::Contains(Value::from(scope.as_str()));
+            [claim("scope"), claim("scp")].into_iter().flatten().any(|value| scope.is_met_by(value))
+        };
+        if self.scopes.iter().all(granted) {
+            Ok(())
+        } else {
+            Err(TokenError::InsufficientScope)
+        }
+    }
+}
+
+impl ClaimValue {
+    fn is_met_by(&self, value: &Value) -> bool {
+        match (self, value) {
+            (Self::Any, value) => !value.is_null(),
+            (Self::Equals(own), value) => own == value,
+            (Self::Contains(own), Value::Array(values)) => values.contains(own),
+            (Self::Contains(Value::String(own)), Value::String(words)) => words.split(' ').any(|word| word == own),
+            (Self::Contains(_), _) => false,
+        }
+    }
+}
+
+/// A `typ` in the form in which it can be compared (RFC 7515 §4.1.9).
+pub fn media_type(typ: &str) -> String {
+    let lower = typ.to_ascii_lowercase();
+    match lower.strip_prefix("application/") {
+        Some(short) if !short.contains('/') => short.to_owned(),
+        _ => lower,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::{engine::general_purpose::URL_SAFE_NO_PAD as BASE64, Engine as _};
+    use serde_json::json;
+
+    use super::*;
+    use crate::{matcher::Pattern, token::jws};
+
+    const NOW: UnixTime = UnixTime::from_millis(1_700_000_000_000);
+
+    fn verdict(rules: &Rules, header: &str, payload: &str) -> Result<(), TokenError> {
+        let token = format!("{}.{}.AA", BASE64.encode(header), BASE64.encode(payload));
+        rules.check(&jws::parse(token.as_bytes())?, NOW)
+    }
+
+    fn check(rules: &Rules, payload: &str) -> Result<(), TokenError> {
+        verdict(rules, r#"{"alg":"ES256"}"#, payload)
+    }
+
+    fn strict() -> Rules {
+        Rules { issuer: Some("i".into()), audiences: vec!["a".into(), "b".into()], ..Rules::lax() }
+    }
+
+    #[test]
+    fn times_are_checked_with_sixty_seconds_of_skew() {
+        let with = |claims: &str| check(&strict(), &format!(r#"{{"iss":"i","aud":"a",{claims}}}"#));
+        assert_eq!(with(r#""exp":1699999940"#), Err(TokenError::Expired));
+        assert_eq!(with(r#""exp":1699999940.5"#), Ok(()));
+        assert_eq!(with(r#""exp":1699999941"#), Ok(()));
+        for from in ["nbf", "iat"] {
+            assert_eq!(with(&format!(r#""{from}":1700000060"#)), Ok(()));
+            assert_eq!(with(&format!(r#""{from}":1700000060.5"#)), Err(TokenError::NotYetValid));
+            assert_eq!(with(&format!(r#""{from}":1700000061"#)), Err(TokenError::NotYetValid));
+        }
+        assert_eq!(with(r#""exp":1e15"#), Ok(()));
+    }
+
+    #[test]
+    fn issuer_and_audience_are_exact() {
+        let check = |payload| check(&strict(), payload);
+        assert_eq!(check(r#"{"iss":"i","aud":["x","b"]}"#), Ok(()));
+        assert_eq!(check(r#"{"iss":"I","aud":"a"}"#), Err(TokenError::IssuerNotConfigured));
+        assert_eq!(check(r#"{"aud":"a"}"#), Err(TokenError::IssuerNotConfigured));
+        assert_eq!(check(r#"{"iss":"i"}"#), Err(TokenError::AudienceNotAllowed));
+        assert_eq!(check(r#"{"iss":"i","aud":[]}"#), Err(TokenError::AudienceNotAllowed));
+        assert_eq!(check(r#"{"iss":"i","aud":"A"}"#), Err(TokenError::AudienceNotAllowed));
+    }
+
+    #[test]
+    fn lifetimes_can_be_bounded() {
+        let required = Rules { require_expiration: true, ..Rules::lax() };
+        let bounded = Rules { max_lifetime: Some(Duration::from_secs(100)), ..Rules::lax() };
+        assert_eq!(check(&required, "{}"), Err(TokenError::NoExpiration));
+        assert_eq!(check(&required, r#"{"exp":1e15}"#), Ok(()));
+        assert_eq!(check(&bounded, "{}"), Err(TokenError::NoExpiration));
+        assert_eq!(check(&bounded, r#"{"exp":1700000099}"#), Ok(()));
+        assert_eq!(check(&bounded, r#"{"exp":1700000100}"#), Err(TokenError::LifetimeTooLong));
+        assert_eq!(check(&Rules::lax(), "{}"), Ok(()));
+    }
+
+    #[test]
+    fn subjects_must_match() {
+        let pattern = Pattern::Prefix("spiffe://a/".into());
+        let rules = Rules { subjects: Some(StringMatcher::new(pattern, false)), ..Rules::lax() };
+        assert_eq!(check(&rules, r#"{"sub":"spiffe://a/x"}"#), Ok(()));
+        assert_eq!(check(&rules, r#"{"sub":"spiffe://b/x"}"#), Err(TokenError::SubjectNotAllowed));
+        assert_eq!(check(&rules, "{}"), Err(TokenError::SubjectNotAllowed));
+    }
+
+    #[test]
+    fn types_are_media_types() {
+        let rules = Rules { types: vec!["at+jwt".into()], ..Rules::lax() };
+        for good in ["at+jwt", "AT+JWT", "application/at+jwt"] {
+            assert_eq!(verdict(&rules, &format!(r#"{{"alg":"ES256","typ":"{good}"}}"#), "{}"), Ok(()), "{good}");
+        }
+        for bad in [r#","typ":"JWT""#, "", r#","typ":"application/x/at+jwt""#] {
+            let header = format!(r#"{{"alg":"ES256"{bad}}}"#);
+            assert_eq!(verdict(&rules, &header, "{}"), Err(TokenError::TypeNotAllowed), "{bad}");
+        }
+        assert_eq!(verdict(&Rules::lax(), r#"{"alg":"ES256","typ":"x"}"#, "{}"), Ok(()));
+    }
+
+    #[test]
+    fn algorithms_are_those_that_are_listed() {
+        let rules = Rules { algorithms: vec![Algorithm::EdDsa], ..Rules::lax() };
+        assert_eq!(verdict(&rules, r#"{"alg":"ES256"}"#, "{}"), Err(TokenError::AlgorithmNotAllowed));
+        assert_eq!(verdict(&rules, r#"{"alg":"Ed25519"}"#, "{}"), Ok(()));
+        assert_eq!(verdict(&Rules::lax(), r#"{"alg":"HS256"}"#, "{}"), Err(TokenError::AlgorithmNotAllowed));
+    }
+
+    #[test]
+    fn claims_can_be_required() {
+        let rule =
+            |path: &[&str], value| ClaimRule { path: path.iter().map(|name| (*name).to_owned()).collect(), value };
+        let rules = |value, path: &[&str]| Rules { claims: vec![rule(path, value)], ..Rules::lax() };
+        let cases = [
+            (rules(ClaimValue::Any, &["a"]), r#"{"a":0}"#, r#"{"a":null}"#),
+            (rules(ClaimValue::Equals(json!("x")), &["a", "b"]), r#"{"a":{"b":"x"}}"#, r#"{"a":{"b":["x"]}}"#),
+            (rules(ClaimValue::Equals(json!(true)), &["a"]), r#"{"a":true}"#, r#"{"a":"true"}"#),
+            (rules(ClaimValue::Contains(json!("x")), &["a"]), r#"{"a":["y","x"]}"#, r#"{"a":["xx"]}"#),
+            (rules(ClaimValue::Contains(json!("x")), &["a"]), r#"{"a":"y x"}"#, r#"{"a":"yx"}"#),
+            (rules(ClaimValue::Contains(json!(7)), &["a"]), r#"{"a":[7]}"#, r#"{"a":7}"#),
+        ];
+        for (rules, good, bad) in cases {
+            assert_eq!(check(&rules, good), Ok(()), "{good}");
+            for bad in [bad, "{}", r#"{"a":[]}"#] {
+                let refused = check(&rules, bad) == Err(TokenError::ClaimNotAllowed);
+                assert!(refused || (bad == r#"{"a":[]}"# && rules.claims[0].value == ClaimValue::Any), "{bad}");
+            }
+        }
+        assert_eq!(check(&rules(ClaimValue::Any, &["a"]), r#"{"a":1,"a":2}"#), Err(TokenError::MalformedPayload));
+    }
+
+    #[test]
+    fn scopes_must_all_be_granted() {
+        let rules = Rules { scopes: vec!["read".into(), "write".into()], ..Rules::lax() };
+        for good in [r#"{"scope":"x write read"}"#, r#"{"scp":["read","write"]}"#, r#"{"scope":"read","scp":"write"}"#]
+        {
+            assert_eq!(check(&rules, good), Ok(()), "{good}");
+        }
+        for bad in
+            [r#"{"scope":"read"}"#, r#"{"scope":"read,write"}"#, r#"{"scp":["read write"]}"#, "{}", r#"{"scope":7}"#]
+        {
+            assert_eq!(check(&rules, bad), Err(TokenError::InsufficientScope), "{bad}");
+        }
+    }
+}
