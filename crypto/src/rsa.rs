@@ -2,6 +2,7 @@
 
 mod lanes;
 mod montgomery;
+mod roca;
 #[cfg(test)]
 mod tests;
 
@@ -26,7 +27,7 @@ pub struct PublicKey {
 
 impl PublicKey {
     /// A key of these big-endian numbers; leading zeros do not count. `None` if it is weak or not a key: a modulus that is
-    /// even or not within [`MODULUS_BITS`], an exponent that is even, 1 or longer than 32 bits.
+    /// even, of ROCA's making or not within [`MODULUS_BITS`], an exponent that is even, 1 or longer than 32 bits.
     pub fn new(modulus: &[u8], exponent: &[u8]) -> Option<Self> {
         let modulus: Vec<u8> = modulus.iter().copied().skip_while(|byte| *byte == 0).collect();
         let bits = modulus.len().checked_mul(8)?.checked_sub(modulus.first()?.leading_zeros() as usize)?;
@@ -34,7 +35,8 @@ impl PublicKey {
         let exponent =
             exponent.take(5).try_fold(0_u32, |number, byte| Some(number.checked_mul(256)? | u32::from(byte)))?;
         let is_odd = modulus.last().is_some_and(|byte| byte & 1 == 1);
-        if !MODULUS_BITS.contains(&bits) || !is_odd || exponent & 1 == 0 || exponent == 1 {
+        let is_key = MODULUS_BITS.contains(&bits) && is_odd && exponent & 1 == 1 && exponent != 1;
+        if !is_key || roca::is_vulnerable(&modulus) {
             return None;
         }
         let prepared = Modulus::new(&modulus, bits)?;

@@ -8,7 +8,7 @@ use serde::{
     Deserialize, Deserializer,
 };
 
-use super::{claims::Claims, TokenError};
+use super::TokenError;
 use crate::keys::Algorithm;
 
 /// Longer tokens are refused unread.
@@ -22,9 +22,7 @@ pub struct Jws<'a> {
     pub kid: Option<String>,
     /// What the header says that it is.
     pub typ: Option<String>,
-    /// What the payload claims.
-    pub claims: Claims,
-    /// The payload itself: JSON.
+    /// What was said.
     pub payload: Vec<u8>,
     /// The bytes that were signed.
     pub signed: &'a [u8],
@@ -122,9 +120,8 @@ pub fn parse(token: &[u8]) -> Result<Jws<'_>, TokenError> {
     let alg = header.alg.ok_or(TokenError::MalformedHeader)?;
     let algorithm = Algorithm::from_name(&alg).ok_or(TokenError::AlgorithmNotSupported)?;
     let payload = decode(payload)?;
-    let claims = Claims::parse(&payload)?;
     let signature = decode(signature)?;
-    Ok(Jws { algorithm, kid: header.kid, typ: header.typ, claims, payload, signed, signature })
+    Ok(Jws { algorithm, kid: header.kid, typ: header.typ, payload, signed, signature })
 }
 
 /// Unpadded base64url; no stray trailing bits, so that one token has one form.

@@ -1,6 +1,12 @@
 //! The only place where a token becomes [`Verified`].
 
-use super::{claims::Times, jws, rules::Rules, signature::SignatureCheck, TokenError};
+use super::{
+    claims::{Claims, Times},
+    jws::{self, Jws},
+    rules::Rules,
+    signature::SignatureCheck,
+    TokenError,
+};
 use crate::{keys::KeySet, time::UnixTime};
 
 /// Proof that a token was checked. Only [`verify`] makes one.
@@ -60,14 +66,28 @@ pub fn verify(
     if !check.supports(jws.algorithm) {
         return Err(TokenError::AlgorithmNotSupported.into());
     }
-    rules.check(&jws, now)?;
-    let keys = keys.ok_or(Unverified::NoKeys)?;
+    let claims = Claims::parse(&jws.payload)?;
+    rules.check(&jws, &claims, now)?;
+    let until = signed_by(&jws, keys.ok_or(Unverified::NoKeys)?, check, now)?;
+    Ok(Verified { times: claims.times(), until })
+}
+
+/// Looks for the key that signed: until when it is good, if it is published no longer.
+///
+/// # Errors
+/// [`Unverified`]: none did.
+pub fn signed_by(
+    jws: &Jws<'_>,
+    keys: &KeySet,
+    check: &impl SignatureCheck,
+    now: UnixTime,
+) -> Result<Option<UnixTime>, Unverified> {
     let kid = jws.kid.as_deref();
     let mut tried = false;
     for (key, until) in keys.candidates(kid, jws.algorithm, now) {
         tried = true;
         if check.check(key, jws.algorithm, jws.signed, &jws.signature).is_ok() {
-            return Ok(Verified { times: jws.claims.times(), until });
+            return Ok(until);
         }
     }
     Err(match kid {
