@@ -2,7 +2,7 @@
 # Needed: cargo, make, python3 with pip. Everything else comes from the package registries.
 
 .DEFAULT_GOAL := help
-.PHONY: help wasm envoy demo serve test simulate fleet lint clean
+.PHONY: help wasm probe envoy demo serve test simulate fleet lint clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -21,7 +21,10 @@ serve: wasm envoy ## leave issuer, upstream and Envoy running to try by hand
 	@cargo build --quiet -p jwks-gate-issuer -p jwks-gate-testbed --bins
 	@cargo run --quiet -p jwks-gate-testbed --bin jwks-gate-demo -- serve
 
-test: wasm envoy ## all tests, the end-to-end ones against a real Envoy
+probe: ## build the filter that tests and benchmarks ask about signatures
+	@scripts/wasm.sh probe
+
+test: wasm probe envoy ## all tests, the end-to-end ones against a real Envoy
 	cargo test --workspace
 
 simulate: ## the simulation with more seeds: SEEDS=100000

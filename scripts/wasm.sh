@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds dist/jwks-gate.wasm with whatever Rust for wasm32-unknown-unknown this machine can get:
+# Builds dist/jwks-gate.wasm, or with the argument "probe" the filter that tests and benchmarks ask about signatures,
+# target/jwks-gate-probe.wasm, with whatever Rust for wasm32-unknown-unknown this machine can get:
 #   1. the toolchain's own target (installed, or added by rustup);
 #   2. else Debian's compiler and library source, with the library built by cargo (-Zbuild-std).
 # JWKS_GATE_WASM_RUST=toolchain|debian skips the choice. JWKS_GATE_WASM_FEATURES=all-curves adds ES384 and ES512 for hosts
@@ -9,8 +10,23 @@ cd "$(dirname "$0")/.."
 
 target=wasm32-unknown-unknown
 # Only a cdylib is link-time optimised; the rlib beside it in Cargo.toml is for the tests.
-build=(cargo rustc --release --target "$target" -p jwks-gate --lib --crate-type cdylib
-    --no-default-features --features "${JWKS_GATE_WASM_FEATURES:-}")
+build=(cargo rustc --release --target "$target" --lib --crate-type cdylib)
+case ${1:-filter} in
+filter)
+    build+=(-p jwks-gate --no-default-features --features "filter ${JWKS_GATE_WASM_FEATURES:-}")
+    library=jwks_gate.wasm
+    output=dist/jwks-gate.wasm
+    ;;
+probe)
+    build+=(-p jwks-gate-probe)
+    library=jwks_gate_probe.wasm
+    output=target/jwks-gate-probe.wasm
+    ;;
+*)
+    echo "wasm: build 'filter' or 'probe', not '$1'" >&2
+    exit 2
+    ;;
+esac
 
 has_target() {
     [ -d "$(rustc --print target-libdir --target "$target")" ]
@@ -93,14 +109,14 @@ debian)
     ;;
 esac
 
-built=$target_dir/$target/release/jwks_gate.wasm
-mkdir -p dist
-if cmp -s "$built" dist/jwks-gate.wasm; then
+built=$target_dir/$target/release/$library
+mkdir -p "$(dirname "$output")"
+if cmp -s "$built" "$output"; then
     state="unchanged"
 else
     # Into place by a rename: a running Envoy may be reading the old file.
-    cp "$built" dist/jwks-gate.wasm.new
-    mv dist/jwks-gate.wasm.new dist/jwks-gate.wasm
+    cp "$built" "$output.new"
+    mv "$output.new" "$output"
     state="new"
 fi
-echo "wasm: dist/jwks-gate.wasm, $(($(wc -c <dist/jwks-gate.wasm) / 1024)) KiB, $state"
+echo "wasm: $output, $(($(wc -c <"$output") / 1024)) KiB, $state"

@@ -28,6 +28,8 @@ pub mod metrics;
 pub mod parked;
 pub mod policy;
 #[cfg(target_arch = "wasm32")]
+mod randomness;
+#[cfg(all(target_arch = "wasm32", feature = "filter"))]
 mod shell;
 pub mod time;
 pub mod token;

@@ -6,7 +6,7 @@ mod roca;
 #[cfg(test)]
 mod tests;
 
-use std::{borrow::Cow, fmt, ops::RangeInclusive};
+use std::{borrow::Cow, cell::OnceCell, fmt, ops::RangeInclusive};
 
 use jwt_compact::Algorithm;
 
@@ -16,13 +16,13 @@ use super::{Hash, NoKey, RawSignature};
 /// RFC 7518 §3.3 wants 2048 bits at least; more than 8192 would cost a request too much.
 pub const MODULUS_BITS: RangeInclusive<usize> = 2048..=8192;
 
-/// A public key, prepared once for many signatures.
+/// A public key, prepared for many signatures when the first one comes: where the host checks them, none does.
 #[derive(Clone)]
 pub struct PublicKey {
     modulus: Vec<u8>,
     bits: usize,
     exponent: u32,
-    prepared: Modulus,
+    prepared: OnceCell<Option<Modulus>>,
 }
 
 impl PublicKey {
@@ -39,8 +39,7 @@ impl PublicKey {
         if !is_key || roca::is_vulnerable(&modulus) {
             return None;
         }
-        let prepared = Modulus::new(&modulus, bits)?;
-        Some(Self { modulus, bits, exponent, prepared })
+        Some(Self { modulus, bits, exponent, prepared: OnceCell::new() })
     }
 
     /// The modulus, big-endian, without leading zeros.
@@ -57,7 +56,8 @@ impl PublicKey {
     /// length or is not below the modulus.
     fn encoded_message(&self, signature: &[u8]) -> Option<Vec<u8>> {
         let is_below = signature.len() == self.modulus.len() && signature < self.modulus.as_slice();
-        is_below.then(|| self.prepared.power(signature, self.exponent))
+        let prepared = self.prepared.get_or_init(|| Modulus::new(&self.modulus, self.bits)).as_ref()?;
+        is_below.then(|| prepared.power(signature, self.exponent))
     }
 }
 

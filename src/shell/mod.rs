@@ -14,9 +14,3 @@ proxy_wasm::main! {{
     proxy_wasm::set_log_level(LogLevel::Info);
     proxy_wasm::set_root_context(|id| Box::new(root::Root::new(id)));
 }}
-
-/// `rsa` and `p256` link getrandom, which this target lacks. Verification draws no randomness; if that ever changed, it fails here.
-fn no_randomness(_: &mut [u8]) -> Result<(), getrandom::Error> {
-    Err(getrandom::Error::UNSUPPORTED)
-}
-getrandom::register_custom_getrandom!(no_randomness);

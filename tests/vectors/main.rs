@@ -4,6 +4,7 @@
 #![allow(clippy::panic, clippy::string_slice, clippy::unwrap_used, unreachable_pub)]
 
 mod case;
+mod envoy;
 mod jose;
 mod rfc;
 mod signatures;

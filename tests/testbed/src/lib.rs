@@ -7,6 +7,7 @@ mod bootstrap;
 mod envoy;
 pub mod http;
 mod paths;
+pub mod probe;
 mod process;
 
 use std::thread;

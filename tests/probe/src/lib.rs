@@ -1,0 +1,127 @@
+//! A filter for tests: it takes signatures as the body of a request, and answers with the verdicts of the host's crypto and
+//! of the VM's, and with how long each took.
+
+#![cfg(target_arch = "wasm32")]
+
+use std::time::Duration;
+
+use base64::{engine::general_purpose::URL_SAFE_NO_PAD as BASE64, Engine as _};
+use jwks_gate::{
+    keys::{Algorithm, Key},
+    token::{
+        offload::{Offload, FUNCTION},
+        signature::{InVm, SignatureCheck},
+    },
+};
+use proxy_wasm::{
+    hostcalls,
+    traits::{Context, HttpContext, RootContext},
+    types::{Action, BufferType, ContextType},
+};
+use serde::{Deserialize, Serialize};
+
+proxy_wasm::main! {{
+    proxy_wasm::set_root_context(|_| Box::new(Root));
+}}
+
+/// The body of a request.
+#[derive(Deserialize)]
+struct Asked {
+    /// Algorithm, JWK, message and signature, the last two in base64url.
+    cases: Vec<(String, String, String, String)>,
+    /// How often each is judged, for the time.
+    times: u32,
+}
+
+/// The body of the answer.
+#[derive(Serialize)]
+struct Answer {
+    /// The algorithms for which the host is trusted.
+    trusted: Vec<String>,
+    /// For each case whether the signature is good: by the host where that is trusted, and by the VM.
+    verdicts: Vec<(bool, bool)>,
+    /// For each case the microseconds of one judgement, in the same order.
+    micros: Vec<(f64, f64)>,
+}
+
+struct Root;
+
+impl Context for Root {}
+
+impl RootContext for Root {
+    fn create_http_context(&self, _: u32) -> Option<Box<dyn HttpContext>> {
+        Some(Box::new(Http))
+    }
+
+    fn get_type(&self) -> Option<ContextType> {
+        Some(ContextType::HttpContext)
+    }
+}
+
+struct Http;
+
+impl Context for Http {}
+
+impl HttpContext for Http {
+    fn on_http_request_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
+        if end_of_stream {
+            reply(b"{}");
+        }
+        Action::Pause
+    }
+
+    fn on_http_request_body(&mut self, size: usize, end_of_stream: bool) -> Action {
+        if end_of_stream {
+            let body = hostcalls::get_buffer(BufferType::HttpRequestBody, 0, size).ok().flatten().unwrap_or_default();
+            let answer = serde_json::from_slice(&body).map(|asked| judge(&asked));
+            reply(&answer.map_or_else(
+                |error| error.to_string().into_bytes(),
+                |answer| serde_json::to_vec(&answer).unwrap_or_default(),
+            ));
+        }
+        Action::Pause
+    }
+}
+
+fn reply(body: &[u8]) {
+    let _ = hostcalls::send_http_response(200, Vec::new(), Some(body));
+}
+
+fn judge(asked: &Asked) -> Answer {
+    let host =
+        Offload::new(|argument: &[u8]| hostcalls::call_foreign_function(FUNCTION, Some(argument)).ok().flatten());
+    let trusted = host.trusted().iter().map(|algorithm| format!("{algorithm:?}")).collect();
+    let (mut verdicts, mut micros) = (Vec::new(), Vec::new());
+    for (algorithm, key, message, signature) in &asked.cases {
+        let decode = |text: &str| BASE64.decode(text).ok();
+        let parsed = Algorithm::from_name(algorithm).zip(Key::from_json(key).ok());
+        let Some(((algorithm, key), (message, signature))) = parsed.zip(decode(message).zip(decode(signature))) else {
+            verdicts.push((false, false));
+            micros.push((0.0, 0.0));
+            continue;
+        };
+        let by_host = timed(asked.times, || host.check(&key, algorithm, &message, &signature).is_ok());
+        let by_vm = timed(asked.times, || InVm.check(&key, algorithm, &message, &signature).is_ok());
+        verdicts.push((by_host.0, by_vm.0));
+        micros.push((by_host.1, by_vm.1));
+    }
+    Answer { trusted, verdicts, micros }
+}
+
+/// What it says, and how long that takes once it has been said before.
+fn timed(times: u32, mut judge: impl FnMut() -> bool) -> (bool, f64) {
+    let verdict = judge();
+    if times == 0 {
+        return (verdict, 0.0);
+    }
+    let begin = now();
+    for _ in 0..times {
+        std::hint::black_box(judge());
+    }
+    (verdict, (now().saturating_sub(begin)).as_secs_f64() * 1e6 / f64::from(times))
+}
+
+fn now() -> Duration {
+    let time = hostcalls::get_current_time().ok();
+    time.and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok()).unwrap_or_default()
+}

@@ -1,0 +1,87 @@
+//! An Envoy that judges signatures: `tests/probe`.
+
+use std::io;
+
+use serde_json::{json, Value};
+
+use crate::{
+    http::{Connection, Request},
+    workspace_root, Bootstrap, Envoy, EnvoyOptions,
+};
+
+/// A signature to judge.
+#[derive(Clone, Debug)]
+pub struct Case {
+    /// The JOSE name of its algorithm.
+    pub algorithm: String,
+    /// The JWK.
+    pub key: String,
+    /// What was signed, in base64url.
+    pub message: String,
+    /// The signature, in base64url.
+    pub signature: String,
+}
+
+/// What Envoy says of a case: by the host's crypto where that is trusted, and by the VM's.
+#[derive(Clone, Copy, Debug)]
+pub struct Verdict {
+    /// Whether the signature is good.
+    pub good: [bool; 2],
+    /// Microseconds of one judgement.
+    pub micros: [f64; 2],
+}
+
+/// It runs.
+pub struct Probe {
+    connection: Connection,
+    _envoy: Envoy,
+}
+
+impl Probe {
+    /// Starts it.
+    ///
+    /// # Panics
+    /// If Envoy does not start; `make probe` builds what it needs.
+    pub fn start() -> Self {
+        let wasm = workspace_root().join("target/jwks-gate-probe.wasm");
+        let filter = json!({
+            "name": "probe",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",
+                "config": {
+                    "name": "probe",
+                    "vm_config": { "runtime": "envoy.wasm.runtime.v8", "code": { "local": { "filename": wasm } } },
+                },
+            },
+        });
+        // Nothing is ever sent there.
+        let nowhere = (std::net::Ipv4Addr::LOCALHOST, 9).into();
+        let bootstrap = Bootstrap::with_filter(nowhere, filter).allow_on_headers_stop_iteration(true);
+        let options = EnvoyOptions { concurrency: 1, ..EnvoyOptions::default() };
+        let envoy = Envoy::start(&bootstrap.yaml(), options).unwrap_or_else(|error| panic!("{error}"));
+        let connection = Connection::open(envoy.addr()).unwrap_or_else(|error| panic!("{error}"));
+        Self { connection, _envoy: envoy }
+    }
+
+    /// Has each case judged, and so often again for the time.
+    ///
+    /// # Errors
+    /// The connection's.
+    ///
+    /// # Panics
+    /// If the answer is not one.
+    pub fn ask(&mut self, cases: &[Case], times: u32) -> io::Result<Vec<Verdict>> {
+        let list: Vec<_> =
+            cases.iter().map(|case| json!([case.algorithm, case.key, case.message, case.signature])).collect();
+        let body = json!({ "cases": list, "times": times }).to_string();
+        let answer = self.connection.send(&Request::post("/").body(body.into_bytes()))?;
+        let json = answer.json();
+        let pairs =
+            |name: &str| -> Vec<Value> { json[name].as_array().unwrap_or_else(|| panic!("{}", answer.text())).clone() };
+        let verdicts = pairs("verdicts").into_iter().zip(pairs("micros")).map(|(good, micros)| Verdict {
+            good: [0, 1].map(|which| good[which] == true),
+            micros: [0, 1].map(|which| micros[which].as_f64().unwrap_or_default()),
+        });
+        Ok(verdicts.collect())
+    }
+}
