@@ -2,7 +2,7 @@
 # Needed: cargo, make, python3 with pip. Everything else comes from the package registries.
 
 .DEFAULT_GOAL := help
-.PHONY: help wasm probe envoy demo serve test simulate fleet lint clean
+.PHONY: help wasm probe envoy demo serve test simulate fleet bench lint clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -32,6 +32,9 @@ simulate: ## the simulation with more seeds: SEEDS=100000
 
 fleet: ## a day of 1, 100 and 10,000 proxies, as the table in docs/key-sets.md
 	cargo test --release --test simulation a_fleet_of_ten_thousand -- --ignored --nocapture
+
+bench: wasm probe envoy ## processor time per signature and per request, beside Envoy's own jwt_authn
+	cargo bench --quiet --profile dev --bench bench
 
 lint: ## formatting and clippy, also for the wasm target where it is installed
 	@scripts/lint.sh

@@ -108,6 +108,15 @@ impl Envoy {
         stats.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")?.parse().ok()).unwrap_or(0)
     }
 
+    /// The processor time that all its threads have used so far, where the system tells (Linux).
+    pub fn cpu_time(&self) -> Duration {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.process.id())).into_iter().flatten().flatten();
+        let nanos = |task: fs::DirEntry| -> Option<u64> {
+            fs::read_to_string(task.path().join("schedstat")).ok()?.split(' ').next()?.parse().ok()
+        };
+        Duration::from_nanos(tasks.filter_map(nanos).sum())
+    }
+
     /// All it has logged and printed.
     pub fn log(&self) -> String {
         self.directory.log()

@@ -1,0 +1,26 @@
+//! `make bench`: what a signature costs, by the host's crypto and by the VM's, and what a request costs, beside Envoy's own
+//! `jwt_authn`. Processor time, not wall time; the variants take turns, so that they share the machine's moods.
+
+#![allow(clippy::arithmetic_side_effects, clippy::expect_used, clippy::indexing_slicing)]
+#![allow(clippy::panic, clippy::string_slice, clippy::unwrap_used, unreachable_pub)]
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)]
+
+mod requests;
+mod signatures;
+
+fn main() {
+    // `cargo bench … -- requests` runs one of the two.
+    let wanted =
+        |name: &str| !std::env::args().any(|arg| ["signatures", "requests"].contains(&arg.as_str()) && arg != name);
+    if wanted("signatures") {
+        signatures::run();
+    }
+    if wanted("requests") {
+        requests::run();
+    }
+}
+
+fn median(mut numbers: Vec<f64>) -> f64 {
+    numbers.sort_by(f64::total_cmp);
+    numbers[numbers.len() / 2]
+}

@@ -1,0 +1,124 @@
+//! Processor time per request of one worker, for RS256 tokens that come for the first time and again.
+
+use jwks_gate_issuer::{Alg, SigningKey};
+use jwks_gate_testbed::{
+    http::{Connection, Request},
+    wasm_filter, Bootstrap, Envoy, EnvoyOptions,
+};
+use serde_json::{json, Value};
+
+use crate::median;
+
+const ROUNDS: usize = 9;
+const REQUESTS: usize = 1_500;
+/// More than any cache holds, so that a token is forgotten before it comes again.
+const TOKENS: usize = 4_500;
+
+struct Variant {
+    name: &'static str,
+    envoy: Envoy,
+    connection: Connection,
+    /// Each request has another token, or all the same one.
+    is_fresh: bool,
+    next: usize,
+    micros: Vec<f64>,
+}
+
+impl Variant {
+    fn new(name: &'static str, filter: Option<Value>, is_fresh: bool) -> Self {
+        let router = json!({
+            "name": "router",
+            "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"},
+        });
+        let filters: Vec<_> = filter.into_iter().chain([router]).collect();
+        // Envoy answers itself: an upstream would cost the same in each variant, and vary.
+        let routes = json!({"virtual_hosts": [{
+            "name": "all", "domains": ["*"],
+            "routes": [{"match": {"prefix": "/"}, "direct_response": {"status": 200}}],
+        }]});
+        let nowhere = (std::net::Ipv4Addr::LOCALHOST, 9).into();
+        let bootstrap = Bootstrap::with_filter(nowhere, json!({}))
+            .connection_manager_option("http_filters", json!(filters))
+            .connection_manager_option("route_config", routes);
+        let envoy =
+            Envoy::start(&bootstrap.yaml(), EnvoyOptions { concurrency: 1, ..EnvoyOptions::default() }).unwrap();
+        let connection = Connection::open(envoy.addr()).unwrap();
+        Self { name, envoy, connection, is_fresh, next: 0, micros: Vec::new() }
+    }
+
+    fn round(&mut self, tokens: &[String], counts: bool) {
+        let begin = self.envoy.cpu_time();
+        for _ in 0..REQUESTS {
+            let token = &tokens[if self.is_fresh { self.next % tokens.len() } else { 0 }];
+            self.next += 1;
+            let response = self.connection.send(&Request::get("/api/x").bearer(token)).unwrap();
+            assert_eq!(response.status, 200, "{}: {}", self.name, response.text());
+        }
+        if counts {
+            self.micros.push((self.envoy.cpu_time() - begin).as_secs_f64() * 1e6 / REQUESTS as f64);
+        }
+    }
+}
+
+pub fn run() {
+    let key = SigningKey::generate(Alg::Rs256, "k");
+    let expires = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs() + 86_400;
+    let claims = |number: usize| {
+        json!({
+            "iss": "https://issuer.test", "aud": ["api", "other"], "sub": "spiffe://cluster.local/ns/shop/sa/orders",
+            "exp": expires, "iat": expires - 90_000, "jti": format!("{number:032x}"), "scope": "orders:read orders:write",
+            "email": "somebody@example.com", "groups": ["staff", "orders", "payments"],
+        })
+    };
+    let tokens: Vec<_> = (0..TOKENS).map(|number| key.mint(&claims(number))).collect();
+    let jwks = json!({"keys": [key.public_jwk()]}).to_string();
+    let provider = |more: Value| {
+        let mut provider = json!({
+            "issuer": "https://issuer.test", "audiences": ["api"], "local_jwks": {"inline_string": jwks},
+        });
+        for (field, value) in more.as_object().unwrap() {
+            provider[field] = value.clone();
+        }
+        json!({"p": provider})
+    };
+    let rules = |prefix: &str| json!([{"match": {"prefix": prefix}, "requires": {"provider_name": "p"}}]);
+    let native = |more| {
+        Some(json!({
+            "name": "jwt_authn",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication",
+                "providers": provider(more),
+                "rules": rules("/api/"),
+            },
+        }))
+    };
+    let ours = |prefix: &str, host: bool| {
+        let config = json!({"providers": provider(json!({})), "rules": rules(prefix), "use_host_crypto": host});
+        Some(wasm_filter(&config))
+    };
+    let mut variants = [
+        Variant::new("no filter", None, true),
+        Variant::new("jwt_authn", native(json!({})), true),
+        Variant::new("jwt_authn, jwt_cache_config, token seen before", native(json!({"jwt_cache_config": {}})), false),
+        Variant::new("jwks-gate, no rule matches", ours("/other/", true), true),
+        Variant::new("jwks-gate, token seen for the first time", ours("/api/", true), true),
+        Variant::new("the same, crypto of the VM", ours("/api/", false), true),
+        Variant::new("jwks-gate, token seen before", ours("/api/", true), false),
+    ];
+    for round in 0..=ROUNDS {
+        for variant in &mut variants {
+            variant.round(&tokens, round > 0);
+        }
+    }
+    let medians: Vec<_> = variants.iter().map(|variant| median(variant.micros.clone())).collect();
+    let native = medians[1] - medians[0];
+    println!(
+        "\nRS256, tokens of {} bytes, one worker, {ROUNDS} rounds of {REQUESTS} requests in turn.\n",
+        tokens[0].len()
+    );
+    println!("| | CPU per request, us | added | of what jwt_authn adds |\n|---|---|---|---|");
+    for (variant, total) in variants.iter().zip(&medians) {
+        let added = total - medians[0];
+        println!("| {} | {total:.1} | {added:.1} | {:.2} |", variant.name, added / native);
+    }
+}
