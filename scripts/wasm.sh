@@ -109,8 +109,9 @@ debian)
     ;;
 esac
 
-built=$target_dir/$target/release/$library
 mkdir -p "$(dirname "$output")"
+built=$target_dir/$library
+python3 scripts/strip_exports.py "$target_dir/$target/release/$library" "$built"
 if cmp -s "$built" "$output"; then
     state="unchanged"
 else

@@ -47,7 +47,7 @@ const MAX_DOCUMENT_BYTES: usize = 4 << 20;
 const MAX_KEYS: usize = 10_000;
 const MOST_PARKED_REQUESTS: usize = 100_000;
 const LIFETIME: Bounds = (Duration::from_millis(1), YEAR);
-/// About 100 KiB for each provider and worker.
+/// As large as Envoy's longest tokens, and ten times as many.
 const DEFAULT_CACHE: cache::Limits = cache::Limits { entries: 1000, max_token_bytes: 4096 };
 const MOST_CACHED_TOKENS: usize = 100_000;
 

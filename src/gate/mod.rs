@@ -204,21 +204,17 @@ impl<C: SignatureCheck> Gate<C> {
     ) -> Result<Verified, Unverified> {
         let token = candidate.as_bytes();
         let mut cache = view.verified.borrow_mut();
-        let place = keys.and_then(|_| cache.place(token));
-        if let Some(place) = &place {
-            match cache.get(place).map(|verified| verified.still(&own.rules, now)) {
-                Some(Ok(verified)) => {
-                    self.hits.set(self.hits.get().saturating_add(1));
-                    return Ok(verified);
-                }
-                Some(Err(_)) => cache.remove(place),
-                None => {}
+        let known = keys.and_then(|_| cache.get(token));
+        match known.map(|verified| verified.still(&own.rules, now)) {
+            Some(Ok(verified)) => {
+                self.hits.set(self.hits.get().saturating_add(1));
+                return Ok(verified);
             }
+            Some(Err(_)) => cache.remove(token),
+            None => {}
         }
         let verified = verify(token, &own.rules, keys, &self.check, now)?;
-        if let Some(place) = place {
-            cache.insert(place, verified);
-        }
+        cache.insert(token, verified);
         Ok(verified)
     }
 

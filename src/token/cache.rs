@@ -1,8 +1,6 @@
-//! Tokens that were verified under the present keys, so that one which comes again costs a hash and a look.
+//! Tokens that were verified under the present keys, so that one which comes again costs no more than a look.
 
 use std::collections::BTreeMap;
-
-use sha2::{Digest, Sha256};
 
 use super::verify::Verified;
 
@@ -15,73 +13,119 @@ pub struct Limits {
     pub max_token_bytes: usize,
 }
 
+/// All tokens of one provider take no more than this, however many they may be.
+const MAX_BYTES: usize = 1 << 20;
+
 /// A bounded memory of verified tokens. The present keys are part of what was verified: whoever changes them
 /// [clears](Self::clear) it.
 ///
-/// A token stands under its hash, which nobody can choose, and of which nothing can be learnt by measuring how long a look
-/// takes. The less recently used half is forgotten when the other half is full.
+/// A token stands under the end of its signature, which only its issuer can choose, and counts as remembered only if it is
+/// the same from end to end; how long that comparison takes tells nothing. The less recently used half is forgotten when
+/// the other half is full.
 #[derive(Debug)]
 pub struct TokenCache {
     limits: Limits,
-    recent: BTreeMap<Digested, Verified>,
-    older: BTreeMap<Digested, Verified>,
+    recent: Half,
+    older: Half,
 }
 
-/// A token's place in the cache.
-pub type Digested = [u8; 32];
+#[derive(Debug, Default)]
+struct Half {
+    tokens: BTreeMap<[u8; END], Entry>,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct Entry {
+    token: Box<[u8]>,
+    verified: Verified,
+}
+
+/// 96 bits in base64url.
+const END: usize = 16;
 
 impl TokenCache {
     /// One that remembers nothing yet.
     pub fn new(limits: Limits) -> Self {
-        Self { limits, recent: BTreeMap::new(), older: BTreeMap::new() }
+        Self { limits, recent: Half::default(), older: Half::default() }
     }
 
-    /// The place of this token; `None` if it is not to be remembered.
-    pub fn place(&self, token: &[u8]) -> Option<Digested> {
-        let fits = self.limits.entries > 0 && token.len() <= self.limits.max_token_bytes;
-        fits.then(|| Sha256::digest(token).into())
-    }
-
-    /// What is remembered there.
-    pub fn get(&mut self, place: &Digested) -> Option<Verified> {
-        if let Some(verified) = self.recent.get(place) {
-            return Some(*verified);
+    /// What is remembered of this token.
+    pub fn get(&mut self, token: &[u8]) -> Option<Verified> {
+        let end = token.last_chunk::<END>()?;
+        if let Some(entry) = self.recent.tokens.get(end) {
+            return entry.is(token).then_some(entry.verified);
         }
-        let verified = self.older.remove(place)?;
-        self.insert(*place, verified);
+        if !self.older.tokens.get(end)?.is(token) {
+            return None;
+        }
+        let entry = self.older.remove(end)?;
+        let verified = entry.verified;
+        self.keep(*end, entry);
         Some(verified)
     }
 
-    /// Remembers a verified token there.
-    pub fn insert(&mut self, place: Digested, verified: Verified) {
-        let half = self.limits.entries.div_euclid(2);
-        if self.recent.len() >= half.max(1) {
-            let full = std::mem::take(&mut self.recent);
-            self.older = if half > 0 { full } else { BTreeMap::new() };
+    /// Remembers a verified token.
+    pub fn insert(&mut self, token: &[u8], verified: Verified) {
+        let Some(end) = token.last_chunk::<END>() else { return };
+        if self.limits.entries > 0 && token.len() <= self.limits.max_token_bytes.min(MAX_BYTES.div_euclid(4)) {
+            self.older.remove(end);
+            self.keep(*end, Entry { token: token.into(), verified });
         }
-        self.recent.insert(place, verified);
+    }
+
+    fn keep(&mut self, end: [u8; END], entry: Entry) {
+        let half = self.limits.entries.div_euclid(2);
+        let bytes = self.recent.bytes.saturating_add(entry.token.len());
+        if self.recent.tokens.len() >= half.max(1) || bytes > MAX_BYTES.div_euclid(2) {
+            let full = std::mem::take(&mut self.recent);
+            self.older = if half > 0 { full } else { Half::default() };
+        }
+        self.recent.remove(&end);
+        self.recent.bytes = self.recent.bytes.saturating_add(entry.token.len());
+        self.recent.tokens.insert(end, entry);
     }
 
     /// Forgets one.
-    pub fn remove(&mut self, place: &Digested) {
-        self.recent.remove(place);
-        self.older.remove(place);
+    pub fn remove(&mut self, token: &[u8]) {
+        if let Some(end) = token.last_chunk::<END>() {
+            self.recent.remove(end);
+            self.older.remove(end);
+        }
     }
 
     /// Forgets all.
     pub fn clear(&mut self) {
-        self.recent.clear();
-        self.older.clear();
+        (self.recent, self.older) = Default::default();
     }
 
     /// How many are remembered.
     pub fn len(&self) -> usize {
-        self.recent.len().saturating_add(self.older.len())
+        self.recent.tokens.len().saturating_add(self.older.tokens.len())
     }
 
     /// Whether none is.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// The bytes of the tokens that are remembered.
+    pub fn bytes(&self) -> usize {
+        self.recent.bytes.saturating_add(self.older.bytes)
+    }
+}
+
+impl Half {
+    fn remove(&mut self, end: &[u8; END]) -> Option<Entry> {
+        let entry = self.tokens.remove(end)?;
+        self.bytes = self.bytes.saturating_sub(entry.token.len());
+        Some(entry)
+    }
+}
+
+impl Entry {
+    fn is(&self, token: &[u8]) -> bool {
+        self.token.len() == token.len() && self.token.iter().zip(token).fold(0, |all, (a, b)| all | (a ^ b)) == 0
     }
 }
 
@@ -113,39 +157,67 @@ mod tests {
         verify(b"eyJhbGciOiJFUzI1NiJ9.e30.AA", &Rules::lax(), Some(&keys), &Anything, UnixTime::default()).unwrap()
     }
 
-    fn cache(entries: usize) -> TokenCache {
-        TokenCache::new(Limits { entries, max_token_bytes: 8 })
+    fn token(number: u32) -> Vec<u8> {
+        format!("{number:040}").into_bytes()
     }
 
     #[test]
     fn holds_no_more_than_it_may_and_the_ones_in_use_longest() {
         for entries in 1..50 {
-            let mut cache = cache(entries);
-            let favourite = cache.place(b"f").unwrap();
-            cache.insert(favourite, verified());
-            for number in 0..200_u32 {
-                let place = cache.place(&number.to_le_bytes()).unwrap();
-                assert!(cache.get(&place).is_none());
-                cache.insert(place, verified());
-                assert!(cache.get(&place).is_some() && cache.len() <= entries);
+            let mut cache = TokenCache::new(Limits { entries, max_token_bytes: 40 });
+            let favourite = token(1_000);
+            cache.insert(&favourite, verified());
+            for number in 0..200 {
+                assert!(cache.get(&token(number)).is_none());
+                cache.insert(&token(number), verified());
+                assert!(cache.get(&token(number)).is_some() && cache.len() <= entries);
                 assert!(cache.get(&favourite).is_some() || entries < 4, "{entries} {number}");
+                assert_eq!(cache.bytes(), cache.len() * 40);
             }
         }
     }
 
     #[test]
+    fn takes_no_more_bytes_than_it_may() {
+        let mut cache = TokenCache::new(Limits { entries: 100_000, max_token_bytes: 4096 });
+        for number in 0..2_000_u32 {
+            cache.insert(&[vec![b'x'; 4_056], token(number)].concat(), verified());
+            assert!(cache.bytes() <= MAX_BYTES && cache.bytes() == cache.len() * 4096);
+        }
+        assert!(cache.len() > 100);
+    }
+
+    #[test]
+    fn a_token_is_the_same_from_end_to_end_or_another() {
+        let mut cache = TokenCache::new(Limits { entries: 9, max_token_bytes: 100 });
+        cache.insert(&token(1), verified());
+        for place in 0..40 {
+            let mut other = token(1);
+            other[place] ^= 1;
+            assert!(cache.get(&other).is_none());
+        }
+        assert!(cache.get(&token(1)[1..]).is_none() && cache.get(&[b"0", token(1).as_slice()].concat()).is_none());
+        assert!(cache.get(&token(1)).is_some() && cache.get(b"").is_none());
+        // Another one with the same end takes its place.
+        let mut other = token(1);
+        other[0] = b'1';
+        cache.insert(&other, verified());
+        assert!(cache.get(&other).is_some() && cache.get(&token(1)).is_none() && cache.len() == 1);
+    }
+
+    #[test]
     fn forgets_on_demand_and_takes_no_long_tokens() {
-        let mut cache = cache(9);
-        let [a, b] = [b"a", b"b"].map(|token| cache.place(token).unwrap());
-        cache.insert(a, verified());
-        cache.insert(b, verified());
-        cache.remove(&a);
-        assert!(cache.get(&a).is_none() && cache.get(&b).is_some());
+        let mut cache = TokenCache::new(Limits { entries: 9, max_token_bytes: 40 });
+        cache.insert(&token(1), verified());
+        cache.insert(&token(2), verified());
+        cache.remove(&token(1));
+        assert!(cache.get(&token(1)).is_none() && cache.get(&token(2)).is_some());
         cache.clear();
-        assert!(cache.is_empty() && cache.get(&b).is_none());
-        assert!(
-            cache.place(b"123456789").is_none()
-                && TokenCache::new(Limits { entries: 0, max_token_bytes: 8 }).place(b"a").is_none()
-        );
+        assert!(cache.is_empty() && cache.bytes() == 0 && cache.get(&token(2)).is_none());
+        cache.insert(&[b'x'; 41], verified());
+        assert!(cache.is_empty());
+        let mut none = TokenCache::new(Limits { entries: 0, max_token_bytes: 40 });
+        none.insert(&token(1), verified());
+        assert!(none.is_empty());
     }
 }

@@ -3,7 +3,7 @@
 use std::{borrow::Cow, fmt};
 
 use serde::{
-    de::{self, IgnoredAny, MapAccess, Visitor},
+    de::{self, IgnoredAny, MapAccess, SeqAccess, Visitor},
     Deserialize, Deserializer,
 };
 use serde_json::Value;
@@ -93,16 +93,29 @@ impl Audiences {
 
 impl<'de> Deserialize<'de> for Audiences {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Form<'a> {
-            One(#[serde(borrow)] Cow<'a, str>),
-            Many(Vec<String>),
+        struct OneOrMany;
+
+        impl<'de> Visitor<'de> for OneOrMany {
+            type Value = Audiences;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string or an array of strings")
+            }
+
+            fn visit_str<E: de::Error>(self, audience: &str) -> Result<Audiences, E> {
+                Ok(Audiences(vec![audience.to_owned()]))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Audiences, A::Error> {
+                let mut audiences = Vec::new();
+                while let Some(audience) = list.next_element()? {
+                    audiences.push(audience);
+                }
+                Ok(Audiences(audiences))
+            }
         }
-        Ok(Self(match Form::deserialize(deserializer)? {
-            Form::One(audience) => vec![audience.into_owned()],
-            Form::Many(audiences) => audiences,
-        }))
+
+        deserializer.deserialize_any(OneOrMany)
     }
 }
 
