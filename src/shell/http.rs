@@ -95,22 +95,12 @@ impl HttpContext for Http {
     }
 }
 
-impl Context for Http {
-    fn on_done(&mut self) -> bool {
-        self.end();
-        true
-    }
-}
+impl Context for Http {}
 
+/// The stream is gone: `proxy_on_delete`.
 impl Drop for Http {
     fn drop(&mut self) {
-        self.end();
-    }
-}
-
-impl Http {
-    fn end(&mut self) {
-        if std::mem::take(&mut self.parked) {
+        if self.parked {
             if let Some(worker) = &self.worker {
                 worker.gate.borrow_mut().on_stream_end(self.stream);
             }

@@ -246,12 +246,14 @@ impl Context for Root {
         worker.perform(worker.fetched(provider, fetch, host::fetched(headers, body, max_body)));
         worker.run();
     }
+}
 
-    fn on_done(&mut self) -> bool {
+/// The host says so by `proxy_on_delete`. Its `proxy_on_done` would come before, for each stream too, and is not exported.
+impl Drop for Root {
+    fn drop(&mut self) {
         if let Some(worker) = &self.worker {
             worker.queues.unregister();
             worker.abandon();
         }
-        true
     }
 }

@@ -9,20 +9,20 @@ use serde::{
 use serde_json::Value;
 
 use super::{
-    jws::{from_object, present},
+    jws::{from_object, present, Text},
     TokenError,
 };
 use crate::time::UnixTime;
 
 /// The claims that are read of every token. A member that repeats, is `null` or has another type is refused.
 #[derive(Debug, Default, Deserialize)]
-pub struct Claims {
-    #[serde(default, deserialize_with = "present")]
-    pub(super) iss: Option<String>,
-    #[serde(default)]
-    pub(super) aud: Audiences,
-    #[serde(default, deserialize_with = "present")]
-    pub(super) sub: Option<String>,
+pub struct Claims<'a> {
+    #[serde(borrow, default, deserialize_with = "present")]
+    pub(super) iss: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    pub(super) aud: Audiences<'a>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    pub(super) sub: Option<Text<'a>>,
     #[serde(default, deserialize_with = "present")]
     exp: Option<NumericDate>,
     #[serde(default, deserialize_with = "present")]
@@ -31,12 +31,12 @@ pub struct Claims {
     iat: Option<NumericDate>,
 }
 
-impl Claims {
+impl<'a> Claims<'a> {
     /// Reads a payload.
     ///
     /// # Errors
     /// [`TokenError::MalformedPayload`].
-    pub fn parse(payload: &[u8]) -> Result<Self, TokenError> {
+    pub fn parse(payload: &'a [u8]) -> Result<Self, TokenError> {
         from_object(payload).ok_or(TokenError::MalformedPayload)
     }
 
@@ -82,34 +82,38 @@ impl<'de> Deserialize<'de> for NumericDate {
 
 /// `aud`: one string or an array of strings.
 #[derive(Debug, Default)]
-pub struct Audiences(Vec<String>);
+pub struct Audiences<'a>(Vec<Cow<'a, str>>);
 
-impl Audiences {
+impl Audiences<'_> {
     /// Whether one of these is among them.
     pub fn has_any(&self, wanted: &[String]) -> bool {
-        self.0.iter().any(|aud| wanted.contains(aud))
+        self.0.iter().any(|aud| wanted.iter().any(|wanted| wanted == aud))
     }
 }
 
-impl<'de> Deserialize<'de> for Audiences {
+impl<'de: 'a, 'a> Deserialize<'de> for Audiences<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct OneOrMany;
 
         impl<'de> Visitor<'de> for OneOrMany {
-            type Value = Audiences;
+            type Value = Audiences<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a string or an array of strings")
             }
 
-            fn visit_str<E: de::Error>(self, audience: &str) -> Result<Audiences, E> {
-                Ok(Audiences(vec![audience.to_owned()]))
+            fn visit_borrowed_str<E: de::Error>(self, audience: &'de str) -> Result<Self::Value, E> {
+                Ok(Audiences(vec![Cow::Borrowed(audience)]))
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Audiences, A::Error> {
+            fn visit_str<E: de::Error>(self, audience: &str) -> Result<Self::Value, E> {
+                Ok(Audiences(vec![Cow::Owned(audience.to_owned())]))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
                 let mut audiences = Vec::new();
-                while let Some(audience) = list.next_element()? {
-                    audiences.push(audience);
+                while let Some(audience) = list.next_element::<Text<'de>>()? {
+                    audiences.push(audience.0);
                 }
                 Ok(Audiences(audiences))
             }
@@ -135,8 +139,8 @@ pub fn pick(payload: &[u8], names: &[&str]) -> Result<Vec<Option<Value>>, TokenE
 
         fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
             let mut picked = vec![None; self.0.len()];
-            while let Some(name) = map.next_key::<Cow<'de, str>>()? {
-                let mut places = self.0.iter().zip(&mut picked).filter(|(own, _)| **own == name);
+            while let Some(name) = map.next_key::<Text<'de>>()? {
+                let mut places = self.0.iter().zip(&mut picked).filter(|(own, _)| **own == name.0);
                 match places.next() {
                     None => drop(map.next_value::<IgnoredAny>()?),
                     Some((_, place @ None)) => *place = Some(map.next_value()?),

@@ -1,6 +1,6 @@
 //! The compact form of a JWS (RFC 7515 §3.1), parsed strictly. Nothing in it is trusted yet.
 
-use std::{borrow::Cow, collections::BTreeSet, fmt};
+use std::{borrow::Cow, fmt};
 
 use base64::{engine::general_purpose::URL_SAFE_NO_PAD, Engine as _};
 use serde::{
@@ -13,6 +13,12 @@ use crate::keys::Algorithm;
 
 /// Longer tokens are refused unread.
 pub const MAX_TOKEN_BYTES: usize = 16 * 1024;
+/// There are eleven in RFC 7515 §4.1.
+const MAX_HEADER_MEMBERS: usize = 64;
+
+/// A string within JSON, not copied unless it has escapes.
+#[derive(Debug, Deserialize, PartialEq, Eq)]
+pub(super) struct Text<'a>(#[serde(borrow)] pub Cow<'a, str>);
 
 /// A parsed token. Its signature has not been looked at.
 pub struct Jws<'a> {
@@ -39,29 +45,29 @@ impl fmt::Debug for Jws<'_> {
 /// Members that nobody here reads (`jku`, `x5u`, `jwk`, `x5c`, …) are never looked at (RFC 8725 §3.10); but none may be
 /// there twice (RFC 7515 §4).
 #[derive(Default)]
-struct Header {
-    alg: Option<String>,
+struct Header<'a> {
+    alg: Option<Text<'a>>,
     kid: Option<String>,
     typ: Option<String>,
     /// `crit`, or `b64` of RFC 7797: nothing that they ask for is known here.
     asks_for_extensions: bool,
 }
 
-impl<'de> Deserialize<'de> for Header {
+impl<'de> Deserialize<'de> for Header<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Members;
 
         impl<'de> Visitor<'de> for Members {
-            type Value = Header;
+            type Value = Header<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Header, A::Error> {
-                let (mut header, mut names) = (Header::default(), BTreeSet::new());
-                while let Some(name) = map.next_key::<Cow<'de, str>>()? {
-                    match &*name {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Header<'de>, A::Error> {
+                let (mut header, mut names) = (Header::default(), Vec::new());
+                while let Some(name) = map.next_key::<Text<'de>>()? {
+                    match &*name.0 {
                         "alg" => header.alg = Some(map.next_value()?),
                         "kid" => header.kid = Some(map.next_value()?),
                         "typ" => header.typ = Some(map.next_value()?),
@@ -70,9 +76,10 @@ impl<'de> Deserialize<'de> for Header {
                             map.next_value::<IgnoredAny>()?;
                         }
                     }
-                    if !names.insert(name) {
-                        return Err(de::Error::custom("a member repeats"));
+                    if names.contains(&name) || names.len() == MAX_HEADER_MEMBERS {
+                        return Err(de::Error::custom("a member repeats, or there are too many"));
                     }
+                    names.push(name);
                 }
                 Ok(header)
             }
@@ -113,12 +120,13 @@ pub fn parse(token: &[u8]) -> Result<Jws<'_>, TokenError> {
     let signed_length = header.len().saturating_add(payload.len()).saturating_add(1);
     let signed = token.get(..signed_length).ok_or(TokenError::Malformed)?;
 
-    let header: Header = from_object(&decode(header)?).ok_or(TokenError::MalformedHeader)?;
+    let header = decode(header)?;
+    let header: Header<'_> = from_object(&header).ok_or(TokenError::MalformedHeader)?;
     if header.asks_for_extensions {
         return Err(TokenError::UnknownExtension);
     }
     let alg = header.alg.ok_or(TokenError::MalformedHeader)?;
-    let algorithm = Algorithm::from_name(&alg).ok_or(TokenError::AlgorithmNotSupported)?;
+    let algorithm = Algorithm::from_name(&alg.0).ok_or(TokenError::AlgorithmNotSupported)?;
     let payload = decode(payload)?;
     let signature = decode(signature)?;
     Ok(Jws { algorithm, kid: header.kid, typ: header.typ, payload, signed, signature })
@@ -185,6 +193,8 @@ mod tests {
         assert_eq!(error(r#"{"alg":"ES256","crit":["x"]}"#, "{}"), TokenError::UnknownExtension);
         assert_eq!(error(r#"{"alg":"ES256","crit":null}"#, "{}"), TokenError::UnknownExtension);
         assert_eq!(error(r#"{"alg":"ES256","b64":false}"#, "{}"), TokenError::UnknownExtension);
+        let members = (0..65).map(|number| format!(r#""m{number}":1"#)).collect::<Vec<_>>();
+        assert_eq!(error(&format!(r#"{{"alg":"ES256",{}}}"#, members.join(",")), "{}"), TokenError::MalformedHeader);
         for header in [
             r#"{}"#,
             r#"[]"#,

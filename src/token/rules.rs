@@ -80,21 +80,21 @@ impl Rules {
     ///
     /// # Errors
     /// The first rule that the token breaks.
-    pub fn check(&self, jws: &Jws<'_>, claims: &Claims, now: UnixTime) -> Result<(), TokenError> {
+    pub fn check(&self, jws: &Jws<'_>, claims: &Claims<'_>, now: UnixTime) -> Result<(), TokenError> {
         if !self.algorithms.contains(&jws.algorithm) {
             return Err(TokenError::AlgorithmNotAllowed);
         }
         if !self.types.is_empty() && !jws.typ.as_deref().is_some_and(|typ| self.types.contains(&media_type(typ))) {
             return Err(TokenError::TypeNotAllowed);
         }
-        if self.issuer.is_some() && self.issuer != claims.iss {
+        if self.issuer.as_deref().is_some_and(|issuer| claims.iss.as_ref().is_none_or(|iss| iss.0 != issuer)) {
             return Err(TokenError::IssuerNotConfigured);
         }
         self.check_times(&claims.times(), now)?;
         if !self.audiences.is_empty() && !claims.aud.has_any(&self.audiences) {
             return Err(TokenError::AudienceNotAllowed);
         }
-        let subject = claims.sub.as_deref().unwrap_or_default();
+        let subject = claims.sub.as_ref().map_or("", |sub| &sub.0);
         if self.subjects.as_ref().is_some_and(|subjects| !subjects.matches(subject)) {
             return Err(TokenError::SubjectNotAllowed);
         }
