@@ -49,6 +49,11 @@ impl StringMatcher {
             self.pattern.matches(text)
         }
     }
+
+    /// Whether it matches these bytes; those that are no text stand for U+FFFD each.
+    pub fn matches_bytes(&self, bytes: &[u8]) -> bool {
+        self.matches(&String::from_utf8_lossy(bytes))
+    }
 }
 
 impl Pattern {
@@ -63,6 +68,11 @@ impl Pattern {
         // By itself first: it must not end the group that makes it match the whole.
         build(regex)?;
         build(&format!("^(?:{regex})$")).map(Self::Regex)
+    }
+
+    /// Whether it matches these bytes; those that are no text stand for U+FFFD each.
+    pub fn matches_bytes(&self, bytes: &[u8]) -> bool {
+        self.matches(&String::from_utf8_lossy(bytes))
     }
 
     fn matches(&self, text: &str) -> bool {

@@ -21,8 +21,16 @@ pub enum Metric {
     Refused,
     /// Those among them that were refused for this.
     RefusedFor(TokenError),
+    /// CORS preflights that passed without a token.
+    PreflightBypassed,
     /// Requests refused because we could not know: 503.
     Unavailable,
+    /// Requests that report mode let through and that would have been refused for their token.
+    WouldRefuse,
+    /// Those among them that would have been refused for this.
+    WouldRefuseFor(TokenError),
+    /// Requests that report mode let through and that would have got a 503.
+    WouldBeUnavailable,
 }
 
 impl Metric {
@@ -35,14 +43,22 @@ impl Metric {
             Self::FetchFailed,
             Self::KeySkipped,
             Self::Parked,
+            Self::PreflightBypassed,
             Self::Refused,
             Self::Unavailable,
+            Self::WouldRefuse,
+            Self::WouldBeUnavailable,
         ];
-        plain.into_iter().chain(TokenError::ALL.map(Self::RefusedFor))
+        plain.into_iter().chain(TokenError::ALL.map(Self::RefusedFor)).chain(TokenError::ALL.map(Self::WouldRefuseFor))
     }
 
-    /// Its stat name.
-    pub fn name(self) -> String {
+    /// Its stat name; a prefix, if there is one, stands in it.
+    pub fn name(self, prefix: &str) -> String {
+        let dot = if prefix.is_empty() || prefix.ends_with('.') { "" } else { "." };
+        format!("jwks_gate.{prefix}{dot}{}", self.own_name())
+    }
+
+    fn own_name(self) -> String {
         let name = match self {
             Self::Allowed => "allowed",
             Self::CacheHit => "jwt_cache_hit",
@@ -51,10 +67,14 @@ impl Metric {
             Self::KeySkipped => "jwks_keys_skipped",
             Self::Parked => "parked",
             Self::Refused => "denied",
-            Self::RefusedFor(error) => return format!("jwks_gate.denied.{}", error.reason()),
+            Self::RefusedFor(error) => return format!("denied.{}", error.reason()),
+            Self::PreflightBypassed => "cors_preflight_bypassed",
             Self::Unavailable => "unavailable",
+            Self::WouldRefuse => "would_deny",
+            Self::WouldRefuseFor(error) => return format!("would_deny.{}", error.reason()),
+            Self::WouldBeUnavailable => "would_be_unavailable",
         };
-        format!("jwks_gate.{name}")
+        name.to_owned()
     }
 }
 
@@ -97,7 +117,7 @@ mod tests {
         assert!(
             counts.iter().map(|(metric, _)| metric).eq(Metric::all()) && counts.iter().all(|(_, count)| count == 2)
         );
-        let mut names: Vec<_> = Metric::all().map(Metric::name).collect();
+        let mut names: Vec<_> = Metric::all().map(|metric| metric.name("")).collect();
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), Metric::all().count());

@@ -59,11 +59,14 @@ impl<G: Copy + Ord, W> Parked<G, W> {
         group: G,
         deadline: UnixTime,
         request: W,
-    ) -> Result<Option<(StreamId, W)>, Full> {
+    ) -> Result<Option<(StreamId, W)>, Full<W>> {
         if self.capacity == 0 || self.streams.contains_key(&stream) {
-            return Err(Full);
+            return Err(Full(request));
         }
-        let evicted = if self.waiting < self.capacity { None } else { Some(self.give_way(group)?) };
+        let evicted = if self.waiting < self.capacity { None } else { self.give_way(group) };
+        if self.waiting >= self.capacity {
+            return Err(Full(request));
+        }
         self.streams.insert(stream, State::Waiting { group, deadline, request });
         self.groups.entry(group).or_default().insert(stream);
         self.waiting = self.waiting.saturating_add(1);
@@ -71,14 +74,14 @@ impl<G: Copy + Ord, W> Parked<G, W> {
     }
 
     /// Takes the latest request out of the largest group, if that is larger than `group` will be.
-    fn give_way(&mut self, group: G) -> Result<(StreamId, W), Full> {
+    fn give_way(&mut self, group: G) -> Option<(StreamId, W)> {
         let own = self.groups.get(&group).map_or(0, BTreeSet::len);
-        let largest = self.groups.values().max_by_key(|streams| streams.len()).ok_or(Full)?;
-        let latest = *largest.last().ok_or(Full)?;
+        let largest = self.groups.values().max_by_key(|streams| streams.len())?;
+        let latest = *largest.last()?;
         if largest.len() <= own.saturating_add(1) {
-            return Err(Full);
+            return None;
         }
-        self.answer(latest, false).map(|request| (latest, request)).ok_or(Full)
+        self.answer(latest, false).map(|request| (latest, request))
     }
 
     /// Marks a waiting request as answered and gives back what it waited with. `None`: it was not waiting, so there is
@@ -126,10 +129,10 @@ impl<G: Copy + Ord, W> Parked<G, W> {
         }
     }
 
-    /// The requests that wait, with their groups and deadlines.
-    pub fn iter(&self) -> impl Iterator<Item = (StreamId, G, UnixTime, &W)> {
+    /// The requests that wait, with their deadlines.
+    pub fn iter(&self) -> impl Iterator<Item = (StreamId, UnixTime, &W)> {
         self.streams.iter().filter_map(|(stream, state)| match state {
-            State::Waiting { group, deadline, request } => Some((*stream, *group, *deadline, request)),
+            State::Waiting { deadline, request, .. } => Some((*stream, *deadline, request)),
             State::Answered { .. } => None,
         })
     }
@@ -145,25 +148,28 @@ impl<G: Copy + Ord, W> Parked<G, W> {
     }
 }
 
-/// No more requests can be parked.
+/// No more requests can be parked; this one is not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Full;
+pub struct Full<W>(pub W);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const T: UnixTime = UnixTime::from_millis(1);
-    const IN: Result<Option<(StreamId, ())>, Full> = Ok(None);
+    const IN: Result<Option<(StreamId, ())>, Full<()>> = Ok(None);
 
     #[test]
     fn bounded_and_answered_once() {
         let mut parked = Parked::new(2);
         let [a, b, c] = [StreamId(1), StreamId(2), StreamId(3)];
-        assert_eq!((parked.park(a, 0, T, ()), parked.park(b, 0, T, ()), parked.park(c, 0, T, ())), (IN, IN, Err(Full)));
+        assert_eq!(
+            (parked.park(a, 0, T, ()), parked.park(b, 0, T, ()), parked.park(c, 0, T, ())),
+            (IN, IN, Err(Full(())))
+        );
         assert_eq!((parked.answer(a, true), parked.answer(a, false), parked.answer(c, true)), (Some(()), None, None));
         assert!(parked.is_let_through(a) && !parked.is_let_through(b) && !parked.is_let_through(c));
-        assert_eq!(parked.park(a, 0, T, ()), Err(Full), "a stream is parked once");
+        assert_eq!(parked.park(a, 0, T, ()), Err(Full(())), "a stream is parked once");
         assert_eq!(parked.park(c, 0, T, ()), IN);
         for stream in [a, b, c, c] {
             parked.remove(stream);
@@ -173,7 +179,7 @@ mod tests {
 
     #[test]
     fn capacity_zero_parks_nothing() {
-        assert_eq!(Parked::new(0).park(StreamId(1), 0, T, ()), Err(Full));
+        assert_eq!(Parked::new(0).park(StreamId(1), 0, T, ()), Err(Full(())));
     }
 
     #[test]
@@ -183,11 +189,11 @@ mod tests {
             assert_eq!(parked.park(StreamId(id), 'a', T, ()), IN);
         }
         assert!(parked.is_crowded_by('a') && !parked.is_crowded_by('b'));
-        assert_eq!(parked.park(StreamId(5), 'a', T, ()), Err(Full));
+        assert_eq!(parked.park(StreamId(5), 'a', T, ()), Err(Full(())));
         assert_eq!(parked.park(StreamId(6), 'b', T, ()), Ok(Some((StreamId(4), ()))));
         assert_eq!(parked.park(StreamId(7), 'b', T, ()), Ok(Some((StreamId(3), ()))));
-        assert_eq!(parked.park(StreamId(8), 'b', T, ()), Err(Full), "both have two");
-        assert_eq!(parked.park(StreamId(9), 'a', T, ()), Err(Full));
+        assert_eq!(parked.park(StreamId(8), 'b', T, ()), Err(Full(())), "both have two");
+        assert_eq!(parked.park(StreamId(9), 'a', T, ()), Err(Full(())));
         assert_eq!((parked.waiting(), parked.answer(StreamId(4), true)), (4, None), "who lost a place is answered");
     }
 }

@@ -1,11 +1,12 @@
 //! The plugin configuration, JSON or a `google.protobuf.Struct`, into a [`Plan`] or a named mistake.
 //!
-//! Two layers: `schema` mirrors the wire, `compile` turns it into types in which nothing invalid can be written.
+//! Two layers: `schema` mirrors the wire, read by `read`, `compile` turns it into types in which nothing invalid can be written.
 
 mod compile;
 mod error;
 mod json;
 mod protobuf;
+mod read;
 mod schema;
 
 pub use error::ConfigError;
@@ -27,10 +28,7 @@ pub fn parse(configuration: &[u8]) -> Result<Plan, ConfigError> {
     if !value.is_object() {
         return Err(ConfigError::new("", "must be a JSON object or a google.protobuf.Struct"));
     }
-    let config = serde_path_to_error::deserialize(value).map_err(|error| {
-        let path = error.path().to_string();
-        ConfigError::new(if path == "." { String::new() } else { path }, error.inner().to_string())
-    })?;
+    let config = <schema::JwtAuthentication as read::Read>::read(value, "")?;
     compile::plan(config)
 }
 

@@ -87,8 +87,7 @@ fn both_spellings_mean_the_same() {
     assert_eq!(remote.terms.retired_key_grace, Duration::from_secs(9));
     assert_eq!((remote.terms.limits.max_document_bytes, remote.terms.limits.max_keys), (1000, 8));
     assert!(remote.revoked.names("k") && plans[0].max_parked_requests == 5);
-    assert_eq!((provider.sources[0].header.as_str(), provider.sources[0].prefix.as_str()), ("x-jwt", "T "));
-    assert!(provider.forward && provider.rules.issuer.is_none());
+    assert!(provider.forward.token && provider.issuer().is_none());
 }
 
 #[test]
@@ -227,7 +226,7 @@ fn every_mistake_names_its_field() {
             json!({"provider_name": "q"}),
             "rules[0].requires.provider_name: there is no provider \"q\"".into(),
         ),
-        ("/rules/0/requires", json!({}), "rules[0].requires: missing field `provider_name`".into()),
+        ("/rules/0/requires", json!({"provider_name": "p", "allow_missing": {}}), "rules[0].requires: has more".into()),
         ("/rules/0/match", json!({}), "rules[0].match: must have exactly one".into()),
         ("/rules/0/match", json!({"prefix": "/", "path": "/"}), "rules[0].match: must have exactly one".into()),
         ("/rulez", json!([]), "rulez: unknown field `rulez`".into()),
@@ -285,7 +284,7 @@ fn what_a_token_must_be_is_taken_over() {
     for bytes in [json.to_string().into_bytes(), encode(&json)] {
         let plan = parse(&bytes).unwrap();
         let provider = &plan.providers[0];
-        let rules = &provider.rules;
+        let rules = &provider.rules[0];
         assert_eq!(rules.algorithms, [Algorithm::Es(Hash::Sha256), Algorithm::EdDsa]);
         assert_eq!((&rules.types[..], rules.require_expiration), (&["at+jwt".to_owned()][..], true));
         assert_eq!((rules.max_lifetime, rules.clock_skew), (Some(Duration::from_secs(60)), Duration::from_secs(5)));

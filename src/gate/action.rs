@@ -14,6 +14,8 @@ use crate::{
 pub enum Decision {
     /// Let it through with these changes.
     Continue(Edits),
+    /// The same; and it is still to be found out how it would be answered, as for [`Self::Park`].
+    Shadow(Edits),
     /// Hold it, headers, body and trailers; an [`Action`] will end that.
     Park,
     /// Answer it.

@@ -125,7 +125,7 @@ impl<C: SignatureCheck> Gate<C> {
         }
         let asked_for = self.asked_for();
         let ends = self.parked.iter();
-        let ends = ends.map(|(_, provider, deadline, waiting)| self.ends_at(provider, deadline, waiting.cause, now));
+        let ends = ends.map(|(_, deadline, waiting)| self.ends_at(deadline, waiting, now));
         let refreshes =
             self.plan.remote_ids().filter_map(|provider| Some(self.refresh_wanted(provider, &asked_for, now)?.1));
         ends.chain(refreshes).min()
@@ -133,7 +133,7 @@ impl<C: SignatureCheck> Gate<C> {
 
     /// For which providers requests wait, and why.
     fn asked_for(&self) -> BTreeSet<(ProviderId, Cause)> {
-        self.parked.iter().map(|(_, provider, _, waiting)| (provider, waiting.cause)).collect()
+        self.parked.iter().flat_map(|(_, _, waiting)| waiting.waits.iter().copied()).collect()
     }
 
     /// Which refresh this provider needs next, and when it may start. While one is under way: a look when its lease ends.

@@ -4,6 +4,7 @@
 //! from the start, whenever the keys of its provider change.
 
 mod action;
+mod answer;
 mod fetching;
 mod refused;
 mod view;
@@ -15,25 +16,19 @@ mod tests;
 use std::{cell::Cell, time::Duration};
 
 pub use self::action::{Action, Decision, FetchError, Response};
-use self::view::{Verdict, View};
+use self::{answer::Verdict, view::View, waiting::Waiting};
 use crate::{
-    keys::{life::Cause, KeySet},
     metrics::{Counts, Metric},
     parked::{Parked, StreamId},
     policy::{
-        extract::{self, Candidate},
-        forward::{self, Edits},
+        forward::Edits,
         headers::Headers,
-        provider::{KeySource, Plan, Provider, Remote},
+        provider::{Mode, Plan},
         reply::{self, Refusal, Reply},
-        rules,
+        requirement::Question,
     },
     time::UnixTime,
-    token::{
-        signature::SignatureCheck,
-        verify::{verify, Unverified, Verified},
-        ProviderId, TokenError,
-    },
+    token::{signature::SignatureCheck, ProviderId, TokenError},
 };
 
 /// One worker's engine for one configuration.
@@ -51,27 +46,10 @@ pub struct Gate<C> {
     hits: Cell<u32>,
 }
 
-/// A parked request: what is needed to decide it again.
-#[derive(Debug)]
-struct Waiting {
-    candidates: Vec<Candidate>,
-    realm: String,
-    /// Fetches started before it came. One with a higher number says what the issuer published after that.
-    arrived_after: u64,
-    cause: Cause,
-}
-
 impl<C: SignatureCheck> Gate<C> {
     /// An engine that has seen nothing yet.
     pub fn new(plan: Plan, check: C) -> Self {
-        let views = plan
-            .providers
-            .iter()
-            .map(|provider| match &provider.keys {
-                KeySource::Local(keys) => View { keys: Some(keys.clone()), ..View::new(provider.cache) },
-                KeySource::Remote(_) => View::new(provider.cache),
-            })
-            .collect();
+        let views = plan.providers.iter().map(View::new).collect();
         let parked = Parked::new(plan.max_parked_requests);
         let (evicted, last_seen, counts, hits) = Default::default();
         Self { plan, check, views, parked, evicted, last_seen, counts, hits }
@@ -87,52 +65,68 @@ impl<C: SignatureCheck> Gate<C> {
         self.views.get(provider.index()).map_or(0, |view| view.record.version)
     }
 
-    /// Which provider's tokens a request needs; `None`: it passes as it is. The caller brings that provider's record up
-    /// to date ([`Self::on_record`]) before [`Self::on_request`].
-    pub fn requirement(&self, headers: Headers<'_>) -> Option<ProviderId> {
-        rules::requirement(&self.plan.rules, headers)
+    /// What is asked of a request. The caller brings the records of the question's providers up to date
+    /// ([`Self::on_record`]) before [`Self::on_request`].
+    pub fn question(&mut self, headers: Headers<'_>) -> Question {
+        if self.plan.bypass_cors_preflight && headers.is_cors_preflight() {
+            self.counts.add(Metric::PreflightBypassed);
+            return Question::none();
+        }
+        match self.plan.rules.requirement(headers) {
+            Some(requirement) => self.plan.requirements.question(requirement, headers),
+            None => Question::none(),
+        }
     }
 
     /// Decides a request.
     pub fn on_request(
         &mut self,
         stream: StreamId,
-        provider: ProviderId,
+        question: Question,
         headers: Headers<'_>,
         now: UnixTime,
     ) -> Decision {
+        let edits = Edits::sanitizing(&self.plan.own_headers, headers);
+        if question.asks_nothing() {
+            return Decision::Continue(edits);
+        }
         self.notice_time(now);
-        let Some(own) = self.plan.provider(provider) else {
-            return Decision::Reply(self.refused(Refusal::KeysUnavailable(Duration::ZERO), ""));
-        };
-        let candidates = extract::candidates(&own.sources, headers);
-        let arrived_after = self.views.get(provider.index()).map_or(0, |view| view.record.started);
-        let refusal = match self.decide(provider, &candidates, arrived_after, None, now) {
-            Verdict::Allow => {
+        let arrived = question.providers().into_iter().map(|provider| (provider, self.started(provider))).collect();
+        let answer = self.answer(&question, &arrived, None, now);
+        self.note(&question, &answer);
+        match (answer.verdict, self.plan.mode) {
+            (Verdict::Allow, _) => {
                 self.counts.add(Metric::Allowed);
-                return Decision::Continue(self.edits(provider, &candidates));
+                Decision::Continue(self.passed_on(edits, &question, &answer, headers.target()))
             }
-            Verdict::Refuse(refusal) => refusal,
-            Verdict::RefuseForNow(refusal) => {
-                self.refuse_for_now(provider, &candidates, refusal);
-                refusal
+            (Verdict::Refuse(refusal), Mode::Enforce) => {
+                Decision::Reply(self.refused(refusal, &question, &reply::realm(headers)))
             }
-            Verdict::Wait(Cause::UnknownKid)
-                if self.parked.is_crowded_by(provider) && self.has_refused(provider, &candidates) =>
-            {
-                self.want_refresh(provider);
-                Refusal::Token(TokenError::UnknownKey)
+            (Verdict::Refuse(refusal), Mode::Report) => Decision::Continue(self.would_refuse(edits, refusal)),
+            (Verdict::Wait, mode) => {
+                let Some(wait) = answer.waits.first() else {
+                    let refusal = Refusal::KeysUnavailable(Duration::ZERO);
+                    return Decision::Reply(self.refused(refusal, &question, &reply::realm(headers)));
+                };
+                let group = wait.0;
+                let patience = answer.waits.iter().map(|(provider, cause)| self.patience(*provider, *cause)).max();
+                let waiting = Waiting {
+                    realm: reply::realm(headers),
+                    target: headers.target().to_vec(),
+                    arrived,
+                    waits: answer.waits,
+                    is_shadow: mode == Mode::Report,
+                    edits: edits.clone(),
+                    question,
+                };
+                self.wait(stream, group, now.plus(patience.unwrap_or_default()), waiting).unwrap_or_else(
+                    |(refusal, waiting)| match mode {
+                        Mode::Enforce => Decision::Reply(self.refused(refusal, &waiting.question, &waiting.realm)),
+                        Mode::Report => Decision::Continue(self.would_refuse(edits, refusal)),
+                    },
+                )
             }
-            Verdict::Wait(cause) => {
-                let deadline = now.plus(self.patience(provider, cause));
-                let waiting = Waiting { candidates, realm: reply::realm(headers), arrived_after, cause };
-                match self.park(stream, provider, deadline, waiting) {
-                    Ok(()) => return Decision::Park,
-                    Err(refusal) => refusal,
-                }
-            }
-        };
-        Decision::Reply(self.refused(refusal, &reply::realm(headers)))
+        }
     }
 
     /// Whether a request that was parked has been let through: only then may its body go on.
@@ -156,87 +150,16 @@ impl<C: SignatureCheck> Gate<C> {
         std::mem::take(&mut self.counts)
     }
 
-    /// The question itself, over values only. `deadline` is that of a request parked already.
-    fn decide(
-        &self,
-        provider: ProviderId,
-        candidates: &[Candidate],
-        arrived_after: u64,
-        deadline: Option<UnixTime>,
-        now: UnixTime,
-    ) -> Verdict {
-        let Some((own, view)) = self.plan.provider(provider).zip(self.views.get(provider.index())) else {
-            return Verdict::Refuse(Refusal::KeysUnavailable(Duration::ZERO));
-        };
-        if candidates.is_empty() {
-            return Verdict::Refuse(Refusal::Token(TokenError::Missing));
-        }
-        let terms = self.plan.remote(provider).map(|remote| &remote.terms);
-        let keys = view.usable_keys(terms, now);
-        let mut verdict = Verdict::Allow;
-        for candidate in candidates {
-            let (cause, refusal) = match self.verify(view, own, keys, candidate, now) {
-                Ok(_verified) => continue,
-                Err(Unverified::Refused(error)) => return Verdict::Refuse(Refusal::Token(error)),
-                Err(Unverified::NoKeys) => (Cause::Schedule, None),
-                Err(Unverified::UnknownKey(error)) => (Cause::UnknownKid, Some(error)),
-                Err(Unverified::BadSignature) => (Cause::BadSignature, Some(TokenError::BadSignature)),
-            };
-            verdict = match terms {
-                None => Verdict::Refuse(Refusal::Token(refusal.unwrap_or(TokenError::UnknownKey))),
-                Some(terms) => {
-                    let until = deadline.unwrap_or_else(|| now.plus(self.patience(provider, cause)));
-                    view.without_key(cause, refusal, terms, arrived_after, until, now)
-                }
-            };
-        }
-        verdict
-    }
-
-    /// What was verified before under the same keys needs no second look at its signature.
-    fn verify(
-        &self,
-        view: &View,
-        own: &Provider,
-        keys: Option<&KeySet>,
-        candidate: &Candidate,
-        now: UnixTime,
-    ) -> Result<Verified, Unverified> {
-        let token = candidate.as_bytes();
-        let mut cache = view.verified.borrow_mut();
-        let known = keys.and_then(|_| cache.get(token));
-        match known.map(|verified| verified.still(&own.rules, now)) {
-            Some(Ok(verified)) => {
-                self.hits.set(self.hits.get().saturating_add(1));
-                return Ok(verified);
-            }
-            Some(Err(_)) => cache.remove(token),
-            None => {}
-        }
-        let verified = verify(token, &own.rules, keys, &self.check, now)?;
-        cache.insert(token, verified);
-        Ok(verified)
-    }
-
-    /// How long a request may wait for this cause.
-    fn patience(&self, provider: ProviderId, cause: Cause) -> Duration {
-        self.plan.remote(provider).map_or(Duration::ZERO, |Remote { terms, .. }| match cause {
-            Cause::UnknownKid | Cause::BadSignature => terms.unknown_kid_max_wait,
-            Cause::Schedule => terms.unknown_kid_max_wait.max(terms.fetch_timeout),
-        })
-    }
-
-    fn edits(&self, provider: ProviderId, candidates: &[Candidate]) -> Edits {
-        self.plan
-            .provider(provider)
-            .map_or_else(Edits::default, |own| forward::edits(&own.sources, candidates, own.forward))
+    /// The newest fetch of this provider's keys that has begun.
+    fn started(&self, provider: ProviderId) -> u64 {
+        self.views.get(provider.index()).map_or(0, |view| view.record.started)
     }
 
     fn retry_after(&self, provider: ProviderId, now: UnixTime) -> Duration {
         self.views.get(provider.index()).map_or(Duration::ZERO, |view| view.record.retry_at().since(now))
     }
 
-    fn refused(&mut self, refusal: Refusal, realm: &str) -> Reply {
+    fn refused(&mut self, refusal: Refusal, question: &Question, realm: &str) -> Reply {
         match refusal {
             Refusal::Token(error) => {
                 self.counts.add(Metric::Refused);
@@ -244,6 +167,36 @@ impl<C: SignatureCheck> Gate<C> {
             }
             Refusal::KeysUnavailable(_) | Refusal::TooManyParked => self.counts.add(Metric::Unavailable),
         }
-        reply::reply(refusal, realm)
+        let scopes = match refusal {
+            Refusal::Token(TokenError::InsufficientScope) => self.scopes(question),
+            _ => Vec::new(),
+        };
+        reply::reply(refusal, &self.plan.style, reply::About { realm, scopes: &scopes })
+    }
+
+    /// The scopes that any of the question's providers requires.
+    fn scopes(&self, question: &Question) -> Vec<String> {
+        let providers = question.providers();
+        let providers = providers.iter().filter_map(|provider| self.plan.provider(*provider)?.rules.first());
+        let mut scopes: Vec<_> = providers.flat_map(|rules| rules.scopes.iter().cloned()).collect();
+        scopes.sort_unstable();
+        scopes.dedup();
+        scopes
+    }
+
+    /// Counts what enforcing would have refused.
+    fn would_refuse(&mut self, mut edits: Edits, refusal: Refusal) -> Edits {
+        match refusal {
+            Refusal::Token(error) => {
+                self.counts.add(Metric::WouldRefuse);
+                self.counts.add(Metric::WouldRefuseFor(error));
+            }
+            Refusal::KeysUnavailable(_) | Refusal::TooManyParked => self.counts.add(Metric::WouldBeUnavailable),
+        }
+        edits.state.push((WOULD_REFUSE.to_owned(), refusal.reason().as_bytes().to_vec()));
+        edits
     }
 }
+
+/// The filter state in which report mode says what it would have refused a request for.
+const WOULD_REFUSE: &str = "jwks_gate.would_deny";

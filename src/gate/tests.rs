@@ -79,10 +79,12 @@ impl World {
         let list =
             [(":path".to_owned(), b"/".to_vec()), ("authorization".to_owned(), format!("Bearer {token}").into_bytes())];
         let headers = Headers::new(&list);
-        let provider = self.gates[worker].requirement(headers).unwrap();
-        self.gates[worker].on_record(provider, &self.record.encode());
-        match self.gates[worker].on_request(stream, provider, headers, self.now) {
-            Decision::Continue(_) => Some(200),
+        let question = self.gates[worker].question(headers);
+        for provider in question.providers() {
+            self.gates[worker].on_record(provider, &self.record.encode());
+        }
+        match self.gates[worker].on_request(stream, question, headers, self.now) {
+            Decision::Continue(_) | Decision::Shadow(_) => Some(200),
             Decision::Reply(reply) => Some(reply.status),
             Decision::Park => {
                 self.wake();

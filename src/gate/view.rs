@@ -12,12 +12,12 @@ use crate::{
         schedule::Terms,
         KeySet,
     },
-    policy::{provider::Remote, reply::Refusal},
-    time::UnixTime,
-    token::{
-        cache::{self, TokenCache},
-        TokenError,
+    policy::{
+        provider::{KeySource, Provider, Remote},
+        reply::Refusal,
     },
+    time::UnixTime,
+    token::{cache::TokenCache, TokenError},
 };
 
 /// What this worker has seen of a provider's key set.
@@ -27,8 +27,8 @@ pub(super) struct View {
     pub(super) record: Record,
     /// The parsed keys of its generation.
     pub(super) keys: Option<Rc<KeySet>>,
-    /// The tokens that were verified with these keys.
-    pub(super) verified: RefCell<TokenCache>,
+    /// The tokens that were verified with these keys, by each of the provider's rules.
+    pub(super) verified: Vec<RefCell<TokenCache>>,
     /// Set when a token was refused for an unknown key while no refresh might start yet: the newest fetch at that time.
     pub(super) wanted_after: Option<u64>,
     pub(super) last_error: Option<FetchError>,
@@ -39,9 +39,8 @@ pub(super) struct View {
     pub(super) unreadable: Option<u64>,
 }
 
-/// What the question comes to now.
-pub(super) enum Verdict {
-    Allow,
+/// What comes of a token without a key.
+pub(super) enum Keyless {
     Refuse(Refusal),
     /// Refused because the issuer may not be asked again yet: ask it when that is allowed.
     RefuseForNow(Refusal),
@@ -50,9 +49,13 @@ pub(super) enum Verdict {
 
 impl View {
     /// A view of a provider that nothing is known of yet.
-    pub(super) fn new(cache: cache::Limits) -> Self {
-        let (record, keys, wanted_after, last_error, news, refused, unreadable) = Default::default();
-        let verified = RefCell::new(TokenCache::new(cache));
+    pub(super) fn new(provider: &Provider) -> Self {
+        let (record, wanted_after, last_error, news, refused, unreadable) = Default::default();
+        let keys = match &provider.keys {
+            KeySource::Local(keys) => Some(keys.clone()),
+            KeySource::Remote(_) => None,
+        };
+        let verified = provider.rules.iter().map(|_| RefCell::new(TokenCache::new(provider.cache))).collect();
         Self { record, keys, verified, wanted_after, last_error, news, refused, unreadable }
     }
 
@@ -65,12 +68,12 @@ impl View {
         match &mut record.document {
             None => {
                 self.keys = None;
-                self.verified.get_mut().clear();
+                self.forget();
             }
             Some(stored) => {
                 let body = std::mem::take(&mut stored.body);
                 if known != Some(stored.generation) || self.keys.is_none() {
-                    self.verified.get_mut().clear();
+                    self.forget();
                     let until = |retired: &Retired| retired.until(&remote.terms);
                     let in_grace = retired.iter().filter(|retired| until(retired) > retired.gone_at);
                     let in_grace =
@@ -92,6 +95,10 @@ impl View {
         self.record = record;
     }
 
+    fn forget(&mut self) {
+        self.verified.iter_mut().for_each(|cache| cache.get_mut().clear());
+    }
+
     /// The keys that may be used now.
     pub(super) fn usable_keys(&self, terms: Option<&Terms>, now: UnixTime) -> Option<&KeySet> {
         let usable = |stored: &Stored| terms.is_some_and(|terms| life::is_usable(stored, terms, now));
@@ -111,25 +118,26 @@ impl View {
         arrived_after: u64,
         until: UnixTime,
         now: UnixTime,
-    ) -> Verdict {
+    ) -> Keyless {
         let record = &self.record;
         let unavailable = |due: UnixTime| Refusal::KeysUnavailable(due.since(now));
         let asked_since = record.document.as_ref().is_some_and(|d| d.fetch > arrived_after);
-        let failed_since = record.finished > arrived_after;
+        let ended_since = record.finished > arrived_after;
+        let failed_since = ended_since && !(1..=terms.retries).contains(&record.failures);
         let due = life::refresh_due(record, cause, terms, now).max(now);
         let can_tell = record.is_fetching(now) || due <= until;
         match (cause, refusal) {
             // The issuer has been asked since the request came: it has no such key.
-            (_, Some(error)) if asked_since => Verdict::Refuse(Refusal::Token(error)),
+            (_, Some(error)) if asked_since => Keyless::Refuse(Refusal::Token(error)),
             // The key is at hand and says no; only an issuer that answers can make it another one.
-            (Cause::BadSignature, Some(error)) if failed_since || record.failures > 0 || !can_tell => {
-                Verdict::Refuse(Refusal::Token(error))
+            (Cause::BadSignature, Some(error)) if ended_since || record.failures > 0 || !can_tell => {
+                Keyless::Refuse(Refusal::Token(error))
             }
-            _ if failed_since => Verdict::Refuse(unavailable(due)),
-            _ if can_tell => Verdict::Wait(cause),
+            _ if failed_since => Keyless::Refuse(unavailable(due)),
+            _ if can_tell => Keyless::Wait(cause),
             // Too early to ask again. Only an issuer that answers makes an unknown key the token's fault.
-            (_, Some(error)) if record.failures == 0 => Verdict::RefuseForNow(Refusal::Token(error)),
-            _ => Verdict::RefuseForNow(unavailable(due)),
+            (_, Some(error)) if record.failures == 0 => Keyless::RefuseForNow(Refusal::Token(error)),
+            _ => Keyless::RefuseForNow(unavailable(due)),
         }
     }
 }

@@ -2,18 +2,35 @@
 
 use std::time::Duration;
 
-use super::{Action, Gate, Verdict, Waiting};
+use super::{
+    answer::{Answer, Arrived, Deadline, Verdict},
+    Action, Decision, Gate,
+};
 use crate::{
     keys::life::Cause,
     metrics::Metric,
     parked::{Full, StreamId},
-    policy::{extract::Candidate, reply::Refusal},
+    policy::{extract::Candidate, forward::Edits, reply::Refusal, requirement::Question},
     time::UnixTime,
     token::{jws, signature::SignatureCheck, ProviderId, TokenError},
 };
 
 /// While requests wait, the engine is woken many times a second: a longer gap is a step of the clock.
 const LONGEST_GAP: Duration = Duration::from_secs(5);
+
+/// A parked request: what is needed to decide it again.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) question: Question,
+    pub(super) realm: String,
+    pub(super) target: Vec<u8>,
+    pub(super) arrived: Arrived,
+    pub(super) waits: Vec<(ProviderId, Cause)>,
+    /// The request itself went on already: this is only to be counted.
+    pub(super) is_shadow: bool,
+    /// What changes in it in any case.
+    pub(super) edits: Edits,
+}
 
 impl<C: SignatureCheck> Gate<C> {
     /// Keeps the time that each request has left when the clock steps, forwards or backwards.
@@ -24,42 +41,49 @@ impl<C: SignatureCheck> Gate<C> {
         }
     }
 
-    pub(super) fn park(
+    /// Parks a request, or what it will be counted by.
+    ///
+    /// # Errors
+    /// There is no room: it is refused so.
+    pub(super) fn wait(
         &mut self,
         stream: StreamId,
-        provider: ProviderId,
+        group: ProviderId,
         deadline: UnixTime,
         waiting: Waiting,
-    ) -> Result<(), Refusal> {
-        let cause = waiting.cause;
-        match self.parked.park(stream, provider, deadline, waiting) {
+    ) -> Result<Decision, (Refusal, Box<Waiting>)> {
+        let cause = waiting.waits.first().map_or(Cause::Schedule, |(_, cause)| *cause);
+        let decision = if waiting.is_shadow { Decision::Shadow(waiting.edits.clone()) } else { Decision::Park };
+        match self.parked.park(stream, group, deadline, waiting) {
             Ok(evicted) => {
                 self.counts.add(Metric::Parked);
                 if let Some((stream, waiting)) = evicted {
-                    let reply = self.refused(without_room(waiting.cause), &waiting.realm);
-                    self.evicted.push((stream, reply));
+                    let cause = waiting.waits.first().map_or(Cause::Schedule, |(_, cause)| *cause);
+                    if waiting.is_shadow {
+                        self.would_refuse(Edits::default(), without_room(cause));
+                        self.parked.remove(stream);
+                    } else {
+                        let reply = self.refused(without_room(cause), &waiting.question, &waiting.realm);
+                        self.evicted.push((stream, reply));
+                    }
                 }
-                Ok(())
+                Ok(decision)
             }
-            Err(Full) => Err(without_room(cause)),
+            Err(Full(waiting)) => Err((without_room(cause), Box::new(waiting))),
         }
     }
 
-    /// Asks again for the parked requests for whose provider there is news, and for those whose time is up.
+    /// Asks again for the parked requests for whose providers there is news, and for those whose time is up.
     pub(super) fn decide_parked(&mut self, now: UnixTime) -> Vec<Action> {
         self.notice_time(now);
-        let mut decided = Vec::new();
-        for (stream, provider, deadline, waiting) in self.parked.iter() {
-            let late = self.ends_at(provider, deadline, waiting.cause, now) <= now;
-            if !late && !self.views.get(provider.index()).is_some_and(|view| view.news) {
-                continue;
-            }
-            let verdict = self.decide(provider, &waiting.candidates, waiting.arrived_after, Some(deadline), now);
-            match verdict {
-                Verdict::Wait(cause) if late => {
-                    decided.push((stream, provider, Verdict::Refuse(self.too_late(provider, cause, now))));
-                }
-                verdict => decided.push((stream, provider, verdict)),
+        let mut answers = Vec::new();
+        for (stream, deadline, waiting) in self.parked.iter() {
+            let is_over = self.ends_at(deadline, waiting, now) <= now;
+            let is_news =
+                |(provider, _): &(ProviderId, Cause)| self.views.get(provider.index()).is_some_and(|view| view.news);
+            if is_over || waiting.waits.iter().any(is_news) {
+                let deadline = Deadline { at: deadline, is_over };
+                answers.push((stream, self.answer(&waiting.question, &waiting.arrived, Some(deadline), now)));
             }
         }
         for view in &mut self.views {
@@ -67,78 +91,76 @@ impl<C: SignatureCheck> Gate<C> {
         }
         let evicted = std::mem::take(&mut self.evicted);
         let mut actions: Vec<_> = evicted.into_iter().map(|(stream, reply)| Action::Reply(stream, reply)).collect();
-        for (stream, provider, verdict) in decided {
-            if let Verdict::Wait(cause) = verdict {
+        for (stream, answer) in answers {
+            if answer.verdict == Verdict::Wait {
                 if let Some(waiting) = self.parked.get_mut(stream) {
-                    waiting.cause = cause;
+                    waiting.waits = answer.waits;
                 }
                 continue;
             }
-            let Some(waiting) = self.parked.answer(stream, matches!(verdict, Verdict::Allow)) else { continue };
-            actions.push(match verdict {
+            let Some(waiting) = self.parked.answer(stream, answer.verdict == Verdict::Allow) else { continue };
+            self.note(&waiting.question, &answer);
+            match answer.verdict {
+                Verdict::Allow => self.counts.add(Metric::Allowed),
+                Verdict::Refuse(refusal) if waiting.is_shadow => drop(self.would_refuse(Edits::default(), refusal)),
+                Verdict::Refuse(_) | Verdict::Wait => {}
+            }
+            if waiting.is_shadow {
+                self.parked.remove(stream);
+                continue;
+            }
+            actions.push(match answer.verdict {
                 Verdict::Allow => {
-                    self.counts.add(Metric::Allowed);
-                    Action::Resume(stream, self.edits(provider, &waiting.candidates))
+                    let edits = self.passed_on(waiting.edits, &waiting.question, &answer, &waiting.target);
+                    Action::Resume(stream, edits)
                 }
                 Verdict::Refuse(refusal) => {
-                    self.remember(provider, &waiting.candidates, refusal);
-                    Action::Reply(stream, self.refused(refusal, &waiting.realm))
+                    Action::Reply(stream, self.refused(refusal, &waiting.question, &waiting.realm))
                 }
-                Verdict::RefuseForNow(refusal) => {
-                    self.refuse_for_now(provider, &waiting.candidates, refusal);
-                    Action::Reply(stream, self.refused(refusal, &waiting.realm))
-                }
-                Verdict::Wait(_) => continue,
+                Verdict::Wait => continue,
             });
         }
         actions
     }
 
     /// When a request stops waiting: at its deadline, or when the refresh that it waits for is over, if that has begun.
-    pub(super) fn ends_at(&self, provider: ProviderId, deadline: UnixTime, cause: Cause, now: UnixTime) -> UnixTime {
-        let fetching = self.views.get(provider.index()).is_some_and(|view| view.record.is_fetching(now));
-        match (cause, self.plan.remote(provider)) {
-            (Cause::UnknownKid | Cause::BadSignature, Some(remote)) if fetching => {
-                deadline.plus(remote.terms.fetch_timeout)
-            }
-            _ => deadline,
-        }
+    pub(super) fn ends_at(&self, deadline: UnixTime, waiting: &Waiting, now: UnixTime) -> UnixTime {
+        let fetches = waiting.waits.iter().filter_map(|(provider, cause)| {
+            let is_fetching = self.views.get(provider.index())?.record.is_fetching(now);
+            let timeout = self.plan.remote(*provider)?.terms.fetch_timeout;
+            (is_fetching && *cause != Cause::Schedule).then_some(timeout)
+        });
+        deadline.plus(fetches.max().unwrap_or_default())
     }
 
     /// The refusal of a request that waited for as long as it may.
-    fn too_late(&self, provider: ProviderId, cause: Cause, now: UnixTime) -> Refusal {
+    pub(super) fn too_late(&self, provider: ProviderId, cause: Cause, now: UnixTime) -> Refusal {
         match cause {
             Cause::BadSignature => Refusal::Token(TokenError::BadSignature),
             Cause::Schedule | Cause::UnknownKid => Refusal::KeysUnavailable(self.retry_after(provider, now)),
         }
     }
 
-    pub(super) fn refuse_for_now(&mut self, provider: ProviderId, candidates: &[Candidate], refusal: Refusal) {
-        self.want_refresh(provider);
-        self.remember(provider, candidates, refusal);
-    }
-
-    pub(super) fn want_refresh(&mut self, provider: ProviderId) {
-        if let Some(view) = self.views.get_mut(provider.index()) {
-            view.wanted_after = Some(view.record.started);
+    /// Remembers what an answer was for want of a key, and has the issuer asked again where that was too early.
+    pub(super) fn note(&mut self, question: &Question, answer: &Answer) {
+        for provider in &answer.wanted {
+            if let Some(view) = self.views.get_mut(provider.index()) {
+                view.wanted_after = Some(view.record.started);
+            }
         }
-    }
-
-    fn remember(&mut self, provider: ProviderId, candidates: &[Candidate], refusal: Refusal) {
-        if refusal != Refusal::Token(TokenError::UnknownKey) {
-            return;
-        }
-        if let Some(view) = self.views.get_mut(provider.index()) {
-            for kid in candidates.iter().filter_map(kid) {
+        for (provider, token, refusal) in &answer.keyless {
+            let kid = question.tokens.get(*token).and_then(kid);
+            let view = self.views.get_mut(provider.index());
+            if let (Some(view), Some(kid), Refusal::Token(TokenError::UnknownKey)) = (view, kid, *refusal) {
                 view.refused.insert(&kid, view.record.finished);
             }
         }
     }
 
-    pub(super) fn has_refused(&self, provider: ProviderId, candidates: &[Candidate]) -> bool {
-        self.views.get(provider.index()).is_some_and(|view| {
-            candidates.iter().filter_map(kid).any(|kid| view.refused.contains(&kid, view.record.finished))
-        })
+    pub(super) fn has_refused(&self, provider: ProviderId, candidate: &Candidate) -> bool {
+        self.views
+            .get(provider.index())
+            .is_some_and(|view| kid(candidate).is_some_and(|kid| view.refused.contains(&kid, view.record.finished)))
     }
 }
 
@@ -153,5 +175,5 @@ fn without_room(cause: Cause) -> Refusal {
 
 /// The `kid` that a token names.
 fn kid(candidate: &Candidate) -> Option<String> {
-    jws::parse(candidate.as_bytes()).ok()?.kid
+    jws::parse(&candidate.token).ok()?.kid
 }

@@ -13,7 +13,6 @@
 use std::time::Duration;
 
 use super::{
-    document::Limits,
     http_cache::{Freshness, Validators},
     lease::Lease,
     record::{Record, Stored},
@@ -103,7 +102,7 @@ pub fn step(record: &Record, event: Event, terms: &Terms, now: UnixTime) -> (Opt
     let moved = (current != *record).then(|| Record { version: current.version.saturating_add(1), ..current.clone() });
     let (changed, effect) = match event {
         Event::Refresh(cause) => refresh(current, cause, terms, now),
-        Event::Fetched { fetch, outcome, jitter } => settle(current, fetch, outcome, jitter, terms.limits, now),
+        Event::Fetched { fetch, outcome, jitter } => settle(current, fetch, outcome, jitter, terms, now),
         Event::Discard(generation) => discard(current, generation, now),
     };
     let seen = |record: Record| Record {
@@ -147,7 +146,7 @@ fn settle(
     fetch: u64,
     outcome: Outcome,
     jitter: u32,
-    limits: Limits,
+    terms: &Terms,
     now: UnixTime,
 ) -> (Option<Record>, Effect) {
     let Some(lease) = record.lease.filter(|_| record.started == fetch) else {
@@ -161,7 +160,7 @@ fn settle(
         (Outcome::Document { body, freshness, validators }, old) => {
             let before = std::mem::take(&mut changed.retired);
             if let Some(old) = &old {
-                changed.retired = retired::retire(old, &body, &before, limits, now);
+                changed.retired = retired::retire(old, &body, &before, terms.limits, now);
             }
             let generation = match &old {
                 Some(old) if old.body == body && changed.retired == before => old.generation,
@@ -181,11 +180,11 @@ fn settle(
             Some(Stored { fetch, fetched_at: now, freshness, jitter, ..old })
         }
         (Outcome::NotModified(_), None) => {
-            changed.fail(None, jitter, now);
+            changed.fail(None, jitter, terms, now);
             None
         }
         (Outcome::Failed { retry_after }, old) => {
-            changed.fail(retry_after, jitter, now);
+            changed.fail(retry_after, jitter, terms, now);
             old
         }
     };
@@ -203,10 +202,10 @@ impl Record {
         self.pause = Duration::ZERO;
     }
 
-    fn fail(&mut self, retry_after: Option<Duration>, jitter: u32, now: UnixTime) {
+    fn fail(&mut self, retry_after: Option<Duration>, jitter: u32, terms: &Terms, now: UnixTime) {
         self.failures = self.failures.saturating_add(1);
         self.failed_at = now;
-        self.pause = schedule::backoff(self.failures, retry_after, jitter);
+        self.pause = schedule::backoff(self.failures, retry_after, jitter, terms);
     }
 }
 

@@ -29,6 +29,12 @@ pub struct Terms {
     pub unknown_kid_max_wait: Duration,
     /// How long one fetch may take.
     pub fetch_timeout: Duration,
+    /// After so many failures in a row the requests that wait are told; before, they wait for another fetch.
+    pub retries: u32,
+    /// How long to wait after the first failure, at most.
+    pub first_backoff: Duration,
+    /// How long to wait after many, at most.
+    pub longest_backoff: Duration,
     /// Bounds of a document.
     pub limits: Limits,
 }
@@ -58,8 +64,10 @@ pub const DEFAULT_UNKNOWN_KID_MIN_INTERVAL: Duration = Duration::from_secs(10);
 /// `kid` could have a new key's tokens refused until the next refresh may start.
 pub const DEFAULT_UNKNOWN_KID_MAX_WAIT: Duration = DEFAULT_UNKNOWN_KID_MIN_INTERVAL;
 
-const FIRST_BACKOFF: Duration = Duration::from_millis(200);
-const LAST_BACKOFF: Duration = Duration::from_secs(30);
+/// See [`Terms::first_backoff`].
+pub const DEFAULT_FIRST_BACKOFF: Duration = Duration::from_millis(200);
+/// See [`Terms::longest_backoff`].
+pub const DEFAULT_LONGEST_BACKOFF: Duration = Duration::from_secs(30);
 /// An issuer that asks to be left alone for longer than this is asked again nevertheless.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(300);
 /// The background refresh starts when this part of the lifetime is left.
@@ -98,11 +106,12 @@ pub fn refresh_at(document: &Stored, terms: &Terms) -> UnixTime {
     expires_at(document, terms).minus(upper_half(ahead, document.jitter))
 }
 
-/// How long to wait after this many failures in a row: twice as long each time, up to half a minute, of which a random
-/// part of up to a half is let off. What the issuer asks for with `Retry-After` counts if it is longer.
-pub fn backoff(failures: u32, retry_after: Option<Duration>, jitter: u32) -> Duration {
+/// How long to wait after this many failures in a row: twice as long each time, up to a bound, of which a random part of up
+/// to a half is let off. What the issuer asks for with `Retry-After` counts if it is longer.
+pub fn backoff(failures: u32, retry_after: Option<Duration>, jitter: u32, terms: &Terms) -> Duration {
     let doublings = failures.saturating_sub(1).min(16);
-    let most = FIRST_BACKOFF.saturating_mul(1_u32.checked_shl(doublings).unwrap_or(u32::MAX)).min(LAST_BACKOFF);
+    let times = 1_u32.checked_shl(doublings).unwrap_or(u32::MAX);
+    let most = terms.first_backoff.saturating_mul(times).min(terms.longest_backoff);
     upper_half(most, jitter).max(retry_after.unwrap_or_default().min(LONGEST_WAIT))
 }
 
@@ -129,6 +138,9 @@ pub(super) mod tests {
         unknown_kid_min_interval: Duration::from_secs(10),
         unknown_kid_max_wait: Duration::from_secs(5),
         fetch_timeout: Duration::from_secs(2),
+        retries: 0,
+        first_backoff: DEFAULT_FIRST_BACKOFF,
+        longest_backoff: DEFAULT_LONGEST_BACKOFF,
         limits: Limits { max_document_bytes: 65_536, max_keys: 100 },
     };
 
@@ -180,11 +192,11 @@ pub(super) mod tests {
 
     #[test]
     fn failures_back_off_twice_as_long_each_time_and_spread() {
-        let wait = |failures, jitter| backoff(failures, None, jitter).as_millis();
+        let wait = |failures, jitter| backoff(failures, None, jitter, &TERMS).as_millis();
         assert_eq!((wait(1, 0), wait(1, u32::MAX)), (100, 199));
         assert_eq!((wait(2, u32::MAX), wait(3, u32::MAX)), (399, 799));
         assert_eq!((wait(30, u32::MAX), wait(u32::MAX, 0)), (29_999, 15_000));
-        assert_eq!(backoff(1, Some(Duration::from_secs(60)), 0), Duration::from_secs(60));
-        assert_eq!(backoff(1, Some(Duration::from_secs(86_400)), 0), LONGEST_WAIT);
+        assert_eq!(backoff(1, Some(Duration::from_secs(60)), 0, &TERMS), Duration::from_secs(60));
+        assert_eq!(backoff(1, Some(Duration::from_secs(86_400)), 0, &TERMS), LONGEST_WAIT);
     }
 }

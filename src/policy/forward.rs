@@ -1,35 +1,193 @@
-//! What changes in a request that is let through.
+//! What changes in a request that is let through: what upstreams and other filters learn of its tokens, after Envoy's
+//! `jwt_authn` (`source/extensions/filters/http/jwt_authn/authenticator.cc`).
 
-use super::extract::{Candidate, Source};
+use std::collections::BTreeSet;
 
-/// Changes to a request's headers.
+use base64::{engine::general_purpose::URL_SAFE_NO_PAD, Engine as _};
+use serde_json::Value;
+
+use super::{
+    extract::{Candidate, Source},
+    headers::Headers,
+    provider::Provider,
+    query,
+};
+use crate::token::claims;
+
+/// Changes to a request. They apply in the order of the fields.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Edits {
     /// Headers to remove, every value of them.
-    pub remove: Vec<String>,
+    pub remove: BTreeSet<String>,
+    /// The target, if it is another one.
+    pub target: Option<Vec<u8>>,
+    /// Headers to add.
+    pub add: Vec<(String, Vec<u8>)>,
+    /// Filter state to set: `wasm.` and this name, for access logs, RBAC and other filters.
+    pub state: Vec<(String, Vec<u8>)>,
+    /// Whether the route is to be chosen anew.
+    pub clear_route_cache: bool,
 }
 
-/// Changes for a request whose tokens were verified. Unless they are forwarded, the tokens stop here, as in `jwt_authn`.
-pub fn edits(sources: &[Source], candidates: &[Candidate], forward: bool) -> Edits {
-    if forward {
-        return Edits::default();
+/// What is passed on of a provider's good tokens.
+#[derive(Clone, Debug, Default)]
+pub struct Forward {
+    /// Whether the token goes on to the upstream.
+    pub token: bool,
+    /// The header for the payload, in base64url.
+    pub payload_header: Option<String>,
+    /// Whether that is padded.
+    pub pad_payload: bool,
+    /// Headers for single claims.
+    pub claims: Vec<ClaimHeader>,
+    /// The name of the payload in the filter state.
+    pub payload_state: Option<String>,
+    /// The name of the token's header in the filter state.
+    pub header_state: Option<String>,
+    /// The name of what went wrong in the filter state.
+    pub failure_state: Option<String>,
+    /// Claims that are lists of words, and in the filter state lists.
+    pub space_delimited: Vec<String>,
+    /// Whether the route is to be chosen anew.
+    pub clear_route_cache: bool,
+}
+
+/// A header for a claim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClaimHeader {
+    /// Its name, lower-case.
+    pub header: String,
+    /// The names of members, from the outside in.
+    pub path: Vec<String>,
+}
+
+/// No more members of a payload than this are put into the filter state one by one.
+const MAX_STATES: usize = 64;
+
+impl Forward {
+    /// The headers that only we may set.
+    pub fn headers(&self) -> impl Iterator<Item = &str> {
+        self.payload_header.as_deref().into_iter().chain(self.claims.iter().map(|claim| claim.header.as_str()))
     }
-    let carried = |place: usize| candidates.iter().any(|candidate| candidate.source() == place);
-    let carriers = sources.iter().enumerate().filter(|(place, _)| carried(*place));
-    Edits { remove: carriers.map(|(_, source)| source.header.clone()).collect() }
+
+    /// The claims that are read.
+    pub fn claims(&self) -> impl Iterator<Item = &str> {
+        self.claims.iter().filter_map(|claim| claim.path.first()).map(String::as_str)
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::policy::{extract::candidates, headers::Headers};
+impl Edits {
+    /// Removes those of these headers that the request has: it was sent with them, and they would be believed.
+    pub fn sanitizing(ours: &BTreeSet<String>, headers: Headers<'_>) -> Self {
+        if ours.is_empty() {
+            return Self::default();
+        }
+        let names = headers.names().map(str::to_ascii_lowercase);
+        Self { remove: names.filter(|name| ours.contains(name)).collect(), ..Self::default() }
+    }
 
-    #[test]
-    fn tokens_stop_here_unless_forwarded_and_other_credentials_pass() {
-        let sources = [Source::bearer(), Source { header: "x-jwt".into(), prefix: String::new() }];
-        let list = [("authorization".to_owned(), b"Basic abc".to_vec()), ("x-jwt".to_owned(), b"token".to_vec())];
-        let found = candidates(&sources, Headers::new(&list));
-        assert_eq!(edits(&sources, &found, false).remove, ["x-jwt"]);
-        assert_eq!(edits(&sources, &found, true), Edits::default());
+    /// Passes on what a good token says. `target` is the request's.
+    pub fn pass_on(&mut self, provider: &Provider, candidate: &Candidate, target: &[u8]) {
+        let forward = &provider.forward;
+        self.tell(forward, candidate);
+        if !forward.token {
+            match &candidate.source {
+                Source::Header { name, .. } => {
+                    self.remove.insert(name.clone());
+                }
+                Source::Param(name) => {
+                    let target = self.target.as_deref().unwrap_or(target);
+                    self.target = Some(query::without(target, &[name]));
+                }
+                // As in Envoy: a cookie stays.
+                Source::Cookie(_) => {}
+            }
+        }
+    }
+
+    /// Passes on what a token says, and the token.
+    pub fn tell(&mut self, forward: &Forward, candidate: &Candidate) {
+        let mut sections = candidate.token.split(|byte| *byte == b'.');
+        let (header, payload) = (sections.next().unwrap_or_default(), sections.next().unwrap_or_default());
+        if let Some(name) = &forward.payload_header {
+            let mut value = payload.to_vec();
+            while forward.pad_payload && value.len() % 4 != 0 {
+                value.push(b'=');
+            }
+            self.add.push((name.clone(), value));
+        }
+        if !forward.claims.is_empty() {
+            self.tell_claims(forward, payload);
+        }
+        if let (Some(name), Ok(header)) = (&forward.header_state, URL_SAFE_NO_PAD.decode(header)) {
+            self.state.push((name.clone(), header));
+        }
+        if let (Some(name), Ok(payload)) = (&forward.payload_state, URL_SAFE_NO_PAD.decode(payload)) {
+            self.tell_payload(forward, name, &payload);
+        }
+        // Envoy does so only where something changed that a route may look at.
+        let tells = !forward.claims.is_empty() || forward.payload_header.is_some() || forward.payload_state.is_some();
+        self.clear_route_cache |= forward.clear_route_cache && tells;
+    }
+
+    fn tell_claims(&mut self, forward: &Forward, payload: &[u8]) {
+        let mut names: Vec<_> = forward.claims().collect();
+        // A name with dots may be one name.
+        let whole: Vec<_> = forward.claims.iter().map(|claim| claim.path.join(".")).collect();
+        names.extend(whole.iter().map(String::as_str));
+        names.sort_unstable();
+        names.dedup();
+        let Some(values) = URL_SAFE_NO_PAD.decode(payload).ok().and_then(|payload| claims::pick(&payload, &names).ok())
+        else {
+            return;
+        };
+        let claim = |wanted: &str| values.get(names.binary_search(&wanted).ok()?)?.as_ref();
+        for (own, whole) in forward.claims.iter().zip(&whole) {
+            let nested = own
+                .path
+                .split_first()
+                .and_then(|(first, rest)| rest.iter().try_fold(claim(first)?, |value, name| value.get(name)));
+            let value = nested.or_else(|| claim(whole)).and_then(text).filter(|text| !text.is_empty());
+            // A line break would begin another header.
+            if let Some(value) = value.filter(|text| !text.chars().any(|c| c.is_ascii_control() && c != '\t')) {
+                self.add.push((own.header.clone(), value.into_bytes()));
+            }
+        }
+    }
+
+    fn tell_payload(&mut self, forward: &Forward, name: &str, payload: &[u8]) {
+        let Ok(Value::Object(mut members)) = serde_json::from_slice(payload) else { return };
+        for claim in &forward.space_delimited {
+            if let Some(value @ Value::String(_)) = members.get_mut(claim) {
+                *value = value.as_str().unwrap_or_default().split_whitespace().collect();
+            }
+        }
+        for (claim, value) in members.iter().take(MAX_STATES) {
+            let value = match value {
+                Value::String(text) => text.clone(),
+                other => other.to_string(),
+            };
+            self.state.push((format!("{name}.{claim}"), value.into_bytes()));
+        }
+        self.state.push((name.to_owned(), Value::Object(members).to_string().into_bytes()));
+    }
+}
+
+/// A claim as the value of a header, as Envoy writes it.
+fn text(value: &Value) -> Option<String> {
+    match value {
+        Value::Null => None,
+        Value::Bool(truth) => Some(truth.to_string()),
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(match (number.as_u64(), number.as_f64()) {
+            (Some(whole), _) => whole.to_string(),
+            // Whole, positive and within 64 bits.
+            (None, Some(real)) if real >= 0.0 && real.fract() == 0.0 && real < 18_446_744_073_709_551_615.0 => {
+                format!("{real:.0}")
+            }
+            (None, Some(real)) => format!("{real:.6}"),
+            (None, None) => return None,
+        }),
+        Value::Array(_) | Value::Object(_) => Some(URL_SAFE_NO_PAD.encode(value.to_string())),
     }
 }

@@ -10,6 +10,11 @@ impl<'a> Headers<'a> {
         Self(list)
     }
 
+    /// The names of all headers.
+    pub fn names(self) -> impl Iterator<Item = &'a str> {
+        self.0.iter().map(|(name, _)| name.as_str())
+    }
+
     /// Every value of this header, in order.
     pub fn all(self, name: &str) -> impl Iterator<Item = &'a [u8]> + use<'a, '_> {
         self.0.iter().filter(move |(own, _)| own.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_slice())
@@ -20,9 +25,26 @@ impl<'a> Headers<'a> {
         self.all(name).next()
     }
 
+    /// Whether this is a CORS preflight, which never carries credentials.
+    pub fn is_cors_preflight(self) -> bool {
+        let has = |name| self.first(name).is_some_and(|value| !value.is_empty());
+        self.first(":method") == Some(b"OPTIONS") && has("origin") && has("access-control-request-method")
+    }
+
+    /// The request target: path and query.
+    pub fn target(self) -> &'a [u8] {
+        self.first(":path").unwrap_or_default()
+    }
+
     /// The path without query and fragment.
     pub fn path(self) -> &'a [u8] {
-        let target = self.first(":path").unwrap_or_default();
-        target.split(|byte| matches!(byte, b'?' | b'#')).next().unwrap_or_default()
+        self.target().split(|byte| matches!(byte, b'?' | b'#')).next().unwrap_or_default()
+    }
+
+    /// The query; empty if there is none.
+    pub fn query(self) -> &'a [u8] {
+        let target = self.target();
+        let question_mark = target.iter().position(|byte| *byte == b'?');
+        question_mark.and_then(|at| target.get(at.saturating_add(1)..)).unwrap_or_default()
     }
 }

@@ -4,5 +4,8 @@ pub mod extract;
 pub mod forward;
 pub mod headers;
 pub mod provider;
+pub mod query;
 pub mod reply;
+pub mod requirement;
+pub mod route;
 pub mod rules;

@@ -1,6 +1,8 @@
 //! What the configuration says about providers, checked and ready to use.
 
-use super::{extract::Source, rules::Rule};
+use std::collections::BTreeSet;
+
+use super::{forward::Forward, reply::Style, requirement::Requirements, rules};
 use crate::{
     keys::{revoked::Revoked, schedule::Terms, KeySet},
     token::{cache, rules::Rules, ProviderId},
@@ -11,8 +13,20 @@ use crate::{
 pub struct Plan {
     /// Looked up by [`ProviderId`].
     pub providers: Vec<Provider>,
-    /// The first that matches counts.
-    pub rules: Vec<Rule>,
+    /// Which requirement a request falls under.
+    pub rules: rules::Rules,
+    /// What those are.
+    pub requirements: Requirements,
+    /// Headers that only this filter may set, lower-case.
+    pub own_headers: BTreeSet<String>,
+    /// Whether a CORS preflight passes without a token.
+    pub bypass_cors_preflight: bool,
+    /// What becomes of a refused request.
+    pub mode: Mode,
+    /// How refusals are worded.
+    pub style: Style,
+    /// Stands in the names of the counters.
+    pub stat_prefix: String,
     /// Requests parked at a time, per worker.
     pub max_parked_requests: usize,
     /// Whether the host may check signatures, where it can.
@@ -21,21 +35,36 @@ pub struct Plan {
     pub warnings: Vec<String>,
 }
 
+/// What becomes of a refused request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// It is answered.
+    #[default]
+    Enforce,
+    /// It is counted, and goes on.
+    Report,
+}
+
 /// One issuer of tokens, as the configuration knows it.
 #[derive(Clone, Debug)]
 pub struct Provider {
     /// Its name in the configuration, for logs.
     pub name: String,
-    /// What is asked of its tokens.
-    pub rules: Rules,
+    /// What is asked of its tokens: its own rules, then those with the audiences of a requirement.
+    pub rules: Vec<Rules>,
     /// How many verified tokens are remembered.
     pub cache: cache::Limits,
-    /// Where its tokens are looked for.
-    pub sources: Vec<Source>,
-    /// Whether verified tokens go on to the upstream.
-    pub forward: bool,
+    /// What is passed on of its tokens.
+    pub forward: Forward,
     /// Where its keys come from.
     pub keys: KeySource,
+}
+
+impl Provider {
+    /// The only issuer of its tokens; `None`: any.
+    pub fn issuer(&self) -> Option<&str> {
+        self.rules.first()?.issuer.as_deref()
+    }
 }
 
 /// Where keys come from.

@@ -1,6 +1,8 @@
 //! What a refused client is told.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
+
+use serde_json::json;
 
 use super::headers::Headers;
 use crate::token::TokenError;
@@ -23,8 +25,28 @@ pub struct Reply {
     pub status: u16,
     /// Headers besides those that the host adds.
     pub headers: Vec<(&'static str, String)>,
-    /// Plain text.
-    pub body: &'static str,
+    /// What a person reads, or a program.
+    pub body: Cow<'static, str>,
+}
+
+/// How refusals are worded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Style {
+    /// Whether they say nothing but their status: Envoy's `strip_failure_response`.
+    pub strip: bool,
+    /// Whether their bodies are problem details (RFC 9457) and not plain text.
+    pub json: bool,
+    /// Where clients learn how to get a token (RFC 9728 §5.1).
+    pub resource_metadata: Option<String>,
+}
+
+/// What is known of a refused request.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct About<'a> {
+    /// See [`realm`].
+    pub realm: &'a str,
+    /// What its token should have been good for.
+    pub scopes: &'a [String],
 }
 
 /// Envoy's limit on the realm.
@@ -38,55 +60,101 @@ pub fn realm(headers: Headers<'_>) -> String {
     uri.iter().filter(|byte| printable(byte)).take(MAX_REALM).map(|byte| char::from(*byte)).collect()
 }
 
-/// The reply to a refusal: 401 and 403 with a challenge (RFC 6750 §3) where the token is at fault, 503 where we are.
-pub fn reply(refusal: Refusal, realm: &str) -> Reply {
-    match refusal {
-        Refusal::Token(error) => Reply {
-            status: match error {
-                TokenError::AudienceNotAllowed | TokenError::ClaimNotAllowed | TokenError::InsufficientScope => 403,
-                TokenError::AlgorithmNotAllowed
-                | TokenError::AlgorithmNotSupported
-                | TokenError::BadSignature
-                | TokenError::Expired
-                | TokenError::IssuerNotConfigured
-                | TokenError::LifetimeTooLong
-                | TokenError::Malformed
-                | TokenError::MalformedHeader
-                | TokenError::MalformedPayload
-                | TokenError::Missing
-                | TokenError::NoExpiration
-                | TokenError::NotYetValid
-                | TokenError::SubjectNotAllowed
-                | TokenError::TooLarge
-                | TokenError::TypeNotAllowed
-                | TokenError::UnknownExtension
-                | TokenError::UnknownKey => 401,
-            },
-            headers: vec![("www-authenticate", challenge(error, realm))],
-            body: error.text(),
-        },
-        Refusal::KeysUnavailable(retry_after) => unavailable("Jwks remote fetch is failed", retry_after),
-        Refusal::TooManyParked => unavailable("Too many requests are waiting for keys", Duration::from_secs(1)),
+/// Whether a token does not do for this request, though it may be good for another.
+fn status(error: TokenError) -> u16 {
+    match error {
+        TokenError::AudienceNotAllowed | TokenError::ClaimNotAllowed | TokenError::InsufficientScope => 403,
+        TokenError::AlgorithmNotAllowed
+        | TokenError::AlgorithmNotSupported
+        | TokenError::BadSignature
+        | TokenError::Expired
+        | TokenError::IssuerNotConfigured
+        | TokenError::LifetimeTooLong
+        | TokenError::Malformed
+        | TokenError::MalformedHeader
+        | TokenError::MalformedPayload
+        | TokenError::Missing
+        | TokenError::NoExpiration
+        | TokenError::NotYetValid
+        | TokenError::SubjectNotAllowed
+        | TokenError::TooLarge
+        | TokenError::TypeNotAllowed
+        | TokenError::UnknownExtension
+        | TokenError::UnknownKey => 401,
     }
 }
 
-/// A request without a token is told how to authenticate, and no error (RFC 6750 §3.1).
-fn challenge(error: TokenError, realm: &str) -> String {
-    let code = match error {
-        TokenError::Missing => return format!("Bearer realm=\"{realm}\""),
-        TokenError::InsufficientScope => "insufficient_scope",
-        _ => "invalid_token",
+impl Refusal {
+    /// Its name for machines: in answers and the filter state. It does not change.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Token(error) => error.reason(),
+            Self::KeysUnavailable(_) => "keys_unavailable",
+            Self::TooManyParked => "too_many_parked",
+        }
+    }
+
+    /// The same for people.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Token(error) => error.text(),
+            Self::KeysUnavailable(_) => "Jwks remote fetch is failed",
+            Self::TooManyParked => "Too many requests are waiting for keys",
+        }
+    }
+}
+
+/// The reply to a refusal: 401 and 403 with a challenge (RFC 6750 §3) where the token is at fault, 503 where we are.
+pub fn reply(refusal: Refusal, style: &Style, about: About<'_>) -> Reply {
+    let (status, mut headers) = match refusal {
+        Refusal::Token(error) if style.strip => (status(error), Vec::new()),
+        Refusal::Token(error) => (status(error), vec![("www-authenticate", challenge(error, style, about))]),
+        Refusal::KeysUnavailable(retry_after) => (503, vec![("retry-after", seconds(retry_after))]),
+        Refusal::TooManyParked => (503, vec![("retry-after", seconds(Duration::from_secs(1)))]),
     };
-    format!("Bearer realm=\"{realm}\", error=\"{code}\", error_description=\"{}\"", description(error))
+    let body = match (style.strip, style.json) {
+        (true, _) => Cow::Borrowed(""),
+        (false, false) => Cow::Borrowed(refusal.text()),
+        (false, true) => {
+            headers.push(("content-type", "application/problem+json".to_owned()));
+            let title = match status {
+                401 => "Unauthorized",
+                403 => "Forbidden",
+                _ => "Service Unavailable",
+            };
+            let (detail, reason) = (refusal.text(), refusal.reason());
+            Cow::Owned(json!({"title": title, "status": status, "detail": detail, "reason": reason}).to_string())
+        }
+    };
+    Reply { status, headers, body }
+}
+
+fn seconds(time: Duration) -> String {
+    time.as_millis().div_ceil(1000).max(1).to_string()
+}
+
+/// A request without a token is told how to authenticate, and no error (RFC 6750 §3.1).
+fn challenge(error: TokenError, style: &Style, about: About<'_>) -> String {
+    let mut challenge = format!("Bearer realm=\"{}\"", about.realm);
+    let code = match error {
+        TokenError::Missing => None,
+        TokenError::InsufficientScope => Some("insufficient_scope"),
+        _ => Some("invalid_token"),
+    };
+    if let Some(code) = code {
+        challenge += &format!(", error=\"{code}\", error_description=\"{}\"", description(error));
+    }
+    if error == TokenError::InsufficientScope && !about.scopes.is_empty() {
+        challenge += &format!(", scope=\"{}\"", about.scopes.join(" "));
+    }
+    if let Some(uri) = &style.resource_metadata {
+        challenge += &format!(", resource_metadata=\"{uri}\"");
+    }
+    challenge
 }
 
 fn description(error: TokenError) -> String {
     error.text().chars().filter(|c| !matches!(c, '"' | '\\')).collect()
-}
-
-fn unavailable(body: &'static str, retry_after: Duration) -> Reply {
-    let seconds = retry_after.as_millis().div_ceil(1000).max(1);
-    Reply { status: 503, headers: vec![("retry-after", seconds.to_string())], body }
 }
 
 #[cfg(test)]
@@ -95,9 +163,10 @@ mod tests {
 
     #[test]
     fn the_tokens_fault_is_401_or_403_and_ours_is_503() {
-        let answer = |refusal| reply(refusal, "http://h/p");
+        let about = About { realm: "http://h/p", scopes: &["a".to_owned(), "b".to_owned()] };
+        let answer = |refusal| reply(refusal, &Style::default(), about);
         let missing = answer(Refusal::Token(TokenError::Missing));
-        assert_eq!((missing.status, missing.body), (401, "Jwt is missing"));
+        assert_eq!((missing.status, &*missing.body), (401, "Jwt is missing"));
         assert_eq!(missing.headers, [("www-authenticate", "Bearer realm=\"http://h/p\"".to_owned())]);
         let expired = answer(Refusal::Token(TokenError::Expired));
         assert_eq!(
@@ -105,6 +174,8 @@ mod tests {
             "Bearer realm=\"http://h/p\", error=\"invalid_token\", error_description=\"Jwt is expired\""
         );
         assert_eq!(answer(Refusal::Token(TokenError::AudienceNotAllowed)).status, 403);
+        let scope = answer(Refusal::Token(TokenError::InsufficientScope));
+        assert!(scope.status == 403 && scope.headers[0].1.ends_with("insufficient\", scope=\"a b\""), "{scope:?}");
         let down = answer(Refusal::KeysUnavailable(Duration::from_millis(1001)));
         assert_eq!((down.status, down.headers), (503, vec![("retry-after", "2".to_owned())]));
         assert_eq!(answer(Refusal::KeysUnavailable(Duration::ZERO)).headers[0].1, "1");
@@ -116,5 +187,23 @@ mod tests {
         let list = [(":scheme".into(), b"http".to_vec()), (":authority".into(), b"h".to_vec()), (":path".into(), path)];
         assert_eq!(realm(Headers::new(&list)), "http://h/a");
         assert_eq!(realm(Headers::new(&[(":path".into(), vec![b'a'; 9999])])).len(), 256);
+    }
+
+    #[test]
+    fn bodies_may_be_problem_details_or_nothing() {
+        let metadata = Some("https://h/.well-known/oauth-protected-resource".to_owned());
+        let style = Style { json: true, resource_metadata: metadata, ..Style::default() };
+        let missing = reply(Refusal::Token(TokenError::Missing), &style, About { realm: "r", scopes: &[] });
+        assert_eq!(
+            serde_json::from_str::<serde_json::Value>(&missing.body).unwrap(),
+            json!({"title": "Unauthorized", "status": 401, "detail": "Jwt is missing", "reason": "missing"})
+        );
+        let challenge = "Bearer realm=\"r\", resource_metadata=\"https://h/.well-known/oauth-protected-resource\"";
+        let expected =
+            [("www-authenticate", challenge.to_owned()), ("content-type", "application/problem+json".to_owned())];
+        assert_eq!(missing.headers, expected);
+        let stripped =
+            reply(Refusal::Token(TokenError::Expired), &Style { strip: true, ..Style::default() }, About::default());
+        assert_eq!((stripped.status, &*stripped.body, stripped.headers.len()), (401, "", 0));
     }
 }

@@ -1,54 +1,97 @@
 //! Which requirement a request falls under: the first rule that matches.
 
-use super::headers::Headers;
-use crate::token::ProviderId;
+use std::collections::BTreeMap;
 
-/// How a rule matches, after Envoy's `RouteMatch`. Paths are compared as the host hands them over, without the query;
-/// normalise them in the connection manager.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PathMatch {
-    /// The whole path.
-    Exact(String),
-    /// Its beginning.
-    Prefix(String),
-}
+use super::{
+    headers::Headers,
+    requirement::RequirementId,
+    route::{PathMatch, RouteMatch},
+};
 
 /// One rule.
 #[derive(Clone, Debug)]
 pub struct Rule {
     /// Which requests it is for.
-    pub path: PathMatch,
+    pub route: RouteMatch,
     /// What they need; `None`: nothing.
-    pub requires: Option<ProviderId>,
+    pub requires: Option<RequirementId>,
 }
 
-/// What the first matching rule asks for; `None`: no rule matches, or it asks for nothing.
-pub fn requirement(rules: &[Rule], headers: Headers<'_>) -> Option<ProviderId> {
-    let path = headers.path();
-    rules.iter().find(|rule| rule.path.matches(path))?.requires
+/// The rules, found by path: a request costs as much under a thousand of them as under one.
+#[derive(Clone, Debug, Default)]
+pub struct Rules {
+    rules: Vec<Rule>,
+    exact: BTreeMap<String, Vec<usize>>,
+    /// By their length.
+    prefixes: BTreeMap<usize, BTreeMap<String, Vec<usize>>>,
+    /// Those that must be tried one by one.
+    others: Vec<usize>,
 }
 
-impl PathMatch {
-    fn matches(&self, path: &[u8]) -> bool {
-        match self {
-            Self::Exact(own) => path == own.as_bytes(),
-            Self::Prefix(own) => path.starts_with(own.as_bytes()),
+impl Rules {
+    /// These, in their order.
+    pub fn new(rules: Vec<Rule>) -> Self {
+        let mut index = Self::default();
+        for (place, rule) in rules.iter().enumerate() {
+            match &rule.route {
+                RouteMatch { path: PathMatch::Exact(path), case_sensitive: true, .. } => {
+                    index.exact.entry(path.clone()).or_default().push(place);
+                }
+                RouteMatch {
+                    path: PathMatch::Prefix(path) | PathMatch::Separated(path), case_sensitive: true, ..
+                } => {
+                    index.prefixes.entry(path.len()).or_default().entry(path.clone()).or_default().push(place);
+                }
+                _ => index.others.push(place),
+            }
         }
+        index.rules = rules;
+        index
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Rule> {
+        self.rules.iter()
+    }
+
+    /// What the first matching rule asks for; `None`: no rule matches, or it asks for nothing.
+    pub fn requirement(&self, headers: Headers<'_>) -> Option<RequirementId> {
+        let text = |bytes| std::str::from_utf8(bytes).ok();
+        let exact = text(headers.path()).and_then(|path| self.exact.get(path));
+        let prefixes =
+            self.prefixes.iter().filter_map(|(length, rules)| rules.get(text(headers.target().get(..*length)?)?));
+        let mut first: Option<usize> = None;
+        for list in exact.into_iter().chain(prefixes).chain([&self.others]) {
+            // Each list is in the order of the rules.
+            let found = list.iter().copied().take_while(|place| first.is_none_or(|first| *place < first));
+            let matching = |place: &usize| self.rules.get(*place).is_some_and(|rule| rule.route.matches(headers));
+            first = found.into_iter().find(matching).or(first);
+        }
+        self.rules.get(first?)?.requires
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{matcher::Pattern, policy::route::HeaderMatch, policy::route::ValueMatch};
+
+    fn rule(path: PathMatch, requires: Option<usize>) -> Rule {
+        Rule { route: RouteMatch::path(path), requires: requires.map(RequirementId::new) }
+    }
+
+    fn asked(rules: &Rules, list: &[(&str, &str)]) -> Option<RequirementId> {
+        let list: Vec<_> = list.iter().map(|(n, v)| ((*n).to_owned(), v.as_bytes().to_vec())).collect();
+        rules.requirement(Headers::new(&list))
+    }
 
     #[test]
     fn the_first_match_wins_and_the_query_does_not_count() {
-        let rule = |path, requires: Option<usize>| Rule { path, requires: requires.map(ProviderId::new) };
-        let rules = [
+        let rules = Rules::new(vec![
             rule(PathMatch::Exact("/api/health".into()), None),
             rule(PathMatch::Prefix("/api/".into()), Some(0)),
             rule(PathMatch::Prefix("/".into()), Some(1)),
-        ];
+        ]);
         for (path, expected) in [
             ("/api/health", None),
             ("/api/health?x=1", None),
@@ -57,9 +100,46 @@ mod tests {
             ("/x?/api/", Some(1)),
             ("*", None),
         ] {
-            let list = [(":path".to_owned(), path.as_bytes().to_vec())];
-            assert_eq!(requirement(&rules, Headers::new(&list)), expected.map(ProviderId::new), "{path}");
+            assert_eq!(asked(&rules, &[(":path", path)]), expected.map(RequirementId::new), "{path}");
         }
-        assert_eq!(requirement(&rules, Headers::new(&[])), None);
+    }
+
+    /// The index finds what trying one rule after the other finds.
+    #[test]
+    fn the_index_finds_the_first() {
+        let paths = ["/", "/a", "/a/", "/a/b", "/ab", "/b", "/A/b"];
+        let mut seed = 1_u64;
+        let mut draw = |below: u64| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (seed >> 33) % below
+        };
+        for _ in 0..2_000 {
+            let rules = (0..6).map(|place| {
+                let path = paths[draw(7) as usize].to_owned();
+                let path = match draw(5) {
+                    0 => PathMatch::Exact(path),
+                    1 => PathMatch::Prefix(path),
+                    2 => PathMatch::Separated(path),
+                    3 => PathMatch::Regex(Pattern::regex("/a.*").unwrap()),
+                    _ => PathMatch::Connect,
+                };
+                let mut rule = rule(path, Some(place));
+                rule.route.case_sensitive = draw(4) > 0;
+                if draw(3) == 0 {
+                    let value = ValueMatch::Present(true);
+                    let (name, invert) = ("x".to_owned(), false);
+                    rule.route.headers.push(HeaderMatch { name, value, invert, missing_is_empty: false });
+                }
+                rule
+            });
+            let rules = Rules::new(rules.collect());
+            for path in paths.into_iter().chain(["/a?q", "/a/b/c?/b"]) {
+                for list in [vec![(":path", path)], vec![(":path", path), ("x", "1")]] {
+                    let owned: Vec<_> = list.iter().map(|(n, v)| ((*n).to_owned(), v.as_bytes().to_vec())).collect();
+                    let one_by_one = rules.iter().find(|rule| rule.route.matches(Headers::new(&owned)));
+                    assert_eq!(asked(&rules, &list), one_by_one.and_then(|rule| rule.requires), "{path} {rules:?}");
+                }
+            }
+        }
     }
 }

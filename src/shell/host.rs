@@ -11,7 +11,11 @@ use sha2::{Digest, Sha256};
 use crate::{
     gate::{FetchError, Response},
     keys::{document::DocumentError, http_cache::Validators},
-    policy::{forward::Edits, provider::Remote, reply::Reply},
+    policy::{
+        forward::Edits,
+        provider::Remote,
+        reply::{self, About, Refusal, Reply, Style},
+    },
     time::UnixTime,
     token::offload,
 };
@@ -42,9 +46,27 @@ pub(super) fn act_for(context: u32) -> Result<(), Status> {
     hostcalls::set_effective_context(context)
 }
 
-/// Changes the headers of the current request.
+/// Changes the current request.
 pub(super) fn edit(edits: &Edits) -> Result<(), Status> {
-    edits.remove.iter().try_for_each(|name| hostcalls::remove_map_value(MapType::HttpRequestHeaders, name))
+    let headers = MapType::HttpRequestHeaders;
+    edits.remove.iter().try_for_each(|name| hostcalls::remove_map_value(headers, name))?;
+    if let Some(target) = &edits.target {
+        hostcalls::set_map_value_bytes(headers, ":path", Some(target))?;
+    }
+    edits.add.iter().try_for_each(|(name, value)| hostcalls::add_map_value_bytes(headers, name, value))?;
+    for (name, value) in &edits.state {
+        hostcalls::set_property(vec![name], Some(value))?;
+    }
+    if edits.clear_route_cache {
+        // A host without this function chooses the route later, or never again.
+        let _ = hostcalls::call_foreign_function("clear_route_cache", None);
+    }
+    Ok(())
+}
+
+/// The answer where something failed that should not: no request goes on for that.
+pub(super) fn unavailable() -> Reply {
+    reply::reply(Refusal::KeysUnavailable(Duration::ZERO), &Style::default(), About::default())
 }
 
 /// Lets the current, paused request go on.

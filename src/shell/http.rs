@@ -1,6 +1,6 @@
 //! A stream's context.
 
-use std::{rc::Rc, time::Duration};
+use std::rc::Rc;
 
 use proxy_wasm::{
     traits::{Context, HttpContext},
@@ -8,14 +8,7 @@ use proxy_wasm::{
 };
 
 use super::{host, root::Worker};
-use crate::{
-    gate::Decision,
-    parked::StreamId,
-    policy::{
-        headers::Headers,
-        reply::{self, Refusal},
-    },
-};
+use crate::{gate::Decision, parked::StreamId, policy::headers::Headers};
 
 /// One request.
 pub(super) struct Http {
@@ -32,17 +25,16 @@ impl Http {
     }
 
     fn decide(&mut self) -> Decision {
-        let unavailable = || Decision::Reply(reply::reply(Refusal::KeysUnavailable(Duration::ZERO), ""));
+        let unavailable = || Decision::Reply(host::unavailable());
         let (Some(worker), Ok(headers)) = (&self.worker, host::request_headers()) else {
             return unavailable();
         };
         let headers = Headers::new(&headers);
-        let required = worker.gate.borrow().requirement(headers);
-        let Some(provider) = required else {
-            return Decision::Continue(Default::default());
-        };
-        worker.look(provider);
-        worker.gate.borrow_mut().on_request(self.stream, provider, headers, host::now())
+        let question = worker.gate.borrow_mut().question(headers);
+        for provider in question.providers() {
+            worker.look(provider);
+        }
+        worker.gate.borrow_mut().on_request(self.stream, question, headers, host::now())
     }
 
     /// Nothing of a request goes on before its verdict, nor ever after a bad one. The host holds the body back by itself
@@ -68,8 +60,15 @@ impl HttpContext for Http {
                 self.let_through = true;
                 Flow::Continue
             }
-            Decision::Continue(_) => {
-                let _ = host::reply(&reply::reply(Refusal::KeysUnavailable(Duration::ZERO), ""));
+            Decision::Shadow(edits) if host::edit(&edits).is_ok() => {
+                self.let_through = true;
+                if let Some(worker) = &self.worker {
+                    worker.wake_root();
+                }
+                Flow::Continue
+            }
+            Decision::Continue(_) | Decision::Shadow(_) => {
+                let _ = host::reply(&host::unavailable());
                 Flow::Pause
             }
             Decision::Park => {

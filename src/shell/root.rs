@@ -26,7 +26,6 @@ use crate::{
         life::{Event, Outcome},
     },
     metrics::Metric,
-    policy::reply::{self, Refusal},
     token::{offload::Offload, ProviderId},
 };
 
@@ -99,7 +98,7 @@ impl Worker {
                 Action::Resume(stream, edits) => {
                     // A stream that cannot be reached is gone. One that cannot be changed as decided does not go on.
                     if host::act_for(stream.0).is_ok() && (host::edit(&edits).is_err() || host::resume().is_err()) {
-                        let _ = host::reply(&reply::reply(Refusal::KeysUnavailable(Duration::ZERO), ""));
+                        let _ = host::reply(&host::unavailable());
                     }
                 }
                 Action::WakeWorkers => self.queues.wake_all(),
@@ -197,10 +196,11 @@ impl RootContext for Root {
         info!("jwks-gate: the host checks signatures of {:?}, the VM those of all others", crypto.trusted());
         let plugin = [host::property("plugin_name"), b"/".to_vec(), host::property("plugin_root_id")].concat();
         let cells = (0..plan.providers.len()).map(ProviderId::new).map(|id| {
-            let issuer = plan.provider(id)?.rules.issuer.clone().unwrap_or_default();
+            let issuer = plan.provider(id)?.issuer().unwrap_or_default().to_owned();
             Some(Cell::new(&plugin, &issuer, plan.remote(id)?))
         });
-        let counters = Metric::all().filter_map(|metric| Some((metric, host::define_counter(&metric.name())?)));
+        let counters =
+            Metric::all().filter_map(|metric| Some((metric, host::define_counter(&metric.name(&plan.stat_prefix))?)));
         let worker = Worker {
             root: self.id,
             cells: cells.collect(),

@@ -40,6 +40,11 @@ impl<'a> Claims<'a> {
         from_object(payload).ok_or(TokenError::MalformedPayload)
     }
 
+    /// Who is said to have issued the token.
+    pub fn issuer(&self) -> Option<&str> {
+        self.iss.as_ref().map(|iss| &*iss.0)
+    }
+
     /// The claims that hold for a time only.
     pub fn times(&self) -> Times {
         Times { exp: self.exp, nbf: self.nbf, iat: self.iat }

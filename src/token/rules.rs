@@ -37,6 +37,8 @@ pub struct Rules {
     pub claims: Vec<ClaimRule>,
     /// All of these must be in `scope` or `scp`.
     pub scopes: Vec<String>,
+    /// Claims that others will read: none of them may stand twice.
+    pub passed_on: Vec<String>,
 }
 
 /// A claim that a token must have.
@@ -73,6 +75,7 @@ impl Rules {
             max_lifetime: None,
             claims: Vec::new(),
             scopes: Vec::new(),
+            passed_on: Vec::new(),
         }
     }
 
@@ -81,14 +84,14 @@ impl Rules {
     /// # Errors
     /// The first rule that the token breaks.
     pub fn check(&self, jws: &Jws<'_>, claims: &Claims<'_>, now: UnixTime) -> Result<(), TokenError> {
+        if self.issuer.is_some() && self.issuer.as_deref() != claims.issuer() {
+            return Err(TokenError::IssuerNotConfigured);
+        }
         if !self.algorithms.contains(&jws.algorithm) {
             return Err(TokenError::AlgorithmNotAllowed);
         }
         if !self.types.is_empty() && !jws.typ.as_deref().is_some_and(|typ| self.types.contains(&media_type(typ))) {
             return Err(TokenError::TypeNotAllowed);
-        }
-        if self.issuer.as_deref().is_some_and(|issuer| claims.iss.as_ref().is_none_or(|iss| iss.0 != issuer)) {
-            return Err(TokenError::IssuerNotConfigured);
         }
         self.check_times(&claims.times(), now)?;
         if !self.audiences.is_empty() && !claims.aud.has_any(&self.audiences) {
@@ -122,11 +125,11 @@ impl Rules {
     }
 
     fn check_claims(&self, payload: &[u8]) -> Result<(), TokenError> {
-        if self.claims.is_empty() && self.scopes.is_empty() {
+        if self.claims.is_empty() && self.scopes.is_empty() && self.passed_on.is_empty() {
             return Ok(());
         }
         let mut names: Vec<&str> = vec!["scope", "scp"];
-        for name in self.claims.iter().filter_map(|rule| rule.path.first()) {
+        for name in self.claims.iter().filter_map(|rule| rule.path.first()).chain(&self.passed_on) {
             if !names.contains(&name.as_str()) {
                 names.push(name);
             }

@@ -31,7 +31,7 @@ fn a_wrong_configuration_is_refused_and_the_field_named() {
             json!({"provider_name": "q"}),
             "rules[0].requires.provider_name: there is no provider",
         ),
-        ("/rules/0", "match", json!({}), "rules[0].match: must have exactly one of prefix and path"),
+        ("/rules/0", "match", json!({}), "rules[0].match: must have exactly one of prefix, path"),
         ("", "rulez", json!([]), "rulez: unknown field"),
     ];
     for (parent, field, value, message) in cases {

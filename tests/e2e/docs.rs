@@ -141,7 +141,7 @@ const IMPORTS: [(&str, &[&str]); 11] = [
     ("metrics", &["token"]),
     ("keys", &["crypto", "time"]),
     ("token", &["crypto", "keys", "matcher", "time"]),
-    ("policy", &["keys", "token", "time"]),
+    ("policy", &["keys", "matcher", "token", "time"]),
     ("parked", &["time"]),
     ("gate", &["policy", "token", "keys", "parked", "metrics", "time"]),
     ("config", &["policy", "token", "keys", "matcher", "time"]),
@@ -219,7 +219,7 @@ fn the_reasons_are_those_that_there_are() {
     let mut errors = TokenError::ALL;
     errors.sort_unstable_by_key(|error| error.reason());
     let expected = errors.map(|error| {
-        let reply = reply::reply(Refusal::Token(error), "");
+        let reply = reply::reply(Refusal::Token(error), &reply::Style::default(), reply::About::default());
         format!("| `{}` | {} | {} |", error.reason(), reply.status, error.text())
     });
     assert_eq!(listed.len(), expected.len());

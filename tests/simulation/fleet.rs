@@ -168,8 +168,9 @@ impl Proxy {
             [(":path".to_owned(), b"/".to_vec()), ("authorization".to_owned(), format!("Bearer {token}").into_bytes())];
         let now = self.clock();
         self.streams += 1;
-        match self.gate.on_request(StreamId(self.streams), PROVIDER, Headers::new(&list), now) {
-            Decision::Continue(_) => self.ended(key, is_good, true, report),
+        let question = self.gate.question(Headers::new(&list));
+        match self.gate.on_request(StreamId(self.streams), question, Headers::new(&list), now) {
+            Decision::Continue(_) | Decision::Shadow(_) => self.ended(key, is_good, true, report),
             Decision::Reply(_) => self.ended(key, is_good, false, report),
             Decision::Park => self.parked.push((self.streams, key, is_good)),
         }

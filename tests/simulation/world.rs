@@ -294,19 +294,20 @@ impl World {
             ("authorization".to_owned(), format!("Bearer {token}").into_bytes()),
         ];
         let headers = Headers::new(&list);
-        let provider = self.workers[worker].gate.requirement(headers).expect("a rule");
+        let question = self.workers[worker].gate.question(headers);
+        assert_eq!(question.providers(), [ProviderId::new(issuer)]);
         self.look(worker, issuer);
         let request =
             Request { issuer, kind, key, arrived: self.now, terms: self.workers[worker].terms[issuer].clone() };
         self.ledger.arrived(worker, stream, request);
         let now = self.clock();
-        let mut decision = self.workers[worker].gate.on_request(StreamId(stream), provider, headers, now);
+        let mut decision = self.workers[worker].gate.on_request(StreamId(stream), question, headers, now);
         if self.broken == Some(Rule::UnknownKeysAreAskedFor) && decision == Decision::Park && self.now > 2_000 {
-            decision = Decision::Reply(Reply { status: 401, headers: Vec::new(), body: "not known" });
+            decision = Decision::Reply(Reply { status: 401, headers: Vec::new(), body: "not known".into() });
         }
         match decision {
-            Decision::Continue(_) => self.answered(worker, stream, 200, ""),
-            Decision::Reply(reply) => self.answered(worker, stream, reply.status, reply.body),
+            Decision::Continue(_) | Decision::Shadow(_) => self.answered(worker, stream, 200, ""),
+            Decision::Reply(reply) => self.answered(worker, stream, reply.status, &reply.body),
             Decision::Park => {
                 self.ledger.parked(worker, stream);
                 self.wake(worker, 0);
@@ -386,7 +387,7 @@ impl World {
                     self.perform(worker, actions);
                 }
                 Action::Fetch(provider, fetch, validators) => self.fetch(worker, provider.index(), fetch, validators),
-                Action::Reply(stream, reply) => self.answer(worker, stream.0, reply.status, reply.body),
+                Action::Reply(stream, reply) => self.answer(worker, stream.0, reply.status, &reply.body),
                 Action::Resume(stream, _) => self.answer(worker, stream.0, 200, ""),
                 Action::WakeWorkers => {
                     for worker in 0..self.workers.len() {

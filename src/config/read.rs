@@ -1,0 +1,284 @@
+//! From JSON values to the types of [`super::schema`], by the rules of proto3-JSON: a field may be left out or `null`, its
+//! name comes in snake_case or camelCase, and a field that nobody knows is a mistake.
+//!
+//! By hand, as derived code for the same types takes several times the space in the wasm.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde_json::{Map, Value};
+
+use super::error::ConfigError;
+use crate::time::parse_duration;
+
+type Result<T> = std::result::Result<T, ConfigError>;
+
+/// A type that a JSON value can be read as.
+pub(super) trait Read: Sized {
+    /// Reads it; `path` is where it stands.
+    ///
+    /// # Errors
+    /// It is something else.
+    fn read(value: Value, path: &str) -> Result<Self>;
+
+    /// What it is where the field is left out.
+    fn absent() -> Self;
+}
+
+/// Refuses a value that is of another type than this.
+pub(super) fn unexpected<T>(value: &Value, path: &str, expected: &str) -> Result<T> {
+    let what = match value {
+        Value::Null => "null".to_owned(),
+        Value::Bool(_) => format!("boolean `{value}`"),
+        Value::Number(number) if number.is_f64() => format!("floating point `{value}`"),
+        Value::Number(_) => format!("integer `{value}`"),
+        Value::String(_) => format!("string {value}"),
+        Value::Array(_) => "a list".to_owned(),
+        Value::Object(_) => "an object".to_owned(),
+    };
+    Err(ConfigError::new(path, format!("invalid type: {what}, expected {expected}")))
+}
+
+/// The members of an object, of which none may be left over.
+pub(super) struct Members<'p> {
+    members: Map<String, Value>,
+    path: &'p str,
+}
+
+impl<'p> Members<'p> {
+    /// Those of this value.
+    pub(super) fn of(value: Value, path: &'p str) -> Result<Self> {
+        match value {
+            Value::Object(members) => Ok(Self { members, path }),
+            other => unexpected(&other, path, "an object"),
+        }
+    }
+
+    /// Takes the member of this name, in either spelling.
+    pub(super) fn take<T: Read>(&mut self, name: &str) -> Result<T> {
+        match self.remove(name)? {
+            Some((value, path)) => T::read(value, &path),
+            None => Ok(T::absent()),
+        }
+    }
+
+    fn remove(&mut self, name: &str) -> Result<Option<(Value, String)>> {
+        let name = name.strip_prefix("r#").or(name.strip_prefix('_')).unwrap_or(name);
+        let camel = camel_case(name);
+        let found = match (self.members.remove(name), self.members.remove(&camel)) {
+            (Some(_), Some(_)) if camel != name => {
+                return Err(ConfigError::new(self.at(name), format!("stands twice, also as {camel}")));
+            }
+            (Some(value), _) | (None, Some(value)) => value,
+            (None, None) => return Ok(None),
+        };
+        Ok(Some((found, self.at(name))).filter(|(value, _)| !value.is_null()))
+    }
+
+    /// Refuses what is left.
+    pub(super) fn finish(self) -> Result<()> {
+        match self.members.keys().next() {
+            Some(name) => Err(ConfigError::new(self.at(name), format!("unknown field `{name}`"))),
+            None => Ok(()),
+        }
+    }
+
+    fn at(&self, name: &str) -> String {
+        if self.path.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{}.{name}", self.path)
+        }
+    }
+}
+
+/// The name of a field as proto3-JSON spells it first.
+fn camel_case(name: &str) -> String {
+    let mut camel = String::with_capacity(name.len());
+    let mut is_next_upper = false;
+    for c in name.chars() {
+        if c == '_' {
+            is_next_upper = true;
+        } else {
+            camel.push(if is_next_upper { c.to_ascii_uppercase() } else { c });
+            is_next_upper = false;
+        }
+    }
+    camel
+}
+
+/// Declares a message: a struct that is read field by field. A name that begins with an underscore is that of a field which
+/// changes nothing here.
+macro_rules! message {
+    ($($(#[doc = $about:literal])* $name:ident { $($(#[doc = $doc:literal])* $field:ident: $type:ty,)* })*) => {$(
+        $(#[doc = $about])*
+        #[derive(Clone, Debug, Default)]
+        pub(super) struct $name {
+            $($(#[doc = $doc])* pub(super) $field: $type,)*
+        }
+
+        impl $crate::config::read::Read for $name {
+            #[allow(unused_mut)]
+            fn read(value: serde_json::Value, path: &str) -> std::result::Result<Self, $crate::config::error::ConfigError> {
+                let mut members = $crate::config::read::Members::of(value, path)?;
+                let own = Self { $($field: members.take(stringify!($field))?,)* };
+                members.finish()?;
+                Ok(own)
+            }
+
+            fn absent() -> Self {
+                Self::default()
+            }
+        }
+    )*};
+}
+pub(super) use message;
+
+impl<T: Read> Read for Option<T> {
+    fn read(value: Value, path: &str) -> Result<Self> {
+        T::read(value, path).map(Some)
+    }
+
+    fn absent() -> Self {
+        None
+    }
+}
+
+impl<T: Read> Read for Vec<T> {
+    fn read(value: Value, path: &str) -> Result<Self> {
+        let Value::Array(items) = value else { return unexpected(&value, path, "a list") };
+        items.into_iter().enumerate().map(|(place, item)| T::read(item, &format!("{path}[{place}]"))).collect()
+    }
+
+    fn absent() -> Self {
+        Self::new()
+    }
+}
+
+impl<T: Read> Read for BTreeMap<String, T> {
+    fn read(value: Value, path: &str) -> Result<Self> {
+        let Members { members, .. } = Members::of(value, path)?;
+        let read = |(name, member)| {
+            let member = T::read(member, &format!("{path}.{name}"))?;
+            Ok((name, member))
+        };
+        members.into_iter().map(read).collect()
+    }
+
+    fn absent() -> Self {
+        Self::new()
+    }
+}
+
+impl Read for String {
+    fn read(value: Value, path: &str) -> Result<Self> {
+        match value {
+            Value::String(text) => Ok(text),
+            other => unexpected(&other, path, "a string"),
+        }
+    }
+
+    fn absent() -> Self {
+        Self::new()
+    }
+}
+
+impl Read for bool {
+    fn read(value: Value, path: &str) -> Result<Self> {
+        value.as_bool().map_or_else(|| unexpected(&value, path, "a boolean"), Ok)
+    }
+
+    fn absent() -> Self {
+        false
+    }
+}
+
+/// A whole number as proto3-JSON writes it, which may be in quotes.
+fn whole<T: TryFrom<i64>>(value: &Value, path: &str, expected: &str) -> Result<T> {
+    let number = match value {
+        Value::Number(number) => number.as_i64(),
+        Value::String(text) => text.parse().ok(),
+        _ => None,
+    };
+    number.and_then(|number| T::try_from(number).ok()).map_or_else(|| unexpected(value, path, expected), Ok)
+}
+
+impl Read for u32 {
+    fn read(value: Value, path: &str) -> Result<Self> {
+        whole(&value, path, "a whole number that is not negative, of 32 bits")
+    }
+
+    fn absent() -> Self {
+        0
+    }
+}
+
+impl Read for i64 {
+    fn read(value: Value, path: &str) -> Result<Self> {
+        whole(&value, path, "a whole number of 64 bits")
+    }
+
+    fn absent() -> Self {
+        0
+    }
+}
+
+/// Anything.
+impl Read for Value {
+    fn read(value: Value, _: &str) -> Result<Self> {
+        Ok(value)
+    }
+
+    fn absent() -> Self {
+        Self::Null
+    }
+}
+
+/// A `google.protobuf.Duration`.
+impl Read for Duration {
+    fn read(value: Value, path: &str) -> Result<Self> {
+        let Value::String(text) = &value else { return unexpected(&value, path, "a duration such as \"300s\"") };
+        parse_duration(text).map_err(|reason| ConfigError::new(path, reason))
+    }
+
+    fn absent() -> Self {
+        Self::ZERO
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    message! {
+        /// For this test.
+        Message {
+            a_list_of: Vec<u32>,
+            r#match: Option<bool>,
+            map: BTreeMap<String, i64>,
+        }
+    }
+
+    #[test]
+    fn both_spellings_are_read_but_not_together() {
+        let read = |value| Message::read(value, "m").map_err(|error| error.to_string());
+        for good in [json!({"a_list_of": [1, "2"], "match": true}), json!({"aListOf": [1, 2], "match": true})] {
+            let message = read(good).unwrap();
+            assert_eq!((message.a_list_of, message.r#match), (vec![1, 2], Some(true)));
+        }
+        assert_eq!(read(json!({"aListOf": null, "map": {"x": "-1"}})).unwrap().map["x"], -1);
+        for (bad, expected) in [
+            (json!({"aListOf": [], "a_list_of": []}), "m.a_list_of: stands twice, also as aListOf"),
+            (json!({"a_list_of": [-1]}), "m.a_list_of[0]: invalid type: integer `-1`, expected a whole number"),
+            (json!({"a_list_of": 1}), "m.a_list_of: invalid type: integer `1`, expected a list"),
+            (json!({"map": {"x": 1.5}}), "m.map.x: invalid type: floating point `1.5`"),
+            (json!({"match": "true"}), "m.match: invalid type: string \"true\", expected a boolean"),
+            (json!({"b": 1}), "m.b: unknown field `b`"),
+            (json!([]), "m: invalid type: a list, expected an object"),
+        ] {
+            let refusal = read(bad).unwrap_err();
+            assert!(refusal.starts_with(expected), "{refusal}");
+        }
+    }
+}

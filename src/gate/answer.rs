@@ -1,0 +1,297 @@
+//! The answer to a question under the present keys: a function of values, asked again whenever those change.
+
+use super::{
+    view::{Keyless, View},
+    Gate,
+};
+use crate::{
+    keys::{life::Cause, KeySet},
+    policy::{
+        extract::Candidate,
+        forward::Edits,
+        provider::{Provider, Remote},
+        reply::Refusal,
+        requirement::{Allow, Lane, Node, Question},
+    },
+    time::UnixTime,
+    token::{
+        signature::SignatureCheck,
+        verify::{verify, Unverified, Verified},
+        ProviderId, TokenError,
+    },
+};
+
+/// The newest fetch of each provider's keys that had begun when a request came. One with a higher number says what the
+/// issuer published after that.
+pub(super) type Arrived = std::collections::BTreeMap<ProviderId, u64>;
+
+/// What a question comes to now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Allow,
+    Refuse(Refusal),
+    Wait,
+}
+
+/// A verdict, and what was learnt on the way.
+pub(super) struct Answer {
+    pub(super) verdict: Verdict,
+    /// The tokens that are good, and by whose rules.
+    pub(super) good: Vec<(Lane, usize)>,
+    /// Those that nobody looked at.
+    pub(super) unverified: Vec<(Lane, usize)>,
+    /// What is waited for.
+    pub(super) waits: Vec<(ProviderId, Cause)>,
+    /// Tokens whose key the issuer does not have, or may not be asked for again yet.
+    pub(super) keyless: Vec<(ProviderId, usize, Refusal)>,
+    /// Providers to be asked again when that is allowed.
+    pub(super) wanted: Vec<ProviderId>,
+    /// Providers whose tokens were refused, and why.
+    pub(super) failures: Vec<(ProviderId, Refusal)>,
+}
+
+/// The time that a parked request has.
+#[derive(Clone, Copy)]
+pub(super) struct Deadline {
+    pub(super) at: UnixTime,
+    /// It is over: whatever is still unknown is refused.
+    pub(super) is_over: bool,
+}
+
+impl<C: SignatureCheck> Gate<C> {
+    /// Answers a question. `deadline` is that of a request parked already.
+    pub(super) fn answer(
+        &self,
+        question: &Question,
+        arrived: &Arrived,
+        deadline: Option<Deadline>,
+        now: UnixTime,
+    ) -> Answer {
+        let mut answering = Answering {
+            gate: self,
+            question,
+            arrived,
+            deadline,
+            now,
+            answer: Answer {
+                verdict: Verdict::Wait,
+                good: Vec::new(),
+                unverified: Vec::new(),
+                waits: Vec::new(),
+                keyless: Vec::new(),
+                wanted: Vec::new(),
+                failures: Vec::new(),
+            },
+        };
+        let verdict = answering.node(&question.node);
+        Answer { verdict, ..answering.answer }
+    }
+
+    /// What changes in a request with this answer, on top of `edits`.
+    pub(super) fn passed_on(&self, mut edits: Edits, question: &Question, answer: &Answer, target: &[u8]) -> Edits {
+        for (lane, token) in &answer.good {
+            if let Some((provider, candidate)) = self.plan.provider(lane.provider).zip(question.tokens.get(*token)) {
+                edits.pass_on(provider, candidate, target);
+            }
+        }
+        for (lane, token) in &answer.unverified {
+            if let Some((provider, candidate)) = self.plan.provider(lane.provider).zip(question.tokens.get(*token)) {
+                edits.tell(&provider.forward, candidate);
+            }
+        }
+        for (provider, refusal) in &answer.failures {
+            let name = self.plan.provider(*provider).and_then(|own| own.forward.failure_state.as_deref());
+            if let Some(name) = name {
+                edits.state.push((format!("{name}.code"), refusal.reason().as_bytes().to_vec()));
+                edits.state.push((format!("{name}.message"), refusal.text().as_bytes().to_vec()));
+            }
+        }
+        edits
+    }
+
+    /// How long a request may wait for this cause.
+    pub(super) fn patience(&self, provider: ProviderId, cause: Cause) -> std::time::Duration {
+        self.plan.remote(provider).map_or(std::time::Duration::ZERO, |Remote { terms, .. }| match cause {
+            Cause::UnknownKid | Cause::BadSignature => terms.unknown_kid_max_wait,
+            Cause::Schedule => terms.unknown_kid_max_wait.max(terms.fetch_timeout),
+        })
+    }
+
+    /// What was verified before under the same keys needs no second look at its signature.
+    fn verify(
+        &self,
+        view: &View,
+        own: &Provider,
+        rules: usize,
+        keys: Option<&KeySet>,
+        candidate: &Candidate,
+        now: UnixTime,
+    ) -> Result<Verified, Unverified> {
+        let token = candidate.token.as_slice();
+        let (Some(cache), Some(rules)) = (view.verified.get(rules), own.rules.get(rules)) else {
+            return Err(Unverified::NoKeys);
+        };
+        let mut cache = cache.borrow_mut();
+        let known = keys.and_then(|_| cache.get(token));
+        match known.map(|verified| verified.still(rules, now)) {
+            Some(Ok(verified)) => {
+                self.hits.set(self.hits.get().saturating_add(1));
+                return Ok(verified);
+            }
+            Some(Err(_)) => cache.remove(token),
+            None => {}
+        }
+        let verified = verify(token, rules, keys, &self.check, now)?;
+        cache.insert(token, verified);
+        Ok(verified)
+    }
+}
+
+/// An answer in the making.
+struct Answering<'a, C> {
+    gate: &'a Gate<C>,
+    question: &'a Question,
+    arrived: &'a Arrived,
+    deadline: Option<Deadline>,
+    now: UnixTime,
+    answer: Answer,
+}
+
+impl<C: SignatureCheck> Answering<'_, C> {
+    fn node(&mut self, node: &Node) -> Verdict {
+        match node {
+            Node::Passed => Verdict::Allow,
+            Node::Refused(error) => Verdict::Refuse(Refusal::Token(*error)),
+            Node::Good(lane, tokens) => {
+                if tokens.is_empty() {
+                    let refusal = Refusal::Token(TokenError::Missing);
+                    self.answer.failures.push((lane.provider, refusal));
+                    return Verdict::Refuse(refusal);
+                }
+                self.all(tokens.iter(), |own, token| own.token(*lane, *token))
+            }
+            Node::All(nodes) => self.all(nodes.iter(), |own, node| own.node(node)),
+            Node::Any(nodes, allow) => self.any(nodes, *allow),
+            Node::Each { tokens, may_fail: false } => self.all(tokens.iter(), |own, (token, lane)| match lane {
+                Ok(lane) => own.token(*lane, *token),
+                Err(error) => Verdict::Refuse(Refusal::Token(*error)),
+            }),
+            Node::Each { tokens, may_fail: true } => {
+                let lanes = tokens.iter().filter_map(|(token, lane)| Some((*token, lane.ok()?)));
+                let mut is_known = true;
+                for (token, lane) in lanes {
+                    is_known &= self.token(lane, token) != Verdict::Wait;
+                }
+                if is_known {
+                    Verdict::Allow
+                } else {
+                    Verdict::Wait
+                }
+            }
+            Node::Unverified(tokens) => {
+                self.answer.unverified.extend(tokens.iter().map(|(token, lane)| (*lane, *token)));
+                Verdict::Allow
+            }
+        }
+    }
+
+    /// The first refusal; else whether anything is unknown.
+    fn all<T>(&mut self, items: impl Iterator<Item = T>, mut one: impl FnMut(&mut Self, T) -> Verdict) -> Verdict {
+        let mut verdict = Verdict::Allow;
+        for item in items {
+            match one(self, item) {
+                Verdict::Allow => {}
+                Verdict::Wait => verdict = Verdict::Wait,
+                Verdict::Refuse(refusal) => return Verdict::Refuse(refusal),
+            }
+        }
+        verdict
+    }
+
+    /// Of several refusals the last counts; that there is no token, or none of a known issuer, only if there is no other
+    /// (Envoy's `AnyVerifierImpl`). Nothing counts more than that we cannot know.
+    fn any(&mut self, nodes: &[Node], allow: Allow) -> Verdict {
+        let mut is_known = true;
+        let mut last = Refusal::Token(TokenError::Missing);
+        let weight = |refusal: &Refusal| match refusal {
+            Refusal::Token(TokenError::Missing) => 0,
+            Refusal::Token(TokenError::IssuerNotConfigured) => 1,
+            Refusal::Token(_) => 2,
+            Refusal::KeysUnavailable(_) | Refusal::TooManyParked => 3,
+        };
+        for node in nodes {
+            match self.node(node) {
+                Verdict::Allow => return Verdict::Allow,
+                Verdict::Wait => is_known = false,
+                Verdict::Refuse(refusal) if weight(&refusal) >= weight(&last) => last = refusal,
+                Verdict::Refuse(_) => {}
+            }
+        }
+        match allow {
+            _ if !is_known => Verdict::Wait,
+            Allow::MissingOrFailed => Verdict::Allow,
+            Allow::Missing if last == Refusal::Token(TokenError::Missing) => Verdict::Allow,
+            Allow::Missing | Allow::Nothing => Verdict::Refuse(last),
+        }
+    }
+
+    fn token(&mut self, lane: Lane, token: usize) -> Verdict {
+        let verdict = self.look_at(lane, token);
+        match verdict {
+            Verdict::Allow => self.answer.good.push((lane, token)),
+            Verdict::Refuse(refusal) => self.answer.failures.push((lane.provider, refusal)),
+            Verdict::Wait => {}
+        }
+        verdict
+    }
+
+    fn look_at(&mut self, Lane { provider, rules }: Lane, token: usize) -> Verdict {
+        let (gate, now) = (self.gate, self.now);
+        let known = gate.plan.provider(provider).zip(gate.views.get(provider.index()));
+        let Some(((own, view), candidate)) = known.zip(self.question.tokens.get(token)) else {
+            return Verdict::Refuse(Refusal::KeysUnavailable(std::time::Duration::ZERO));
+        };
+        let terms = gate.plan.remote(provider).map(|remote| &remote.terms);
+        let keys = view.usable_keys(terms, now);
+        let (cause, refusal) = match gate.verify(view, own, rules, keys, candidate, now) {
+            Ok(_verified) => return Verdict::Allow,
+            Err(Unverified::Refused(error)) => return Verdict::Refuse(Refusal::Token(error)),
+            Err(Unverified::NoKeys) => (Cause::Schedule, None),
+            Err(Unverified::UnknownKey(error)) => (Cause::UnknownKid, Some(error)),
+            Err(Unverified::BadSignature) => (Cause::BadSignature, Some(TokenError::BadSignature)),
+        };
+        let Some(terms) = terms else {
+            return Verdict::Refuse(Refusal::Token(refusal.unwrap_or(TokenError::UnknownKey)));
+        };
+        let until = self.deadline.map_or_else(|| now.plus(gate.patience(provider, cause)), |deadline| deadline.at);
+        let arrived = self.arrived.get(&provider).copied().unwrap_or(view.record.started);
+        let keyless = match view.without_key(cause, refusal, terms, arrived, until, now) {
+            Keyless::Wait(cause) if self.deadline.is_some_and(|deadline| deadline.is_over) => {
+                return Verdict::Refuse(gate.too_late(provider, cause, now));
+            }
+            Keyless::Wait(Cause::UnknownKid)
+                if self.deadline.is_none()
+                    && gate.parked.is_crowded_by(provider)
+                    && gate.has_refused(provider, candidate) =>
+            {
+                Keyless::RefuseForNow(Refusal::Token(TokenError::UnknownKey))
+            }
+            keyless => keyless,
+        };
+        match keyless {
+            Keyless::Wait(cause) => {
+                self.answer.waits.push((provider, cause));
+                Verdict::Wait
+            }
+            Keyless::Refuse(refusal) => {
+                self.answer.keyless.push((provider, token, refusal));
+                Verdict::Refuse(refusal)
+            }
+            Keyless::RefuseForNow(refusal) => {
+                self.answer.wanted.push(provider);
+                self.answer.keyless.push((provider, token, refusal));
+                Verdict::Refuse(refusal)
+            }
+        }
+    }
+}
