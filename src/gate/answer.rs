@@ -11,7 +11,7 @@ use crate::{
         forward::Edits,
         provider::{Provider, Remote},
         reply::Refusal,
-        requirement::{Allow, Lane, Node, Question},
+        requirement::{Allow, Bad, Lane, Node, Question, SIGNATURE_VERIFIED},
     },
     time::UnixTime,
     token::{
@@ -38,8 +38,8 @@ pub(super) struct Answer {
     pub(super) verdict: Verdict,
     /// The tokens that are good, and by whose rules.
     pub(super) good: Vec<(Lane, usize)>,
-    /// Those that nobody looked at.
-    pub(super) unverified: Vec<(Lane, usize)>,
+    /// Whether the upstream is to be told that a token is bad.
+    pub(super) tells_of_bad: bool,
     /// What is waited for.
     pub(super) waits: Vec<(ProviderId, Cause)>,
     /// Tokens whose key the issuer does not have, or may not be asked for again yet.
@@ -76,7 +76,7 @@ impl<C: SignatureCheck> Gate<C> {
             answer: Answer {
                 verdict: Verdict::Wait,
                 good: Vec::new(),
-                unverified: Vec::new(),
+                tells_of_bad: false,
                 waits: Vec::new(),
                 keyless: Vec::new(),
                 wanted: Vec::new(),
@@ -94,10 +94,8 @@ impl<C: SignatureCheck> Gate<C> {
                 edits.pass_on(provider, candidate, target);
             }
         }
-        for (lane, token) in &answer.unverified {
-            if let Some((provider, candidate)) = self.plan.provider(lane.provider).zip(question.tokens.get(*token)) {
-                edits.tell(&provider.forward, candidate);
-            }
+        if answer.tells_of_bad {
+            edits.add.push((SIGNATURE_VERIFIED.to_owned(), b"false".to_vec()));
         }
         for (provider, refusal) in &answer.failures {
             let name = self.plan.provider(*provider).and_then(|own| own.forward.failure_state.as_deref());
@@ -172,25 +170,22 @@ impl<C: SignatureCheck> Answering<'_, C> {
             }
             Node::All(nodes) => self.all(nodes.iter(), |own, node| own.node(node)),
             Node::Any(nodes, allow) => self.any(nodes, *allow),
-            Node::Each { tokens, may_fail: false } => self.all(tokens.iter(), |own, (token, lane)| match lane {
+            Node::Each { tokens, bad: Bad::Refused } => self.all(tokens.iter(), |own, (token, lane)| match lane {
                 Ok(lane) => own.token(*lane, *token),
                 Err(error) => Verdict::Refuse(Refusal::Token(*error)),
             }),
-            Node::Each { tokens, may_fail: true } => {
-                let lanes = tokens.iter().filter_map(|(token, lane)| Some((*token, lane.ok()?)));
+            Node::Each { tokens, bad } => {
                 let mut is_known = true;
-                for (token, lane) in lanes {
-                    is_known &= self.token(lane, token) != Verdict::Wait;
+                for (token, lane) in tokens {
+                    let verdict = lane.ok().map(|lane| self.token(lane, *token));
+                    is_known &= verdict != Some(Verdict::Wait);
+                    self.answer.tells_of_bad |= verdict != Some(Verdict::Allow) && *bad == Bad::Told;
                 }
                 if is_known {
                     Verdict::Allow
                 } else {
                     Verdict::Wait
                 }
-            }
-            Node::Unverified(tokens) => {
-                self.answer.unverified.extend(tokens.iter().map(|(token, lane)| (*lane, *token)));
-                Verdict::Allow
             }
         }
     }

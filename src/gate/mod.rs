@@ -163,7 +163,7 @@ impl<C: SignatureCheck> Gate<C> {
         match refusal {
             Refusal::Token(error) => {
                 self.counts.add(Metric::Refused);
-                self.counts.add(Metric::RefusedFor(error));
+                self.counts.add(Metric::RefusedFor(error.kind()));
             }
             Refusal::KeysUnavailable(_) | Refusal::TooManyParked => self.counts.add(Metric::Unavailable),
         }
@@ -189,7 +189,7 @@ impl<C: SignatureCheck> Gate<C> {
         match refusal {
             Refusal::Token(error) => {
                 self.counts.add(Metric::WouldRefuse);
-                self.counts.add(Metric::WouldRefuseFor(error));
+                self.counts.add(Metric::WouldRefuseFor(error.kind()));
             }
             Refusal::KeysUnavailable(_) | Refusal::TooManyParked => self.counts.add(Metric::WouldBeUnavailable),
         }

@@ -67,7 +67,7 @@ fn after<'v>(prefix: &[u8], value: &'v [u8]) -> Option<&'v [u8]> {
 }
 
 fn cookie_value<'c>(name: &[u8], cookie: &'c [u8]) -> Option<&'c [u8]> {
-    let value = cookie.trim_ascii().strip_prefix(name)?.trim_ascii_start().strip_prefix(b"=")?.trim_ascii_start();
+    let value = cookie.trim_ascii().strip_prefix(name)?.strip_prefix(b"=")?.trim_ascii_start();
     Some(value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value))
 }
 

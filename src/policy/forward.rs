@@ -3,7 +3,10 @@
 
 use std::collections::BTreeSet;
 
-use base64::{engine::general_purpose::URL_SAFE_NO_PAD, Engine as _};
+use base64::{
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+    Engine as _,
+};
 use serde_json::Value;
 
 use super::{
@@ -188,6 +191,6 @@ fn text(value: &Value) -> Option<String> {
             (None, Some(real)) => format!("{real:.6}"),
             (None, None) => return None,
         }),
-        Value::Array(_) | Value::Object(_) => Some(URL_SAFE_NO_PAD.encode(value.to_string())),
+        Value::Array(_) | Value::Object(_) => Some(STANDARD.encode(value.to_string())),
     }
 }

@@ -68,14 +68,17 @@ fn status(error: TokenError) -> u16 {
         | TokenError::AlgorithmNotSupported
         | TokenError::BadSignature
         | TokenError::Expired
+        | TokenError::HeaderEncoding
         | TokenError::IssuerNotConfigured
         | TokenError::LifetimeTooLong
         | TokenError::Malformed
-        | TokenError::MalformedHeader
-        | TokenError::MalformedPayload
+        | TokenError::MalformedHeader(_)
+        | TokenError::MalformedPayload(_)
         | TokenError::Missing
         | TokenError::NoExpiration
         | TokenError::NotYetValid
+        | TokenError::PayloadEncoding
+        | TokenError::SignatureEncoding
         | TokenError::SubjectNotAllowed
         | TokenError::TooLarge
         | TokenError::TypeNotAllowed

@@ -31,6 +31,9 @@ pub struct Lane {
     pub rules: usize,
 }
 
+/// The header by which Envoy tells the upstream that a token is bad and went on.
+pub const SIGNATURE_VERIFIED: &str = "x-jwt-signature-verified";
+
 /// More tokens than this in one request are not read.
 const MAX_TOKENS: usize = 16;
 
@@ -58,7 +61,8 @@ pub enum Requirement {
     AllowMissing,
     /// Tokens may be good.
     AllowMissingOrFailed,
-    /// Claims are taken from tokens unseen.
+    /// The same, and the upstream is told if one is not: Envoy's `extract_only_without_validation` as Envoy 1.40 does it,
+    /// which verifies in spite of its name.
     ExtractOnly,
 }
 
@@ -140,10 +144,19 @@ pub enum Node {
         /// The tokens, and whose rules they fall under.
         tokens: Vec<(usize, Result<Lane, TokenError>)>,
         /// Whether bad ones are allowed.
-        may_fail: bool,
+        bad: Bad,
     },
-    /// Always; but what these tokens say is used.
-    Unverified(Vec<(usize, Lane)>),
+}
+
+/// What becomes of a request with bad tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bad {
+    /// It is refused.
+    Refused,
+    /// It goes on.
+    Allowed,
+    /// It goes on, and says so.
+    Told,
 }
 
 impl Requirements {
@@ -205,6 +218,11 @@ impl Requirements {
         Requirement::Any(any)
     }
 
+    /// Whether an upstream may be told of bad tokens.
+    pub fn tell_of_bad_tokens(&self) -> bool {
+        self.requirements.iter().any(Requirement::tells_of_bad_tokens)
+    }
+
     /// Whether this one refuses some request.
     pub fn can_refuse(&self, id: RequirementId) -> bool {
         self.requirements.get(id.0).is_none_or(Requirement::can_refuse)
@@ -223,6 +241,15 @@ impl Requirements {
 }
 
 impl Requirement {
+    fn tells_of_bad_tokens(&self) -> bool {
+        match self {
+            Self::ExtractOnly => true,
+            Self::All(children) => children.iter().any(Self::tells_of_bad_tokens),
+            Self::Any(any) => any.others.iter().any(|(_, child)| child.tells_of_bad_tokens()),
+            Self::Nothing | Self::Provider(_) | Self::AllowMissing | Self::AllowMissingOrFailed => false,
+        }
+    }
+
     fn can_refuse(&self) -> bool {
         match self {
             Self::Nothing | Self::AllowMissingOrFailed | Self::ExtractOnly => false,
@@ -264,7 +291,7 @@ impl Node {
             Self::Each { tokens, .. } => {
                 providers.extend(tokens.iter().filter_map(|(_, lane)| Some(lane.as_ref().ok()?.provider)));
             }
-            Self::Passed | Self::Refused(_) | Self::Unverified(_) => {}
+            Self::Passed | Self::Refused(_) => {}
         }
     }
 }
@@ -289,12 +316,9 @@ impl Asking<'_, '_> {
             }
             Requirement::All(children) => Node::All(children.iter().map(|child| self.ask(child)).collect()),
             Requirement::Any(any) => self.ask_any(any),
-            Requirement::AllowMissing => Node::Each { tokens: self.look_everywhere(), may_fail: false },
-            Requirement::AllowMissingOrFailed => Node::Each { tokens: self.look_everywhere(), may_fail: true },
-            Requirement::ExtractOnly => {
-                let tokens = self.look_everywhere().into_iter();
-                Node::Unverified(tokens.filter_map(|(token, lane)| Some((token, lane.ok()?))).collect())
-            }
+            Requirement::AllowMissing => Node::Each { tokens: self.look_everywhere(), bad: Bad::Refused },
+            Requirement::AllowMissingOrFailed => Node::Each { tokens: self.look_everywhere(), bad: Bad::Allowed },
+            Requirement::ExtractOnly => Node::Each { tokens: self.look_everywhere(), bad: Bad::Told },
         }
     }
 
@@ -355,7 +379,10 @@ impl Asking<'_, '_> {
                 break;
             }
             let known = self.tokens.iter().position(|other| other.source == *source && *other.token == *token);
-            taken.push(known.unwrap_or(self.tokens.len()));
+            let place = known.unwrap_or(self.tokens.len());
+            if !taken.contains(&place) {
+                taken.push(place);
+            }
             if known.is_none() {
                 self.tokens.push(Candidate { token: token.into_owned(), source: source.clone() });
             }

@@ -59,7 +59,7 @@ impl Rules {
         let text = |bytes| std::str::from_utf8(bytes).ok();
         let exact = text(headers.path()).and_then(|path| self.exact.get(path));
         let prefixes =
-            self.prefixes.iter().filter_map(|(length, rules)| rules.get(text(headers.target().get(..*length)?)?));
+            self.prefixes.iter().filter_map(|(length, rules)| rules.get(text(headers.path().get(..*length)?)?));
         let mut first: Option<usize> = None;
         for list in exact.into_iter().chain(prefixes).chain([&self.others]) {
             // Each list is in the order of the rules.

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::{
     jws::{from_object, present, Text},
-    TokenError,
+    Fault, TokenError,
 };
 use crate::time::UnixTime;
 
@@ -23,6 +23,8 @@ pub struct Claims<'a> {
     pub(super) aud: Audiences<'a>,
     #[serde(borrow, default, deserialize_with = "present")]
     pub(super) sub: Option<Text<'a>>,
+    #[serde(borrow, default, deserialize_with = "present", rename = "jti")]
+    _jti: Option<Text<'a>>,
     #[serde(default, deserialize_with = "present")]
     exp: Option<NumericDate>,
     #[serde(default, deserialize_with = "present")]
@@ -37,7 +39,7 @@ impl<'a> Claims<'a> {
     /// # Errors
     /// [`TokenError::MalformedPayload`].
     pub fn parse(payload: &'a [u8]) -> Result<Self, TokenError> {
-        from_object(payload).ok_or(TokenError::MalformedPayload)
+        from_object(payload).ok_or_else(|| TokenError::MalformedPayload(fault(payload)))
     }
 
     /// Who is said to have issued the token.
@@ -67,6 +69,11 @@ pub struct Times {
 pub struct NumericDate(f64);
 
 impl NumericDate {
+    fn read(seconds: f64) -> Option<Self> {
+        // 2^53: beyond it a double no longer holds whole seconds.
+        (0.0..=9_007_199_254_740_992.0).contains(&seconds).then_some(Self(seconds))
+    }
+
     /// This time.
     pub fn of(time: UnixTime) -> Self {
         Self(time.as_millis() as f64 / 1000.0)
@@ -75,13 +82,7 @@ impl NumericDate {
 
 impl<'de> Deserialize<'de> for NumericDate {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let seconds = f64::deserialize(deserializer)?;
-        // 2^53: beyond it a double no longer holds whole seconds.
-        if (0.0..=9_007_199_254_740_992.0).contains(&seconds) {
-            Ok(Self(seconds))
-        } else {
-            Err(de::Error::custom("NumericDate out of range"))
-        }
+        Self::read(f64::deserialize(deserializer)?).ok_or_else(|| de::Error::custom("NumericDate out of range"))
     }
 }
 
@@ -90,10 +91,16 @@ impl<'de> Deserialize<'de> for NumericDate {
 pub struct Audiences<'a>(Vec<Cow<'a, str>>);
 
 impl Audiences<'_> {
-    /// Whether one of these is among them.
+    /// Whether one of these is among them, each of them [`bare`].
     pub fn has_any(&self, wanted: &[String]) -> bool {
-        self.0.iter().any(|aud| wanted.iter().any(|wanted| wanted == aud))
+        self.0.iter().any(|aud| wanted.iter().any(|wanted| wanted == bare(aud)))
     }
+}
+
+/// An audience as Envoy compares it: without `http://` or `https://` and without a slash at its end.
+pub fn bare(audience: &str) -> &str {
+    let rest = audience.strip_prefix("https://").or_else(|| audience.strip_prefix("http://")).unwrap_or(audience);
+    rest.strip_suffix('/').unwrap_or(rest)
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Audiences<'a> {
@@ -128,6 +135,35 @@ impl<'de: 'a, 'a> Deserialize<'de> for Audiences<'a> {
     }
 }
 
+/// What is wrong with a payload that could not be read.
+fn fault(payload: &[u8]) -> Fault {
+    let Ok(Value::Object(members)) = serde_json::from_slice(payload) else { return Fault::Whole };
+    let is_text = |name: &str| members.get(name).is_none_or(Value::is_string);
+    let is_list = |value: &Value| value.as_array().is_some_and(|list| list.iter().all(Value::is_string));
+    for (name, fault) in [("iss", Fault::Iss), ("sub", Fault::Sub), ("jti", Fault::Jti)] {
+        if !is_text(name) {
+            return fault;
+        }
+    }
+    for (name, no_number, out_of_range) in [
+        ("iat", Fault::Iat, Fault::IatRange),
+        ("nbf", Fault::Nbf, Fault::NbfRange),
+        ("exp", Fault::Exp, Fault::ExpRange),
+    ] {
+        match members.get(name) {
+            Some(Value::Number(number)) if NumericDate::read(number.as_f64().unwrap_or(-1.0)).is_none() => {
+                return out_of_range;
+            }
+            None | Some(Value::Number(_)) => {}
+            Some(_) => return no_number,
+        }
+    }
+    if !is_text("aud") && !members.get("aud").is_some_and(is_list) {
+        return Fault::Aud;
+    }
+    Fault::Whole
+}
+
 /// The values of some members of a payload, in the order of their names; `None` where it has none.
 ///
 /// # Errors
@@ -158,12 +194,14 @@ pub fn pick(payload: &[u8], names: &[&str]) -> Result<Vec<Option<Value>>, TokenE
 
     let mut json = serde_json::Deserializer::from_slice(payload);
     let picked = json.deserialize_map(Pick(names)).and_then(|picked| json.end().map(|()| picked));
-    picked.map_err(|_| TokenError::MalformedPayload)
+    picked.map_err(|_| TokenError::MalformedPayload(Fault::Whole))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const WHOLE: TokenError = TokenError::MalformedPayload(Fault::Whole);
 
     #[test]
     fn bad_payloads_are_refused() {
@@ -185,7 +223,7 @@ mod tests {
             "{",
             r#"{"iss":"i","iss":"i"}"#,
         ] {
-            assert_eq!(Claims::parse(bad.as_bytes()).unwrap_err(), TokenError::MalformedPayload, "{bad}");
+            assert_eq!(Claims::parse(bad.as_bytes()).unwrap_err().kind(), WHOLE, "{bad}");
         }
         assert!(Claims::parse(br#"{"exp":1e15,"nbf":1.5}"#).is_ok());
     }
@@ -195,9 +233,9 @@ mod tests {
         let payload = br#"{"a":1,"b":{"c":[2]},"d":null,"x":1,"x":2}"#;
         let expected = vec![Some(serde_json::json!({"c": [2]})), None, Some(Value::Null)];
         assert_eq!(pick(payload, &["b", "e", "d"]), Ok(expected));
-        assert_eq!(pick(payload, &["x"]), Err(TokenError::MalformedPayload));
+        assert_eq!(pick(payload, &["x"]), Err(WHOLE));
         for bad in [&b"[]"[..], b"{} x", b"{", b"7"] {
-            assert_eq!(pick(bad, &["a"]), Err(TokenError::MalformedPayload));
+            assert_eq!(pick(bad, &["a"]), Err(WHOLE));
         }
     }
 }

@@ -7,8 +7,9 @@ use serde::{
     de::{self, IgnoredAny, MapAccess, Visitor},
     Deserialize, Deserializer,
 };
+use serde_json::Value;
 
-use super::TokenError;
+use super::{Fault, TokenError};
 use crate::keys::Algorithm;
 
 /// Longer tokens are refused unread.
@@ -116,25 +117,38 @@ pub fn parse(token: &[u8]) -> Result<Jws<'_>, TokenError> {
     else {
         return Err(TokenError::Malformed);
     };
+    if [header, payload, signature].contains(&&[][..]) {
+        return Err(TokenError::Malformed);
+    }
     // "header.payload" is a prefix of the token: one dot is between them.
     let signed_length = header.len().saturating_add(payload.len()).saturating_add(1);
     let signed = token.get(..signed_length).ok_or(TokenError::Malformed)?;
 
-    let header = decode(header)?;
-    let header: Header<'_> = from_object(&header).ok_or(TokenError::MalformedHeader)?;
+    let header = decode(header).ok_or(TokenError::HeaderEncoding)?;
+    let header: Header<'_> = from_object(&header).ok_or_else(|| TokenError::MalformedHeader(fault(&header)))?;
     if header.asks_for_extensions {
         return Err(TokenError::UnknownExtension);
     }
-    let alg = header.alg.ok_or(TokenError::MalformedHeader)?;
+    let alg = header.alg.ok_or(TokenError::MalformedHeader(Fault::Alg))?;
     let algorithm = Algorithm::from_name(&alg.0).ok_or(TokenError::AlgorithmNotSupported)?;
-    let payload = decode(payload)?;
-    let signature = decode(signature)?;
+    let payload = decode(payload).ok_or(TokenError::PayloadEncoding)?;
+    let signature = decode(signature).ok_or(TokenError::SignatureEncoding)?;
     Ok(Jws { algorithm, kid: header.kid, typ: header.typ, payload, signed, signature })
 }
 
+/// What is wrong with a header that could not be read.
+fn fault(header: &[u8]) -> Fault {
+    let is_wrong = |member: Option<&Value>| member.is_some_and(|member| !member.is_string());
+    match serde_json::from_slice(header) {
+        Ok(Value::Object(members)) if is_wrong(members.get("alg")) => Fault::Alg,
+        Ok(Value::Object(members)) if is_wrong(members.get("kid")) => Fault::Kid,
+        _ => Fault::Whole,
+    }
+}
+
 /// Unpadded base64url; no stray trailing bits, so that one token has one form.
-fn decode(section: &[u8]) -> Result<Vec<u8>, TokenError> {
-    URL_SAFE_NO_PAD.decode(section).map_err(|_| TokenError::Malformed)
+fn decode(section: &[u8]) -> Option<Vec<u8>> {
+    URL_SAFE_NO_PAD.decode(section).ok()
 }
 
 #[cfg(test)]
@@ -194,7 +208,10 @@ mod tests {
         assert_eq!(error(r#"{"alg":"ES256","crit":null}"#, "{}"), TokenError::UnknownExtension);
         assert_eq!(error(r#"{"alg":"ES256","b64":false}"#, "{}"), TokenError::UnknownExtension);
         let members = (0..65).map(|number| format!(r#""m{number}":1"#)).collect::<Vec<_>>();
-        assert_eq!(error(&format!(r#"{{"alg":"ES256",{}}}"#, members.join(",")), "{}"), TokenError::MalformedHeader);
+        assert_eq!(
+            error(&format!(r#"{{"alg":"ES256",{}}}"#, members.join(",")), "{}"),
+            TokenError::MalformedHeader(Fault::Whole)
+        );
         for header in [
             r#"{}"#,
             r#"[]"#,
@@ -211,7 +228,7 @@ mod tests {
             r#"{"kid":"a"}"#,
             r#"{"alg":"ES256"} x"#,
         ] {
-            assert_eq!(error(header, "{}"), TokenError::MalformedHeader, "{header}");
+            assert_eq!(error(header, "{}").kind(), TokenError::MalformedHeader(Fault::Whole), "{header}");
         }
     }
 }

@@ -50,12 +50,18 @@ pub enum TokenError {
     IssuerNotConfigured,
     /// `exp` is further away than the provider's `max_lifetime`.
     LifetimeTooLong,
-    /// Not a compact JWS with three sections of canonical base64url.
+    /// Not a compact JWS with three sections.
     Malformed,
+    /// The header is not canonical base64url.
+    HeaderEncoding,
+    /// The payload is not canonical base64url.
+    PayloadEncoding,
+    /// The signature is not canonical base64url.
+    SignatureEncoding,
     /// The header is not a JSON object of the right shape, or repeats a member.
-    MalformedHeader,
+    MalformedHeader(Fault),
     /// The payload is not a JSON object of the right shape, or repeats a claim that is read here.
-    MalformedPayload,
+    MalformedPayload(Fault),
     /// The request has no token.
     Missing,
     /// There is no `exp`, and the provider requires one.
@@ -74,9 +80,40 @@ pub enum TokenError {
     UnknownKey,
 }
 
+/// Which member is not of the right shape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// None in particular.
+    Whole,
+    /// The header's `alg`.
+    Alg,
+    /// The header's `kid`.
+    Kid,
+    /// Not a string.
+    Iss,
+    /// Not a string.
+    Sub,
+    /// Not a string.
+    Jti,
+    /// Neither a string nor a list of strings.
+    Aud,
+    /// Not a number.
+    Iat,
+    /// Not a number.
+    Nbf,
+    /// Not a number.
+    Exp,
+    /// Negative or too large.
+    IatRange,
+    /// Negative or too large.
+    NbfRange,
+    /// Negative or too large.
+    ExpRange,
+}
+
 impl TokenError {
-    /// Every one.
-    pub const ALL: [Self; 20] = [
+    /// Every one; those with a [`Fault`] once.
+    pub const ALL: [Self; 23] = [
         Self::AlgorithmNotAllowed,
         Self::AlgorithmNotSupported,
         Self::AudienceNotAllowed,
@@ -87,8 +124,11 @@ impl TokenError {
         Self::IssuerNotConfigured,
         Self::LifetimeTooLong,
         Self::Malformed,
-        Self::MalformedHeader,
-        Self::MalformedPayload,
+        Self::HeaderEncoding,
+        Self::PayloadEncoding,
+        Self::SignatureEncoding,
+        Self::MalformedHeader(Fault::Whole),
+        Self::MalformedPayload(Fault::Whole),
         Self::Missing,
         Self::NoExpiration,
         Self::NotYetValid,
@@ -98,6 +138,15 @@ impl TokenError {
         Self::UnknownExtension,
         Self::UnknownKey,
     ];
+
+    /// The one in [`Self::ALL`] that stands for it.
+    pub fn kind(self) -> Self {
+        match self {
+            Self::MalformedHeader(_) => Self::MalformedHeader(Fault::Whole),
+            Self::MalformedPayload(_) => Self::MalformedPayload(Fault::Whole),
+            other => other,
+        }
+    }
 
     /// Its name for machines: in metrics and logs. It does not change.
     pub fn reason(self) -> &'static str {
@@ -112,8 +161,11 @@ impl TokenError {
             Self::IssuerNotConfigured => "issuer_not_configured",
             Self::LifetimeTooLong => "lifetime_too_long",
             Self::Malformed => "malformed",
-            Self::MalformedHeader => "malformed_header",
-            Self::MalformedPayload => "malformed_payload",
+            Self::HeaderEncoding => "header_encoding",
+            Self::PayloadEncoding => "payload_encoding",
+            Self::SignatureEncoding => "signature_encoding",
+            Self::MalformedHeader(_) => "malformed_header",
+            Self::MalformedPayload(_) => "malformed_payload",
             Self::Missing => "missing",
             Self::NoExpiration => "no_expiration",
             Self::NotYetValid => "not_yet_valid",
@@ -138,8 +190,27 @@ impl TokenError {
             Self::InsufficientScope => "Jwt scope is insufficient",
             Self::IssuerNotConfigured => "Jwt issuer is not configured",
             Self::Malformed => "Jwt is not in the form of Header.Payload.Signature with two dots and 3 sections",
-            Self::MalformedHeader => "Jwt header is an invalid JSON",
-            Self::MalformedPayload => "Jwt payload is an invalid JSON",
+            Self::HeaderEncoding => "Jwt header is an invalid Base64url encoded",
+            Self::PayloadEncoding => "Jwt payload is an invalid Base64url encoded",
+            Self::SignatureEncoding => "Jwt signature is an invalid Base64url encoded",
+            Self::MalformedHeader(fault) => match fault {
+                Fault::Alg => "Jwt header [alg] field is required and must be a string",
+                Fault::Kid => "Jwt header [kid] field is not a string",
+                _ => "Jwt header is an invalid JSON",
+            },
+            Self::MalformedPayload(fault) => match fault {
+                Fault::Iss => "Jwt payload [iss] field is not a string",
+                Fault::Sub => "Jwt payload [sub] field is not a string",
+                Fault::Jti => "Jwt payload [jti] field is not a string",
+                Fault::Aud => "Jwt payload [aud] field is not a string or string list",
+                Fault::Iat => "Jwt payload [iat] field is not an integer",
+                Fault::Nbf => "Jwt payload [nbf] field is not an integer",
+                Fault::Exp => "Jwt payload [exp] field is not an integer",
+                Fault::IatRange => "Jwt payload [iat] field is not a positive 64 bit integer",
+                Fault::NbfRange => "Jwt payload [nbf] field is not a positive 64 bit integer",
+                Fault::ExpRange => "Jwt payload [exp] field is not a positive 64 bit integer",
+                Fault::Whole | Fault::Alg | Fault::Kid => "Jwt payload is an invalid JSON",
+            },
             Self::Missing => "Jwt is missing",
             Self::NotYetValid => "Jwt not yet valid",
             Self::TooLarge => "Jwt is too large",

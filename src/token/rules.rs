@@ -19,7 +19,7 @@ pub const DEFAULT_CLOCK_SKEW: Duration = Duration::from_secs(60);
 pub struct Rules {
     /// The only `iss` taken; `None` takes any.
     pub issuer: Option<String>,
-    /// One of these must be in `aud`; empty takes any.
+    /// One of these must be in `aud`, [bare](claims::bare) as they are here; empty takes any.
     pub audiences: Vec<String>,
     /// What `sub` must match.
     pub subjects: Option<StringMatcher>,
@@ -186,6 +186,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::token::Fault;
     use crate::{matcher::Pattern, token::jws};
 
     const NOW: UnixTime = UnixTime::from_millis(1_700_000_000_000);
@@ -291,7 +292,10 @@ mod tests {
                 assert!(refused || (bad == r#"{"a":[]}"# && rules.claims[0].value == ClaimValue::Any), "{bad}");
             }
         }
-        assert_eq!(check(&rules(ClaimValue::Any, &["a"]), r#"{"a":1,"a":2}"#), Err(TokenError::MalformedPayload));
+        assert_eq!(
+            check(&rules(ClaimValue::Any, &["a"]), r#"{"a":1,"a":2}"#),
+            Err(TokenError::MalformedPayload(Fault::Whole))
+        );
     }
 
     #[test]

@@ -4,7 +4,10 @@ mod provider;
 mod remote;
 mod rules;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use super::{
     error::ConfigError,
@@ -16,7 +19,7 @@ use crate::{
         extract::Source,
         provider::{Mode, Plan, Provider},
         reply::Style,
-        requirement::{Known, Requirements},
+        requirement::{Known, Requirements, SIGNATURE_VERIFIED},
         rules::Rules,
     },
     token::ProviderId,
@@ -64,9 +67,14 @@ pub(super) fn plan(config: JwtAuthentication) -> Result<Plan> {
     if !config.resource_metadata.as_ref().is_none_or(|uri| uri.starts_with("https://") && is_quotable(uri)) {
         return Err(ConfigError::new("resource_metadata", "must be an https URI"));
     }
+    let mut own_headers: BTreeSet<_> =
+        providers.iter().flat_map(|provider| provider.forward.headers()).map(str::to_owned).collect();
+    if requirements.tell_of_bad_tokens() {
+        own_headers.insert(SIGNATURE_VERIFIED.to_owned());
+    }
     Ok(Plan {
         warnings: warnings(&rules, &requirements, &providers),
-        own_headers: providers.iter().flat_map(|provider| provider.forward.headers()).map(str::to_owned).collect(),
+        own_headers,
         providers,
         rules,
         requirements,

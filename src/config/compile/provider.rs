@@ -19,6 +19,7 @@ use crate::{
     },
     token::{
         cache,
+        claims::bare,
         rules::{media_type, ClaimRule, ClaimValue, Rules, DEFAULT_CLOCK_SKEW},
     },
 };
@@ -64,7 +65,7 @@ pub(super) fn provider(path: &str, name: String, wire: JwtProvider) -> Result<(P
         wire.max_lifetime.map(|wire| within(format!("{path}.max_lifetime"), wire, LIFETIME)).transpose()?;
     let rules = Rules {
         issuer: Some(wire.issuer).filter(|issuer| !issuer.is_empty()),
-        audiences: wire.audiences,
+        audiences: wire.audiences.iter().map(|audience| bare(audience).to_owned()).collect(),
         subjects: wire.subjects.map(|wire| string_matcher(&format!("{path}.subjects"), wire)).transpose()?,
         algorithms,
         types: wire.types.iter().map(|typ| media_type(typ)).collect(),

@@ -18,7 +18,7 @@ use crate::{
         route::{self, HeaderMatch, PathMatch, QueryMatch, ValueMatch},
         rules::Rule,
     },
-    token::ProviderId,
+    token::{claims::bare, rules::Rules, ProviderId},
 };
 
 /// Requirements do not nest deeper.
@@ -123,15 +123,15 @@ impl Compiler<'_> {
         if let Some(place) = wire.audiences.iter().position(String::is_empty) {
             return Err(ConfigError::new(format!("{path}.audiences[{place}]"), "must not be empty"));
         }
+        let audiences: Vec<_> = wire.audiences.iter().map(|audience| bare(audience).to_owned()).collect();
         let lane = |rules| Requirement::Provider(Lane { provider, rules });
-        let Some(own) = self.providers.get_mut(provider.index()).filter(|_| !wire.audiences.is_empty()) else {
+        let Some(own) = self.providers.get_mut(provider.index()).filter(|_| !audiences.is_empty()) else {
             return Ok(lane(0));
         };
-        if let Some(known) = own.rules.iter().position(|rules| rules.audiences == wire.audiences) {
+        if let Some(known) = own.rules.iter().position(|rules| rules.audiences == audiences) {
             return Ok(lane(known));
         }
-        let with =
-            own.rules.first().map(|rules| crate::token::rules::Rules { audiences: wire.audiences, ..rules.clone() });
+        let with = own.rules.first().map(|rules| Rules { audiences, ..rules.clone() });
         own.rules.extend(with);
         Ok(lane(own.rules.len().saturating_sub(1)))
     }
