@@ -7,4 +7,5 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, unreachable_pub)]
 
 mod cases;
+mod more;
 mod pair;

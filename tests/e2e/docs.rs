@@ -8,6 +8,7 @@ use jwks_gate::{
 };
 use jwks_gate_issuer::{Alg, Echo, Issuer, Options};
 use jwks_gate_testbed::{
+    eventually,
     http::{self, Request},
     workspace_root, Envoy, EnvoyOptions,
 };
@@ -41,17 +42,22 @@ fn the_readme_shows_what_the_demo_runs() {
     }
 }
 
+/// One of our configurations, with other ports.
+fn on_free_ports(path: &str, issuer: &Issuer, echo: &Echo) -> String {
+    let port = |address: SocketAddr| format!("port_value: {} }}", address.port());
+    read(path)
+        .replace("port_value: 9901 }", "port_value: 0 }")
+        .replace("port_value: 10000 }", "port_value: 0 }")
+        .replace("port_value: 9000 }", &port(issuer.addr()))
+        .replace("port_value: 9001 }", &port(echo.addr()))
+}
+
 #[test]
 fn the_demos_configuration_lets_good_tokens_in_and_no_others() {
     let options = Options { issuer: "https://issuer.test".into(), alg: Alg::Es256, ..Options::default() };
     let issuer = Issuer::start(options).unwrap();
     let echo = Echo::start((std::net::Ipv4Addr::LOCALHOST, 0).into()).unwrap();
-    let port = |address: SocketAddr| format!("port_value: {} }}", address.port());
-    let config = read("envoy/envoy.yaml")
-        .replace("port_value: 9901 }", "port_value: 0 }")
-        .replace("port_value: 10000 }", "port_value: 0 }")
-        .replace("port_value: 9000 }", &port(issuer.addr()))
-        .replace("port_value: 9001 }", &port(echo.addr()));
+    let config = on_free_ports("envoy/envoy.yaml", &issuer, &echo);
     let envoy = Envoy::start(&config, EnvoyOptions::default()).unwrap();
     let get = |path: &str, token: &str| http::send(envoy.addr(), &Request::get(path).bearer(token)).unwrap().status;
     assert_eq!((get("/api/x", &issuer.token()), get("/api/x", "x"), get("/", "x")), (200, 401, 200));
@@ -60,6 +66,29 @@ fn the_demos_configuration_lets_good_tokens_in_and_no_others() {
         assert_eq!(get(path, "x"), 401, "{path}");
     }
     assert_eq!(get("/other%2f..%2fapi/x", "x"), 400);
+}
+
+#[test]
+fn rbac_decides_by_claims() {
+    let options = Options { issuer: "https://issuer.test".into(), alg: Alg::Es256, ..Options::default() };
+    let issuer = Issuer::start(options).unwrap();
+    let echo = Echo::start((std::net::Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let envoy = Envoy::start(&on_free_ports("envoy/rbac.yaml", &issuer, &echo), EnvoyOptions::default()).unwrap();
+    let status = |request: Request, groups: &[&str], scope: &str| {
+        let mut claims = issuer.claims();
+        claims["groups"] = groups.into();
+        claims["scope"] = scope.into();
+        http::send(envoy.addr(), &request.bearer(&issuer.current().mint(&claims))).unwrap().status
+    };
+    assert_eq!(status(Request::get("/"), &[], ""), 200);
+    assert_eq!(status(Request::post("/"), &["staff", "admins"], "read write"), 200);
+    assert_eq!(status(Request::post("/"), &["staff"], "read write"), 403);
+    assert_eq!(status(Request::post("/"), &["admins-of-nothing"], "write"), 403);
+    assert_eq!(status(Request::post("/"), &["admins"], "readwrite"), 403);
+    assert_eq!(http::send(envoy.addr(), &Request::get("/")).unwrap().status, 401);
+    let sub = issuer.claims()["sub"].as_str().unwrap().to_owned();
+    let line = format!("403 POST user={sub}");
+    assert!(eventually(std::time::Duration::from_secs(5), || envoy.log().contains(&line)), "{}", envoy.log());
 }
 
 #[test]
@@ -97,7 +126,14 @@ fn compose_adapts_the_demos_configuration_to_its_host_names() {
 fn every_command_of_the_documents_is_a_target() {
     let makefile = read("Makefile");
     let targets: BTreeSet<&str> = makefile.lines().filter_map(|line| Some(line.split_once(": ")?.0)).collect();
-    for document in ["README.md", "CHANGELOG.md", "docs/key-sets.md", "docs/refusals.md"] {
+    for document in [
+        "README.md",
+        "CHANGELOG.md",
+        "docs/jwt_authn.md",
+        "docs/key-sets.md",
+        "docs/performance.md",
+        "docs/refusals.md",
+    ] {
         let text = read(document);
         for command in text.split("make ").skip(1) {
             let target: String = command.chars().take_while(char::is_ascii_lowercase).collect();

@@ -7,7 +7,9 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, unreachable_pub)]
 
 mod algorithms;
+mod answers;
 mod body;
+mod bypass;
 mod caching;
 mod claims;
 mod cold_start;
@@ -15,7 +17,9 @@ mod config;
 mod docs;
 mod hostile;
 mod outage;
+mod passing_on;
 mod reconfigure;
+mod requirements;
 mod rotation;
 mod setup;
 mod unknown_kid;

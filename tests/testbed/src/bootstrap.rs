@@ -44,6 +44,19 @@ impl Bootstrap {
         self
     }
 
+    /// Speaks HTTP/2 to the upstream.
+    pub fn upstream_http_2(mut self) -> Self {
+        for cluster in self.clusters.iter_mut().filter(|cluster| cluster["name"] == "upstream") {
+            cluster["typed_extension_protocol_options"] = json!({
+                "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                    "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+                    "explicit_http_config": { "http2_protocol_options": {} },
+                },
+            });
+        }
+        self
+    }
+
     /// Whether Envoy calls the body callbacks of a filter that paused in the headers.
     pub fn allow_on_headers_stop_iteration(self, allow: bool) -> Self {
         self.plugin_option("allow_on_headers_stop_iteration", json!(allow))
@@ -65,6 +78,15 @@ impl Bootstrap {
     pub fn connection_manager_option(mut self, field: &str, value: Value) -> Self {
         self.connection_manager.insert(field.to_owned(), value);
         self
+    }
+
+    /// Writes a line of this format for each request into Envoy's log.
+    pub fn access_log(self, format: &str) -> Self {
+        let log = json!([{ "name": "log", "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.access_loggers.stream.v3.StderrAccessLog",
+            "log_format": { "text_format_source": { "inline_string": format!("{format}\n") } },
+        } }]);
+        self.connection_manager_option("access_log", log)
     }
 
     /// Sets a field of the listener.

@@ -68,7 +68,7 @@ impl Envoy {
                 .arg(directory.file("admin"))
                 .args(["--log-level", &options.log_level])
                 .args(["--concurrency", &options.concurrency.to_string()])
-                .arg("--disable-hot-restart")
+                .arg("--disable-hot-restart", "--file-flush-interval-msec", "100")
                 .stdout(log.try_clone()?)
                 .stderr(log),
             &directory.0,

@@ -1,0 +1,80 @@
+//! How refusals are worded, and report mode, which refuses nothing.
+
+use std::time::Duration;
+
+use jwks_gate_issuer::{Fault, Times};
+use jwks_gate_testbed::{eventually, http::Request};
+use serde_json::json;
+
+use crate::setup::{Plan, UNKNOWN_KEY};
+
+#[test]
+fn problem_details_and_where_to_get_a_token() {
+    let metadata = "https://api.test/.well-known/oauth-protected-resource";
+    let site = Plan::new()
+        .provider("required_scopes", json!(["read", "write"]))
+        .top("error_format", "json")
+        .top("resource_metadata", metadata)
+        .start();
+    let missing = site.send(&Request::get("/api/x"));
+    assert_eq!(missing.header("content-type"), Some("application/problem+json"));
+    let problem = json!({"title": "Unauthorized", "status": 401, "detail": "Jwt is missing", "reason": "missing"});
+    assert_eq!((missing.status, missing.json()), (401, problem));
+    let challenge = missing.header("www-authenticate").unwrap();
+    assert!(challenge.ends_with(&format!(", resource_metadata=\"{metadata}\"")), "{challenge}");
+    let refused = site.get(&site.issuer.token());
+    assert_eq!((refused.status, &refused.json()["reason"]), (403, &json!("insufficient_scope")));
+    let challenge = refused.header("www-authenticate").unwrap();
+    assert!(challenge.contains("error=\"insufficient_scope\"") && challenge.contains(", scope=\"read write\""));
+}
+
+#[test]
+fn report_mode_counts_and_marks_and_refuses_nothing() {
+    let site = Plan::new()
+        .top("mode", "report")
+        .provider("claim_to_headers", json!([{"header_name": "x-user", "claim_name": "sub"}]))
+        .bootstrap(|bootstrap| {
+            bootstrap.access_log("LINE %REQ(:PATH)% [%FILTER_STATE(wasm.jwks_gate.would_deny:PLAIN)%]")
+        })
+        .start_warm();
+    let good = site.send(&Request::get("/api/good").bearer(&site.issuer.token()));
+    assert_eq!(good.json()["headers"]["x-user"], json!([site.issuer.claims()["sub"]]));
+    let bad = site.send(&Request::get("/api/bad").bearer("x.y.z").header("x-user", "mallory"));
+    assert_eq!((bad.status, &bad.json()["headers"]["x-user"]), (200, &json!(null)));
+    assert_eq!(site.send(&Request::get("/api/none")).status, 200);
+    // Nobody waits; but whether it would have been refused is found out, by one fetch.
+    let unknown = site.send(&Request::get("/api/unknown").bearer(&site.token_of_nobody()));
+    assert_eq!(unknown.status, 200);
+    assert!(eventually(Duration::from_secs(5), || site.stat("would_deny.unknown_key") == 1));
+    assert_eq!((site.stat("would_deny"), site.stat("would_deny.missing"), site.stat("denied")), (3, 1, 0));
+    assert_eq!(site.gets(), 2);
+    for line in ["LINE /api/good [-]", "LINE /api/bad [header_encoding]", "LINE /api/none [missing]"] {
+        assert!(
+            eventually(Duration::from_secs(15), || site.envoy.log().contains(line)),
+            "{line}\n{}",
+            site.envoy.log()
+        );
+    }
+    site.has_its_vms();
+}
+
+#[test]
+fn report_mode_holds_nothing_back_while_an_issuer_hangs() {
+    let site = Plan::new().top("mode", "report").timeout("1s").fault(Fault::Hang, Times::Always).start();
+    let begin = std::time::Instant::now();
+    let token = site.issuer.token();
+    assert_eq!(site.get_at_once(20, |_| token.clone()), [(200, 20)]);
+    assert!(begin.elapsed() < Duration::from_secs(1), "{:?}", begin.elapsed());
+    assert!(eventually(Duration::from_secs(10), || site.stat("would_be_unavailable") == 20));
+    site.issuer.heal();
+    assert!(eventually(Duration::from_secs(10), || { site.get(&token).status == 200 && site.stat("allowed") > 0 }));
+    site.has_its_vms();
+}
+
+#[test]
+fn an_enforced_configuration_is_not_so_lenient() {
+    let site = Plan::new().start_warm();
+    let refused = site.get(&site.token_of_nobody());
+    assert_eq!((refused.status, refused.text().as_str()), (401, UNKNOWN_KEY));
+    assert_eq!(site.stat("would_deny"), 0);
+}

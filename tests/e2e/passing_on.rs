@@ -1,0 +1,110 @@
+//! What tokens say goes on to upstreams, RBAC and access logs; what clients say of themselves does not.
+
+use std::time::Duration;
+
+use jwks_gate_issuer::{Fault, Times};
+use jwks_gate_testbed::{eventually, http::Request};
+use serde_json::{json, Value};
+
+use crate::setup::{Plan, Site};
+
+#[test]
+fn headers_that_only_the_filter_may_set_never_come_from_outside() {
+    let mut plan = Plan::new()
+        .provider("forward_payload_header", "X-Payload")
+        .provider("claim_to_headers", json!([{"header_name": "X-User", "claim_name": "sub"}]));
+    plan.config["rules"] = json!([
+        {"match": {"prefix": "/api/"}, "requires": {"provider_name": "p"}},
+        {"match": {"prefix": "/maybe/"}, "requires": {"requires_any": {"requirements": [
+            {"provider_name": "p"}, {"allow_missing_or_failed": {}},
+        ]}}},
+        {"match": {"prefix": "/listed-without-requirement"}},
+    ]);
+    let site = plan.start_warm();
+    let forged = |path: &str| {
+        let forged = Request::get(path).header("x-user", "mallory").header("X-USER", "eve").header("x-payload", "e30");
+        forged.header("x-user-id", "stays")
+    };
+    let seen = |request: &Request| site.send(request).json()["headers"].clone();
+    for path in ["/other", "/listed-without-requirement", "/maybe/x"] {
+        let seen = seen(&forged(path));
+        assert_eq!((&seen["x-user"], &seen["x-payload"]), (&Value::Null, &Value::Null), "{path}");
+        assert_eq!(seen["x-user-id"], json!(["stays"]), "{path}");
+    }
+    let bad = seen(&forged("/maybe/x").bearer(&site.token_of_nobody()));
+    assert_eq!((&bad["x-user"], &bad["x-payload"]), (&Value::Null, &Value::Null));
+    let token = site.issuer.token();
+    let good = seen(&forged("/api/x").bearer(&token));
+    assert_eq!(good["x-user"], json!([site.issuer.claims()["sub"]]));
+    assert_eq!(good["x-payload"], json!([token.split('.').nth(1).unwrap()]));
+    site.is_unharmed();
+}
+
+#[test]
+fn a_claim_cannot_begin_another_header() {
+    let site =
+        Plan::new().provider("claim_to_headers", json!([{"header_name": "x-user", "claim_name": "sub"}])).start_warm();
+    for sub in ["a\r\nx-admin: yes", "a\nb", "a\0b", "\u{7f}"] {
+        let mut claims = site.issuer.claims();
+        claims["sub"] = json!(sub);
+        let seen = site.get(&site.issuer.current().mint(&claims)).json()["headers"].clone();
+        assert_eq!((&seen["x-user"], &seen["x-admin"]), (&Value::Null, &Value::Null), "{sub:?}");
+    }
+    let mut claims = site.issuer.claims();
+    claims["sub"] = json!("Zoë\tZ");
+    let seen = site.get(&site.issuer.current().mint(&claims));
+    assert_eq!(seen.status, 200);
+    site.is_unharmed();
+}
+
+/// The same for a request that had to wait: its changes are made when it goes on.
+#[test]
+fn a_parked_request_gets_its_headers_too() {
+    let mut plan = Plan::new()
+        .provider("claim_to_headers", json!([{"header_name": "x-user", "claim_name": "sub"}]))
+        .provider("from_params", json!(["t"]))
+        .provider("payload_in_metadata", "claims");
+    plan.config["rules"] = json!([{"match": {"prefix": "/"}, "requires": {"provider_name": "p"}}]);
+    let site = plan.fault(Fault::Delay(Duration::from_millis(700)), Times::Always).start();
+    let request = Request::get(&format!("/api?a=1&t={}&b=%2F", site.issuer.token())).header("x-user", "mallory");
+    let seen = site.send(&request).json();
+    assert!(site.stat("parked") >= 1);
+    assert_eq!(seen["headers"]["x-user"], json!([site.issuer.claims()["sub"]]));
+    assert_eq!(seen["path"], "/api?a=1&b=%2F");
+    site.has_its_vms();
+}
+
+fn lines(site: &Site) -> String {
+    site.envoy.log().lines().filter(|line| line.contains("LINE")).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn filter_state_reaches_the_access_log() {
+    let mut plan = Plan::new()
+        .provider("payload_in_metadata", "claims")
+        .provider("header_in_metadata", "header")
+        .provider("failed_status_in_metadata", "failed")
+        .provider("normalize_payload_in_metadata", json!({"space_delimited_claims": ["scope"]}))
+        .bootstrap(|bootstrap| {
+            let state = ["claims.sub", "claims.scope", "header", "failed.code"]
+                .map(|name| format!(" [%FILTER_STATE(wasm.{name}:PLAIN)%]"));
+            bootstrap.access_log(&format!("LINE %RESPONSE_CODE%{}", state.concat()))
+        });
+    plan.config["rules"][0]["requires"] = json!({"requires_any": {"requirements": [
+        {"provider_name": "p"}, {"allow_missing_or_failed": {}},
+    ]}});
+    let site = plan.start_warm();
+    let mut claims = site.issuer.claims();
+    claims["scope"] = json!("read write");
+    claims["sub"] = json!("alice");
+    let key = site.issuer.current();
+    let header = format!("{{\"alg\":\"ES256\",\"kid\":\"{}\",\"typ\":\"JWT\"}}", key.kid);
+    assert_eq!(site.get(&key.mint(&claims)).status, 200);
+    let line = format!("LINE 200 [alice] [[\"read\",\"write\"]] [{header}] [-]");
+    assert!(eventually(Duration::from_secs(15), || site.envoy.log().contains(&line)), "{line}\n{}", lines(&site));
+    claims["exp"] = json!(1);
+    assert_eq!(site.get(&key.mint(&claims)).status, 200);
+    let line = "LINE 200 [-] [-] [-] [expired]";
+    assert!(eventually(Duration::from_secs(15), || site.envoy.log().contains(line)), "{line}\n{}", lines(&site));
+    site.is_unharmed();
+}

@@ -1,0 +1,116 @@
+//! Requirements that ask more than one issuer, some of which may be slow or gone.
+
+use std::time::{Duration, Instant};
+
+use jwks_gate_issuer::{Alg, Fault, Issuer, Options, Times};
+use jwks_gate_testbed::http::Request;
+use serde_json::{json, Value};
+
+use crate::setup::{remote, Plan, Site};
+
+/// Two issuers; `q`'s tokens come in a header of their own if `apart`.
+fn two(apart: bool, requires: Value) -> (Plan, Issuer) {
+    let options =
+        Options { issuer: "https://other.test".into(), alg: Alg::Rs256, max_age: Some(600), ..Options::default() };
+    let other = Issuer::start(options).unwrap();
+    let mut plan = Plan::new().cluster("other", other.addr());
+    plan.config["providers"]["q"] = remote(&other, "other");
+    if apart {
+        plan.config["providers"]["q"]["from_headers"] = json!([{"name": "x-q"}]);
+    }
+    plan.config["rules"] = json!([{"match": {"prefix": "/"}, "requires": requires}]);
+    (plan, other)
+}
+
+fn either() -> Value {
+    json!({"requires_any": {"requirements": [{"provider_name": "p"}, {"provider_name": "q"}]}})
+}
+
+fn timed(site: &Site, request: &Request) -> (u16, Duration) {
+    let begin = Instant::now();
+    (site.send(request).status, begin.elapsed())
+}
+
+#[test]
+fn a_token_waits_for_its_own_issuer_alone() {
+    let (plan, other) = two(false, either());
+    let site = plan.fault(Fault::Hang, Times::Always).start();
+    let (status, time) = timed(&site, &Request::get("/x").bearer(&other.token()));
+    assert!(status == 200 && time < Duration::from_secs(1), "{status} after {time:?}");
+    let (status, time) = timed(&site, &Request::get("/x").bearer(&site.issuer.token()));
+    assert!(status == 503 && time > Duration::from_secs(1), "{status} after {time:?}");
+    site.issuer.heal();
+    site.has_its_vms();
+}
+
+#[test]
+fn what_needs_both_waits_for_both() {
+    let both = json!({"requires_all": {"requirements": [{"provider_name": "p"}, {"provider_name": "q"}]}});
+    let (plan, other) = two(true, both);
+    other.fault(Fault::Delay(Duration::from_millis(1500)), Times::Always);
+    let site = plan.fault(Fault::Delay(Duration::from_millis(500)), Times::Always).start();
+    let (good, other_good) = (site.issuer.token(), other.token());
+    let request = |p: &str, q: &str| Request::get("/x").bearer(p).header("x-q", q);
+    let (status, time) = timed(&site, &request(&good, &other_good));
+    assert!(status == 200 && time > Duration::from_secs(1), "{status} after {time:?}");
+    for (p, q, status) in [(&*good, "x", 401), ("x", &*other_good, 401), (&*good, &*good, 401)] {
+        assert_eq!(site.send(&request(p, q)).status, status);
+    }
+    assert_eq!((site.gets(), other.stats().jwks_requests), (1, 1));
+    site.has_its_vms();
+}
+
+#[test]
+fn a_refusal_does_not_wait_for_another_issuer() {
+    let both = json!({"requires_all": {"requirements": [{"provider_name": "p"}, {"provider_name": "q"}]}});
+    let (plan, _other) = two(true, both);
+    let site = plan.fault(Fault::Hang, Times::Always).start();
+    let (status, time) = timed(&site, &Request::get("/x").bearer(&site.issuer.token()));
+    assert!(status == 401 && time < Duration::from_secs(1), "{status} after {time:?}: q's token is missing");
+    site.has_its_vms();
+}
+
+#[test]
+fn what_may_fail_passes_when_keys_cannot_be_had_and_what_may_be_missing_does_not() {
+    for (allowed, expected) in [("allow_missing_or_failed", 200), ("allow_missing", 503)] {
+        let any = json!({"requires_any": {"requirements": [{"provider_name": "p"}, {allowed: {}}]}});
+        let (plan, _other) = two(false, any);
+        let site = plan.fault(Fault::Status(500), Times::Always).start();
+        assert_eq!(site.send(&Request::get("/x").bearer(&site.issuer.token())).status, expected, "{allowed}");
+        assert_eq!(site.send(&Request::get("/x")).status, 200, "{allowed}");
+        site.has_its_vms();
+    }
+}
+
+#[test]
+fn with_retries_a_request_outlasts_some_failures() {
+    let mut plan = Plan::new();
+    plan.config["providers"]["p"]["remote_jwks"]["retry_policy"] =
+        json!({"num_retries": 3, "retry_back_off": {"base_interval": "0.05s"}});
+    let site = plan.fault(Fault::Status(503), Times::Next(3)).start();
+    assert_eq!(site.get(&site.issuer.token()).status, 200);
+    assert_eq!(site.gets(), 4);
+    let site = Plan::new().fault(Fault::Status(503), Times::Next(3)).start();
+    assert_eq!(site.get(&site.issuer.token()).status, 503, "no retries");
+}
+
+#[test]
+fn other_audiences_have_a_memory_of_their_own() {
+    let mut plan = Plan::new();
+    plan.config["rules"] = json!([
+        {"match": {"prefix": "/api"}, "requires": {"provider_name": "p"}},
+        {"match": {"prefix": "/other"}, "requires": {"provider_and_audiences": {
+            "provider_name": "p", "audiences": ["other"],
+        }}},
+    ]);
+    let site = plan.concurrency(1).start();
+    let mut claims = site.issuer.claims();
+    claims["aud"] = json!("other");
+    let (own, other) = (site.issuer.token(), site.issuer.current().mint(&claims));
+    let status = |path: &str, token: &str| site.send(&Request::get(path).bearer(token)).status;
+    for _ in 0..3 {
+        assert_eq!((status("/api", &own), status("/other", &own)), (200, 403));
+        assert_eq!((status("/api", &other), status("/other", &other)), (403, 200));
+    }
+    assert_eq!(site.stat("jwt_cache_hit"), 4);
+}
