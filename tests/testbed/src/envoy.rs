@@ -57,7 +57,6 @@ impl Envoy {
     fn try_start(config_yaml: &str, options: &EnvoyOptions) -> Result<Self, StartError> {
         let directory = Directory::create()?;
         fs::write(directory.file("envoy.yaml"), config_yaml)?;
-        // Not --log-path: Envoy writes that file every ten seconds only.
         let log = File::create(directory.file("log"))?;
         let mut process = Process::spawn_in(
             Command::new(envoy_path())
@@ -68,7 +67,8 @@ impl Envoy {
                 .arg(directory.file("admin"))
                 .args(["--log-level", &options.log_level])
                 .args(["--concurrency", &options.concurrency.to_string()])
-                .arg("--disable-hot-restart", "--file-flush-interval-msec", "100")
+                .arg("--disable-hot-restart")
+                .args(["--file-flush-interval-msec", "100"])
                 .stdout(log.try_clone()?)
                 .stderr(log),
             &directory.0,
