@@ -131,7 +131,7 @@ fn host_and_vm_agree_on_ten_thousand_tokens() {
     assert!(document.skipped.is_empty() && document.keys.len() == keys.len());
     let claims = |site: &Site, rng: &mut Rng| {
         let mut claims = site.issuer.claims();
-        claims["jti"] = json!(rng.u64(..));
+        claims["jti"] = json!(rng.u64(..).to_string());
         claims
     };
     let (mut good, mut bad) = (0, 0);

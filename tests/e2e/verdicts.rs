@@ -39,11 +39,11 @@ fn each_token_gets_the_answer_it_deserves() {
             (with(&site, "aud", json!("other")), 403, "Audiences in Jwt are not allowed"),
             (tampered(&good, 2), 401, BAD_SIGNATURE),
             (unsigned.to_owned(), 401, malformed),
-            (format!("{unsigned}."), 401, BAD_SIGNATURE),
-            (none, 401, "Jwt header [alg] is not supported"),
+            (format!("{unsigned}."), 401, malformed),
+            (none, 401, malformed),
             (hmac, 401, "Jwt header [alg] is not supported"),
             (header(json!({"alg": alg.name(), "crit": ["x"], "x": 1})), 401, "Jwt header [crit] is not supported"),
-            ("a.b.c".to_owned(), 401, malformed),
+            ("a.b.c".to_owned(), 401, "Jwt header is an invalid Base64url encoded"),
         ];
         for (token, status, body) in cases {
             let response = site.get(&token);
