@@ -5,18 +5,22 @@
 #![allow(clippy::panic, clippy::string_slice, clippy::unwrap_used, unreachable_pub)]
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod providers;
 mod requests;
 mod signatures;
 
 fn main() {
-    // `cargo bench … -- requests` runs one of the two.
+    // `cargo bench … -- requests` runs one of them.
     let wanted =
-        |name: &str| !std::env::args().any(|arg| ["signatures", "requests"].contains(&arg.as_str()) && arg != name);
+        |name: &str| !std::env::args().any(|arg| ["signatures", "requests", "providers"].contains(&arg.as_str()) && arg != name);
     if wanted("signatures") {
         signatures::run();
     }
     if wanted("requests") {
         requests::run();
+    }
+    if wanted("providers") {
+        providers::run();
     }
 }
 

@@ -3,7 +3,7 @@
 //!
 //! By hand, as derived code for the same types takes several times the space in the wasm.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 
@@ -11,6 +11,10 @@ use super::error::ConfigError;
 use crate::time::parse_duration;
 
 type Result<T> = std::result::Result<T, ConfigError>;
+
+/// A map, in the order of its names.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Named<T>(pub(super) Vec<(String, T)>);
 
 /// A type that a JSON value can be read as.
 pub(super) trait Read: Sized {
@@ -146,7 +150,11 @@ impl<T: Read> Read for Option<T> {
 impl<T: Read> Read for Vec<T> {
     fn read(value: Value, path: &str) -> Result<Self> {
         let Value::Array(items) = value else { return unexpected(&value, path, "a list") };
-        items.into_iter().enumerate().map(|(place, item)| T::read(item, &format!("{path}[{place}]"))).collect()
+        let mut read = Self::new();
+        for (place, item) in items.into_iter().enumerate() {
+            read.push(T::read(item, &format!("{path}[{place}]"))?);
+        }
+        Ok(read)
     }
 
     fn absent() -> Self {
@@ -154,18 +162,19 @@ impl<T: Read> Read for Vec<T> {
     }
 }
 
-impl<T: Read> Read for BTreeMap<String, T> {
+impl<T: Read> Read for Named<T> {
     fn read(value: Value, path: &str) -> Result<Self> {
         let Members { members, .. } = Members::of(value, path)?;
-        let read = |(name, member)| {
+        let mut read = Vec::new();
+        for (name, member) in members {
             let member = T::read(member, &format!("{path}.{name}"))?;
-            Ok((name, member))
-        };
-        members.into_iter().map(read).collect()
+            read.push((name, member));
+        }
+        Ok(Self(read))
     }
 
     fn absent() -> Self {
-        Self::new()
+        Self(Vec::new())
     }
 }
 
@@ -256,7 +265,7 @@ mod tests {
         Message {
             a_list_of: Vec<u32>,
             r#match: Option<bool>,
-            map: BTreeMap<String, i64>,
+            map: Named<i64>,
         }
     }
 
@@ -267,7 +276,7 @@ mod tests {
             let message = read(good).unwrap();
             assert_eq!((message.a_list_of, message.r#match), (vec![1, 2], Some(true)));
         }
-        assert_eq!(read(json!({"aListOf": null, "map": {"x": "-1"}})).unwrap().map["x"], -1);
+        assert_eq!(read(json!({"aListOf": null, "map": {"x": "-1"}})).unwrap().map.0, [("x".to_owned(), -1)]);
         for (bad, expected) in [
             (json!({"aListOf": [], "a_list_of": []}), "m.a_list_of: stands twice, also as aListOf"),
             (json!({"a_list_of": [-1]}), "m.a_list_of[0]: invalid type: integer `-1`, expected a whole number"),

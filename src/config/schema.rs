@@ -2,13 +2,13 @@
 //!
 //! Strict: a field that is not here is refused, not ignored.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use serde_json::Value;
 
 use super::{
     error::ConfigError,
-    read::{message, unexpected, Read},
+    read::{message, unexpected, Named, Read},
 };
 
 /// A field of Envoy's that cannot be had here: it is refused with the reason.
@@ -17,9 +17,9 @@ pub(super) type Refused = Option<Value>;
 message! {
     /// Envoy's `JwtAuthentication`.
     JwtAuthentication {
-        providers: BTreeMap<String, JwtProvider>,
+        providers: Named<JwtProvider>,
         rules: Vec<RequirementRule>,
-        requirement_map: BTreeMap<String, JwtRequirement>,
+        requirement_map: Named<JwtRequirement>,
         bypass_cors_preflight: bool,
         strip_failure_response: bool,
         stat_prefix: String,

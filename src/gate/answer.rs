@@ -23,7 +23,7 @@ use crate::{
 
 /// The newest fetch of each provider's keys that had begun when a request came. One with a higher number says what the
 /// issuer published after that.
-pub(super) type Arrived = std::collections::BTreeMap<ProviderId, u64>;
+pub(super) type Arrived = Vec<(ProviderId, u64)>;
 
 /// What a question comes to now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -259,7 +259,8 @@ impl<C: SignatureCheck> Answering<'_, C> {
             return Verdict::Refuse(Refusal::Token(refusal.unwrap_or(TokenError::UnknownKey)));
         };
         let until = self.deadline.map_or_else(|| now.plus(gate.patience(provider, cause)), |deadline| deadline.at);
-        let arrived = self.arrived.get(&provider).copied().unwrap_or(view.record.started);
+        let arrived =
+            self.arrived.iter().find(|(own, _)| *own == provider).map_or(view.record.started, |(_, fetch)| *fetch);
         let keyless = match view.without_key(cause, refusal, terms, arrived, until, now) {
             Keyless::Wait(cause) if self.deadline.is_some_and(|deadline| deadline.is_over) => {
                 return Verdict::Refuse(gate.too_late(provider, cause, now));

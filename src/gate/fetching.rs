@@ -1,7 +1,5 @@
 //! Records and fetches: what the engine learns, and when it asks the issuer again.
 
-use std::collections::BTreeSet;
-
 use log::{info, warn};
 
 use super::{Action, FetchError, Gate, Response};
@@ -132,15 +130,21 @@ impl<C: SignatureCheck> Gate<C> {
     }
 
     /// For which providers requests wait, and why.
-    fn asked_for(&self) -> BTreeSet<(ProviderId, Cause)> {
-        self.parked.iter().flat_map(|(_, _, waiting)| waiting.waits.iter().copied()).collect()
+    fn asked_for(&self) -> Vec<(ProviderId, Cause)> {
+        let mut asked_for = Vec::new();
+        for wait in self.parked.iter().flat_map(|(_, _, waiting)| &waiting.waits) {
+            if !asked_for.contains(wait) {
+                asked_for.push(*wait);
+            }
+        }
+        asked_for
     }
 
     /// Which refresh this provider needs next, and when it may start. While one is under way: a look when its lease ends.
     fn refresh_wanted(
         &self,
         provider: ProviderId,
-        asked_for: &BTreeSet<(ProviderId, Cause)>,
+        asked_for: &[(ProviderId, Cause)],
         now: UnixTime,
     ) -> Option<(Cause, UnixTime)> {
         let remote = self.plan.remote(provider)?;

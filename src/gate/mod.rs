@@ -178,9 +178,12 @@ impl<C: SignatureCheck> Gate<C> {
     fn scopes(&self, question: &Question) -> Vec<String> {
         let providers = question.providers();
         let providers = providers.iter().filter_map(|provider| self.plan.provider(*provider)?.rules.first());
-        let mut scopes: Vec<_> = providers.flat_map(|rules| rules.scopes.iter().cloned()).collect();
-        scopes.sort_unstable();
-        scopes.dedup();
+        let mut scopes = Vec::new();
+        for scope in providers.flat_map(|rules| &rules.scopes) {
+            if !scopes.contains(scope) {
+                scopes.push(scope.clone());
+            }
+        }
         scopes
     }
 

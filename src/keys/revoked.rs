@@ -11,7 +11,9 @@ pub struct Revoked(BTreeSet<String>);
 impl Revoked {
     /// A list of these names.
     pub fn new(names: impl IntoIterator<Item = String>) -> Self {
-        Self(names.into_iter().collect())
+        let mut own = BTreeSet::new();
+        own.extend(names);
+        Self(own)
     }
 
     /// Whether a key is on the list.

@@ -21,7 +21,7 @@ use crate::token::claims;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Edits {
     /// Headers to remove, every value of them.
-    pub remove: BTreeSet<String>,
+    pub remove: Vec<String>,
     /// The target, if it is another one.
     pub target: Option<Vec<u8>>,
     /// Headers to add.
@@ -85,8 +85,17 @@ impl Edits {
         if ours.is_empty() {
             return Self::default();
         }
-        let names = headers.names().map(str::to_ascii_lowercase);
-        Self { remove: names.filter(|name| ours.contains(name)).collect(), ..Self::default() }
+        let mut edits = Self::default();
+        for name in headers.names().map(str::to_ascii_lowercase).filter(|name| ours.contains(name)) {
+            edits.remove(&name);
+        }
+        edits
+    }
+
+    fn remove(&mut self, header: &str) {
+        if !self.remove.iter().any(|other| other == header) {
+            self.remove.push(header.to_owned());
+        }
     }
 
     /// Passes on what a good token says. `target` is the request's.
@@ -96,7 +105,7 @@ impl Edits {
         if !forward.token {
             match &candidate.source {
                 Source::Header { name, .. } => {
-                    self.remove.insert(name.clone());
+                    self.remove(name);
                 }
                 Source::Param(name) => {
                     let target = self.target.as_deref().unwrap_or(target);
@@ -137,14 +146,16 @@ impl Edits {
         let mut names: Vec<_> = forward.claims().collect();
         // A name with dots may be one name.
         let whole: Vec<_> = forward.claims.iter().map(|claim| claim.path.join(".")).collect();
-        names.extend(whole.iter().map(String::as_str));
-        names.sort_unstable();
-        names.dedup();
+        for name in whole.iter().map(String::as_str) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
         let Some(values) = URL_SAFE_NO_PAD.decode(payload).ok().and_then(|payload| claims::pick(&payload, &names).ok())
         else {
             return;
         };
-        let claim = |wanted: &str| values.get(names.binary_search(&wanted).ok()?)?.as_ref();
+        let claim = |wanted: &str| values.get(names.iter().position(|name| *name == wanted)?)?.as_ref();
         for (own, whole) in forward.claims.iter().zip(&whole) {
             let nested = own
                 .path

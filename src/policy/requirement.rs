@@ -38,7 +38,7 @@ pub const SIGNATURE_VERIFIED: &str = "x-jwt-signature-verified";
 const MAX_TOKENS: usize = 16;
 
 /// Where tokens are looked for on behalf of some providers, and for which issuers.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     /// The place.
     pub source: Source,
@@ -163,7 +163,7 @@ impl Requirements {
     /// Those of these providers; lists of places by their numbers.
     pub fn new(known: Vec<Known>, places: Vec<Vec<Source>>) -> Self {
         let mut own = Self { places, ..Self::default() };
-        let mut everywhere = BTreeMap::<Source, Option<BTreeSet<String>>>::new();
+        let mut everywhere: Vec<Place> = Vec::new();
         for (index, provider) in known.iter().enumerate() {
             let id = ProviderId::new(index);
             match &provider.issuer {
@@ -171,15 +171,19 @@ impl Requirements {
                 None => drop(own.first_of_any_issuer.get_or_insert(id)),
             }
             for source in own.places.get(provider.places).into_iter().flatten() {
-                let issuers = everywhere.entry(source.clone()).or_insert_with(|| Some(BTreeSet::new()));
-                match (&provider.issuer, issuers) {
+                let at = everywhere.partition_point(|place| place.source < *source);
+                if everywhere.get(at).is_none_or(|place| place.source != *source) {
+                    everywhere.insert(at, Place { source: source.clone(), issuers: Some(BTreeSet::new()) });
+                }
+                let Some(place) = everywhere.get_mut(at) else { continue };
+                match (&provider.issuer, &mut place.issuers) {
                     (Some(issuer), Some(issuers)) => drop(issuers.insert(issuer.clone())),
                     (None, issuers) => *issuers = None,
                     (Some(_), None) => {}
                 }
             }
         }
-        own.everywhere = everywhere.into_iter().map(|(source, issuers)| Place { source, issuers }).collect();
+        own.everywhere = everywhere;
         own.known = known;
         own
     }
@@ -230,7 +234,7 @@ impl Requirements {
 
     /// The question that this request is.
     pub fn question(&self, id: RequirementId, headers: Headers<'_>) -> Question {
-        let mut asking = Asking { requirements: self, headers, tokens: Vec::new(), found: BTreeMap::new() };
+        let mut asking = Asking { requirements: self, headers, tokens: Vec::new(), found: Vec::new() };
         let node = match self.requirements.get(id.0) {
             Some(requirement) => asking.ask(requirement),
             None => Node::Refused(TokenError::Missing),
@@ -277,8 +281,6 @@ impl Question {
     pub fn providers(&self) -> Vec<ProviderId> {
         let mut providers = Vec::new();
         self.node.providers(&mut providers);
-        providers.sort_unstable();
-        providers.dedup();
         providers
     }
 }
@@ -286,13 +288,27 @@ impl Question {
 impl Node {
     fn providers(&self, providers: &mut Vec<ProviderId>) {
         match self {
-            Self::Good(lane, _) => providers.push(lane.provider),
+            Self::Good(lane, _) if !providers.contains(&lane.provider) => providers.push(lane.provider),
             Self::All(nodes) | Self::Any(nodes, _) => nodes.iter().for_each(|node| node.providers(providers)),
             Self::Each { tokens, .. } => {
-                providers.extend(tokens.iter().filter_map(|(_, lane)| Some(lane.as_ref().ok()?.provider)));
+                for provider in tokens.iter().filter_map(|(_, lane)| Some(lane.as_ref().ok()?.provider)) {
+                    if !providers.contains(&provider) {
+                        providers.push(provider);
+                    }
+                }
             }
-            Self::Passed | Self::Refused(_) => {}
+            Self::Good(..) | Self::Passed | Self::Refused(_) => {}
         }
+    }
+}
+
+/// Nodes in the order of the children that they stand for.
+struct Ordered(Vec<(usize, Node)>);
+
+impl Ordered {
+    fn add(&mut self, index: usize, node: Node) {
+        let at = self.0.partition_point(|(other, _)| *other <= index);
+        self.0.insert(at, (index, node));
     }
 }
 
@@ -302,7 +318,7 @@ struct Asking<'r, 'h> {
     headers: Headers<'h>,
     tokens: Vec<Candidate>,
     /// What was found in these places already.
-    found: BTreeMap<usize, Vec<usize>>,
+    found: Vec<(usize, Vec<usize>)>,
 }
 
 impl Asking<'_, '_> {
@@ -324,50 +340,51 @@ impl Asking<'_, '_> {
 
     fn ask_any(&mut self, any: &Any) -> Node {
         // Each with its place among the children: their order decides whose refusal is told.
-        let mut nodes = Vec::new();
+        let mut nodes = Ordered(Vec::new());
         for group in &any.groups {
             let tokens = self.look(group.places);
             // The first that is looked at decides whose token this may be.
             let Some(first) = tokens.first() else {
-                nodes.push((group.last, Node::Refused(TokenError::Missing)));
+                nodes.add(group.last, Node::Refused(TokenError::Missing));
                 continue;
             };
             if group.size == 1 {
                 let lane = group.by_issuer.values().flatten().chain(&group.of_any_issuer).next();
-                nodes.extend(lane.map(|(index, lane)| (*index, Node::Good(*lane, tokens))));
+                if let Some((index, lane)) = lane {
+                    nodes.add(*index, Node::Good(*lane, tokens));
+                }
                 continue;
             }
             match self.issuer(*first) {
-                Err(error) => nodes.push((group.last, Node::Refused(error))),
+                Err(error) => nodes.add(group.last, Node::Refused(error)),
                 Ok(issuer) => {
                     let own = issuer.and_then(|issuer| group.by_issuer.get(&issuer)).into_iter().flatten();
-                    let before = nodes.len();
-                    nodes.extend(
-                        own.chain(&group.of_any_issuer)
-                            .map(|(index, lane)| (*index, Node::Good(*lane, tokens.clone()))),
-                    );
-                    if nodes.len().saturating_sub(before) < group.size {
-                        nodes.push((group.last, Node::Refused(TokenError::IssuerNotConfigured)));
+                    let mut left = group.size;
+                    for (index, lane) in own.chain(&group.of_any_issuer) {
+                        nodes.add(*index, Node::Good(*lane, tokens.clone()));
+                        left = left.saturating_sub(1);
+                    }
+                    if left > 0 {
+                        nodes.add(group.last, Node::Refused(TokenError::IssuerNotConfigured));
                     }
                 }
             }
         }
         for (index, other) in &any.others {
             let node = self.ask(other);
-            nodes.push((*index, node));
+            nodes.add(*index, node);
         }
-        nodes.sort_by_key(|(index, _)| *index);
-        Node::Any(nodes.into_iter().map(|(_, node)| node).collect(), any.allow)
+        Node::Any(nodes.0.into_iter().map(|(_, node)| node).collect(), any.allow)
     }
 
     /// The tokens in these places, in the order in which they are looked at.
     fn look(&mut self, places: usize) -> Vec<usize> {
-        if let Some(found) = self.found.get(&places) {
+        if let Some((_, found)) = self.found.iter().find(|(own, _)| *own == places) {
             return found.clone();
         }
         let sources = self.requirements.places.get(places).into_iter().flatten();
         let found: Vec<_> = sources.rev().flat_map(|source| self.take(source)).collect();
-        self.found.insert(places, found.clone());
+        self.found.push((places, found.clone()));
         found
     }
 

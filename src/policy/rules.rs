@@ -23,7 +23,7 @@ pub struct Rules {
     rules: Vec<Rule>,
     exact: BTreeMap<String, Vec<usize>>,
     /// By their length.
-    prefixes: BTreeMap<usize, BTreeMap<String, Vec<usize>>>,
+    prefixes: Vec<(usize, BTreeMap<String, Vec<usize>>)>,
     /// Those that must be tried one by one.
     others: Vec<usize>,
 }
@@ -40,7 +40,14 @@ impl Rules {
                 RouteMatch {
                     path: PathMatch::Prefix(path) | PathMatch::Separated(path), case_sensitive: true, ..
                 } => {
-                    index.prefixes.entry(path.len()).or_default().entry(path.clone()).or_default().push(place);
+                    let known = index.prefixes.iter().position(|(length, _)| *length == path.len());
+                    let at = known.unwrap_or(index.prefixes.len());
+                    if known.is_none() {
+                        index.prefixes.push((path.len(), BTreeMap::new()));
+                    }
+                    if let Some((_, rules)) = index.prefixes.get_mut(at) {
+                        rules.entry(path.clone()).or_default().push(place);
+                    }
                 }
                 _ => index.others.push(place),
             }

@@ -38,7 +38,7 @@ pub(super) fn plan(config: JwtAuthentication) -> Result<Plan> {
     }
     let (mut ids, mut providers, mut known) = (BTreeMap::new(), Vec::new(), Vec::new());
     let mut places: Vec<Vec<Source>> = Vec::new();
-    for (name, wire) in config.providers {
+    for (name, wire) in config.providers.0 {
         let path = format!("providers.{name}");
         ids.insert(name.clone(), ProviderId::new(providers.len()));
         let (provider, sources) = provider::provider(&path, name, wire)?;
@@ -67,8 +67,8 @@ pub(super) fn plan(config: JwtAuthentication) -> Result<Plan> {
     if !config.resource_metadata.as_ref().is_none_or(|uri| uri.starts_with("https://") && is_quotable(uri)) {
         return Err(ConfigError::new("resource_metadata", "must be an https URI"));
     }
-    let mut own_headers: BTreeSet<_> =
-        providers.iter().flat_map(|provider| provider.forward.headers()).map(str::to_owned).collect();
+    let mut own_headers = BTreeSet::new();
+    own_headers.extend(providers.iter().flat_map(|provider| provider.forward.headers()).map(str::to_owned));
     if requirements.tell_of_bad_tokens() {
         own_headers.insert(SIGNATURE_VERIFIED.to_owned());
     }

@@ -1,6 +1,6 @@
 //! `providers`: whose tokens are taken, what is asked of them, and what is passed on of them.
 
-use std::{collections::BTreeSet, rc::Rc, time::Duration};
+use std::{rc::Rc, time::Duration};
 
 use base64::{engine::general_purpose::STANDARD, Engine as _};
 use serde_json::Value;
@@ -89,7 +89,7 @@ fn is_scope(scope: &str) -> bool {
 }
 
 fn sources(path: &str, wire: &JwtProvider, forward: &Forward) -> Result<Vec<Source>> {
-    let mut sources = BTreeSet::new();
+    let mut sources = Vec::new();
     for (place, JwtHeader { name, value_prefix }) in wire.from_headers.iter().enumerate() {
         let at = format!("{path}.from_headers[{place}].name");
         let header = header_name(name).filter(|header| !RESERVED_HEADERS.contains(&header.as_str()));
@@ -97,7 +97,7 @@ fn sources(path: &str, wire: &JwtProvider, forward: &Forward) -> Result<Vec<Sour
         if forward.headers().any(|own| own == header) {
             return Err(ConfigError::new(at, format!("{header:?} is also written with what tokens say")));
         }
-        sources.insert(Source::Header { name: header, prefix: value_prefix.clone() });
+        add(&mut sources, Source::Header { name: header, prefix: value_prefix.clone() });
     }
     for (field, names, source) in [
         ("from_params", &wire.from_params, Source::Param as fn(String) -> Source),
@@ -107,13 +107,20 @@ fn sources(path: &str, wire: &JwtProvider, forward: &Forward) -> Result<Vec<Sour
             if name.is_empty() {
                 return Err(ConfigError::new(format!("{path}.{field}[{place}]"), "must not be empty"));
             }
-            sources.insert(source(name.clone()));
+            add(&mut sources, source(name.clone()));
         }
     }
     if sources.is_empty() {
-        sources.extend(Source::defaults());
+        sources = Source::defaults();
     }
-    Ok(sources.into_iter().collect())
+    Ok(sources)
+}
+
+/// Keeps them in order, and each once.
+fn add(sources: &mut Vec<Source>, source: Source) {
+    if let Err(at) = sources.binary_search(&source) {
+        sources.insert(at, source);
+    }
 }
 
 fn forward(path: &str, wire: &JwtProvider) -> Result<Forward> {

@@ -6,6 +6,7 @@ use super::{header_name, string_matcher, Result};
 use crate::{
     config::{
         error::ConfigError,
+        read::Named,
         schema::{
             HeaderMatcher, JwtRequirement, JwtRequirements, ProviderWithAudiences, QueryParameterMatcher,
             RequirementRule, RouteMatch, StringMatcher,
@@ -33,13 +34,9 @@ pub(super) struct Compiler<'a> {
 
 impl Compiler<'_> {
     /// The rules in their order.
-    pub(super) fn rules(
-        &mut self,
-        wire: Vec<RequirementRule>,
-        map: BTreeMap<String, JwtRequirement>,
-    ) -> Result<Vec<Rule>> {
+    pub(super) fn rules(&mut self, wire: Vec<RequirementRule>, map: Named<JwtRequirement>) -> Result<Vec<Rule>> {
         let mut named = BTreeMap::new();
-        for (name, wire) in map {
+        for (name, wire) in map.0 {
             let requirement = self.requirement(&format!("requirement_map.{name}"), wire, MAX_DEPTH)?;
             named.insert(name, self.requirements.add(requirement));
         }
