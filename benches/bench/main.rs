@@ -11,8 +11,9 @@ mod signatures;
 
 fn main() {
     // `cargo bench … -- requests` runs one of them.
-    let wanted =
-        |name: &str| !std::env::args().any(|arg| ["signatures", "requests", "providers"].contains(&arg.as_str()) && arg != name);
+    let wanted = |name: &str| {
+        !std::env::args().any(|arg| ["signatures", "requests", "providers"].contains(&arg.as_str()) && arg != name)
+    };
     if wanted("signatures") {
         signatures::run();
     }
