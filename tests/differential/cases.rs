@@ -414,8 +414,11 @@ fn by_hand(world: &World) -> Vec<(String, Request)> {
     requests
 }
 
+/// Whether the request of this name shows a difference.
+type Shows = fn(&str) -> bool;
+
 /// The differences that docs/jwt_authn.md lists, by the names of the requests that show them.
-const DIFFERENCES: [(&str, fn(&str) -> bool); 8] = [
+const DIFFERENCES: [(&str, Shows); 8] = [
     ("stray characters", |name| name == "trailing"),
     ("other parameters", |name| ["param among, unsorted", "others encoded"].contains(&name)),
     ("every value of a parameter or cookie", |name| {
@@ -513,7 +516,7 @@ fn tokens_of_all_kinds_in_all_places_get_the_same_answers() {
         let mut query = Vec::new();
         query.extend(param.map(|token| format!("access_token={token}")));
         query.extend(own_param.map(|token| format!("tb={token}")));
-        let mut request = Request::get(&format!("{path}?{}", query.join("&")).trim_end_matches('?').to_owned());
+        let mut request = Request::get(format!("{path}?{}", query.join("&")).trim_end_matches('?'));
         if let Some(token) = bearer {
             request = request.bearer(&token);
         }
