@@ -30,6 +30,8 @@ message! {
         error_format: ErrorFormat,
         /// Ours.
         resource_metadata: Option<String>,
+        /// Ours: also of requests that are let through; of others it is always there.
+        decision_in_filter_state: bool,
         /// Ours.
         max_parked_requests: Option<u32>,
         /// Ours.
@@ -235,7 +237,11 @@ message! {
         requires_all: Option<JwtRequirements>,
         allow_missing: Option<Empty>,
         allow_missing_or_failed: Option<Empty>,
-        extract_only_without_validation: Option<Empty>,
+        extract_only_without_validation: Option<ExtractOnlyWithoutValidation>,
+    }
+
+    ExtractOnlyWithoutValidation {
+        verification_status_header: String,
     }
 
     ProviderWithAudiences {

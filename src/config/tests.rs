@@ -229,6 +229,25 @@ fn every_mistake_names_its_field() {
         ("/rules/0/requires", json!({"provider_name": "p", "allow_missing": {}}), "rules[0].requires: has more".into()),
         ("/rules/0/match", json!({}), "rules[0].match: must have exactly one".into()),
         ("/rules/0/match", json!({"prefix": "/", "path": "/"}), "rules[0].match: must have exactly one".into()),
+        ("/providers/p/payload_in_metadata", json!("jwks_gate"), "providers.p.payload_in_metadata: ".into()),
+        ("/providers/p/payload_in_metadata", json!("jwks_gate.x"), "providers.p.payload_in_metadata: ".into()),
+        ("/providers/p/local_jwks", json!({"filename": "x"}), "providers.p: has both".into()),
+        ("/rules/0/match", json!({"prefix": "/", "grpc": {}}), "rules[0].match.grpc: is not looked at".into()),
+        (
+            "/rules/0/match",
+            json!({"prefix": "/", "headers": [{"name": "a b"}]}),
+            "rules[0].match.headers[0].name".into(),
+        ),
+        (
+            "/rules/0/match",
+            json!({"path_separated_prefix": "/a/"}),
+            "rules[0].match.path_separated_prefix: must".into(),
+        ),
+        ("/filter_state_rules", json!({}), "filter_state_rules: a requirement that".into()),
+        ("/mode", json!("shadow"), "mode: invalid type: string \"shadow\", expected \"enforce\"".into()),
+        ("/resource_metadata", json!("http://x"), "resource_metadata: must be an https URI".into()),
+        ("/stat_prefix", json!("a b"), "stat_prefix: must be".into()),
+        ("/rules/0/requires", json!({"requires_any": {"requirements": []}}), "rules[0].requires.requires_any".into()),
         ("/rulez", json!([]), "rulez: unknown field `rulez`".into()),
     ];
     for (pointer, value, expected) in cases {

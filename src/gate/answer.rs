@@ -11,7 +11,7 @@ use crate::{
         forward::Edits,
         provider::{Provider, Remote},
         reply::Refusal,
-        requirement::{Allow, Bad, Lane, Node, Question, SIGNATURE_VERIFIED},
+        requirement::{Allow, Bad, Lane, Node, Question},
     },
     time::UnixTime,
     token::{
@@ -38,8 +38,8 @@ pub(super) struct Answer {
     pub(super) verdict: Verdict,
     /// The tokens that are good, and by whose rules.
     pub(super) good: Vec<(Lane, usize)>,
-    /// Whether the upstream is to be told that a token is bad.
-    pub(super) tells_of_bad: bool,
+    /// The header by which the upstream is to be told that a token is bad.
+    pub(super) tells_of_bad: Option<String>,
     /// What is waited for.
     pub(super) waits: Vec<(ProviderId, Cause)>,
     /// Tokens whose key the issuer does not have, or may not be asked for again yet.
@@ -56,6 +56,13 @@ pub(super) struct Deadline {
     pub(super) at: UnixTime,
     /// It is over: whatever is still unknown is refused.
     pub(super) is_over: bool,
+}
+
+impl Answer {
+    /// The provider by whose rules a token was refused last.
+    pub(super) fn last_refused(&self) -> Option<ProviderId> {
+        self.failures.last().map(|(provider, _)| *provider)
+    }
 }
 
 impl<C: SignatureCheck> Gate<C> {
@@ -76,7 +83,7 @@ impl<C: SignatureCheck> Gate<C> {
             answer: Answer {
                 verdict: Verdict::Wait,
                 good: Vec::new(),
-                tells_of_bad: false,
+                tells_of_bad: None,
                 waits: Vec::new(),
                 keyless: Vec::new(),
                 wanted: Vec::new(),
@@ -88,23 +95,41 @@ impl<C: SignatureCheck> Gate<C> {
     }
 
     /// What changes in a request with this answer, on top of `edits`.
-    pub(super) fn passed_on(&self, mut edits: Edits, question: &Question, answer: &Answer, target: &[u8]) -> Edits {
+    pub(super) fn passed_on(
+        &self,
+        mut edits: Edits,
+        question: &Question,
+        answer: &Answer,
+        target: &[u8],
+        now: UnixTime,
+    ) -> Edits {
+        if self.plan.explain_allowed {
+            let provider = answer.good.last().map(|(lane, _)| lane.provider);
+            edits.state.extend(self.reasons("allowed", "", provider, now));
+        }
         for (lane, token) in &answer.good {
             if let Some((provider, candidate)) = self.plan.provider(lane.provider).zip(question.tokens.get(*token)) {
                 edits.pass_on(provider, candidate, target);
             }
         }
-        if answer.tells_of_bad {
-            edits.add.push((SIGNATURE_VERIFIED.to_owned(), b"false".to_vec()));
+        if let Some(header) = &answer.tells_of_bad {
+            edits.add.push((header.clone(), b"false".to_vec()));
         }
+        edits.state.extend(self.failures(answer));
+        edits
+    }
+
+    /// What went wrong, for those providers that say so in the filter state.
+    pub(super) fn failures(&self, answer: &Answer) -> Vec<(String, Vec<u8>)> {
+        let mut state = Vec::new();
         for (provider, refusal) in &answer.failures {
             let name = self.plan.provider(*provider).and_then(|own| own.forward.failure_state.as_deref());
             if let Some(name) = name {
-                edits.state.push((format!("{name}.code"), refusal.reason().as_bytes().to_vec()));
-                edits.state.push((format!("{name}.message"), refusal.text().as_bytes().to_vec()));
+                state.push((format!("{name}.code"), refusal.reason().as_bytes().to_vec()));
+                state.push((format!("{name}.message"), refusal.text().as_bytes().to_vec()));
             }
         }
-        edits
+        state
     }
 
     /// How long a request may wait for this cause.
@@ -179,7 +204,9 @@ impl<C: SignatureCheck> Answering<'_, C> {
                 for (token, lane) in tokens {
                     let verdict = lane.ok().map(|lane| self.token(lane, *token));
                     is_known &= verdict != Some(Verdict::Wait);
-                    self.answer.tells_of_bad |= verdict != Some(Verdict::Allow) && *bad == Bad::Told;
+                    if let (Bad::Told(header), true) = (bad, verdict != Some(Verdict::Allow)) {
+                        self.answer.tells_of_bad = Some(header.clone());
+                    }
                 }
                 if is_known {
                     Verdict::Allow
@@ -233,7 +260,13 @@ impl<C: SignatureCheck> Answering<'_, C> {
     fn token(&mut self, lane: Lane, token: usize) -> Verdict {
         let verdict = self.look_at(lane, token);
         match verdict {
-            Verdict::Allow => self.answer.good.push((lane, token)),
+            Verdict::Allow => {
+                // Passed on once, however often the requirement asks for it.
+                let good = &mut self.answer.good;
+                if !good.iter().any(|(other, known)| other.provider == lane.provider && *known == token) {
+                    good.push((lane, token));
+                }
+            }
             Verdict::Refuse(refusal) => self.answer.failures.push((lane.provider, refusal)),
             Verdict::Wait => {}
         }

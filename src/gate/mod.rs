@@ -16,7 +16,11 @@ mod tests;
 use std::{cell::Cell, time::Duration};
 
 pub use self::action::{Action, Decision, FetchError, Response};
-use self::{answer::Verdict, view::View, waiting::Waiting};
+use self::{
+    answer::{Answer, Verdict},
+    view::View,
+    waiting::Waiting,
+};
 use crate::{
     metrics::{Counts, Metric},
     parked::{Parked, StreamId},
@@ -97,12 +101,18 @@ impl<C: SignatureCheck> Gate<C> {
         match (answer.verdict, self.plan.mode) {
             (Verdict::Allow, _) => {
                 self.counts.add(Metric::Allowed);
-                Decision::Continue(self.passed_on(edits, &question, &answer, headers.target()))
+                Decision::Continue(self.passed_on(edits, &question, &answer, headers.target(), now))
             }
             (Verdict::Refuse(refusal), Mode::Enforce) => {
-                Decision::Reply(self.refused(refusal, &question, &reply::realm(headers)))
+                let reply = self.refused(refusal, &question, &reply::realm(headers));
+                Decision::Reply(self.explained(reply, &answer, refusal, now))
             }
-            (Verdict::Refuse(refusal), Mode::Report) => Decision::Continue(self.would_refuse(edits, refusal)),
+            (Verdict::Refuse(refusal), Mode::Report) => {
+                let mut edits = self.would_refuse(edits, refusal);
+                edits.state.extend(self.failures(&answer));
+                edits.state.extend(self.reasons("would_deny", refusal.reason(), answer.last_refused(), now));
+                Decision::Continue(edits)
+            }
             (Verdict::Wait, mode) => {
                 let Some(wait) = answer.waits.first() else {
                     let refusal = Refusal::KeysUnavailable(Duration::ZERO);
@@ -188,7 +198,7 @@ impl<C: SignatureCheck> Gate<C> {
     }
 
     /// Counts what enforcing would have refused.
-    fn would_refuse(&mut self, mut edits: Edits, refusal: Refusal) -> Edits {
+    fn would_refuse(&mut self, edits: Edits, refusal: Refusal) -> Edits {
         match refusal {
             Refusal::Token(error) => {
                 self.counts.add(Metric::WouldRefuse);
@@ -196,10 +206,38 @@ impl<C: SignatureCheck> Gate<C> {
             }
             Refusal::KeysUnavailable(_) | Refusal::TooManyParked => self.counts.add(Metric::WouldBeUnavailable),
         }
-        edits.state.push((WOULD_REFUSE.to_owned(), refusal.reason().as_bytes().to_vec()));
         edits
     }
-}
 
-/// The filter state in which report mode says what it would have refused a request for.
-const WOULD_REFUSE: &str = "jwks_gate.would_deny";
+    /// The reply, and in the filter state why.
+    fn explained(&self, mut reply: Reply, answer: &Answer, refusal: Refusal, now: UnixTime) -> Reply {
+        reply.state.extend(self.failures(answer));
+        let decision = match refusal {
+            Refusal::Token(_) => "denied",
+            Refusal::KeysUnavailable(_) | Refusal::TooManyParked => "unavailable",
+        };
+        reply.state.extend(self.reasons(decision, refusal.reason(), answer.last_refused(), now));
+        reply
+    }
+
+    /// Filter state for access logs and other filters: what was decided, why, and by which keys.
+    fn reasons(
+        &self,
+        decision: &str,
+        reason: &str,
+        provider: Option<ProviderId>,
+        now: UnixTime,
+    ) -> Vec<(String, Vec<u8>)> {
+        let mut state = vec![("decision", decision.to_owned()), ("reason", reason.to_owned())];
+        if let Some((id, own)) = provider.and_then(|id| Some((id, self.plan.provider(id)?))) {
+            state.push(("provider", own.name.clone()));
+            let document = self.views.get(id.index()).and_then(|view| view.record.document.as_ref());
+            if let Some(document) = document {
+                state.push(("key_set_generation", document.generation.to_string()));
+                state.push(("key_set_age", now.since(document.fetched_at).as_secs().to_string()));
+            }
+        }
+        let named = |(name, value): (&str, String)| (format!("{}.{name}", reply::OWN_STATE), value.into_bytes());
+        state.into_iter().map(named).collect()
+    }
+}

@@ -111,11 +111,12 @@ impl<C: SignatureCheck> Gate<C> {
             }
             actions.push(match answer.verdict {
                 Verdict::Allow => {
-                    let edits = self.passed_on(waiting.edits, &waiting.question, &answer, &waiting.target);
+                    let edits = self.passed_on(waiting.edits, &waiting.question, &answer, &waiting.target, now);
                     Action::Resume(stream, edits)
                 }
                 Verdict::Refuse(refusal) => {
-                    Action::Reply(stream, self.refused(refusal, &waiting.question, &waiting.realm))
+                    let reply = self.refused(refusal, &waiting.question, &waiting.realm);
+                    Action::Reply(stream, self.explained(reply, &answer, refusal, now))
                 }
                 Verdict::Wait => continue,
             });

@@ -64,13 +64,21 @@ pub struct ClaimHeader {
     pub path: Vec<String>,
 }
 
-/// No more members of a payload than this are put into the filter state one by one.
-const MAX_STATES: usize = 64;
-
 impl Forward {
     /// The headers that only we may set.
     pub fn headers(&self) -> impl Iterator<Item = &str> {
         self.payload_header.as_deref().into_iter().chain(self.claims.iter().map(|claim| claim.header.as_str()))
+    }
+
+    /// The names in the filter state, and the fields that give them.
+    pub fn states(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        [
+            ("payload_in_metadata", &self.payload_state),
+            ("header_in_metadata", &self.header_state),
+            ("failed_status_in_metadata", &self.failure_state),
+        ]
+        .into_iter()
+        .filter_map(|(field, name)| Some((field, name.as_deref()?)))
     }
 
     /// The claims that are read.
@@ -171,12 +179,15 @@ impl Edits {
 
     fn tell_payload(&mut self, forward: &Forward, name: &str, payload: &[u8]) {
         let Ok(Value::Object(mut members)) = serde_json::from_slice(payload) else { return };
+        // One token's claims, never those of several.
+        self.state
+            .retain(|(state, _)| state != name && !state.strip_prefix(name).is_some_and(|rest| rest.starts_with('.')));
         for claim in &forward.space_delimited {
             if let Some(value @ Value::String(_)) = members.get_mut(claim) {
                 *value = value.as_str().unwrap_or_default().split_whitespace().collect();
             }
         }
-        for (claim, value) in members.iter().take(MAX_STATES) {
+        for (claim, value) in &members {
             let value = match value {
                 Value::String(text) => text.clone(),
                 other => other.to_string(),

@@ -25,6 +25,8 @@ pub struct Plan {
     pub mode: Mode,
     /// How refusals are worded.
     pub style: Style,
+    /// Whether the filter state also says why a request was let through.
+    pub explain_allowed: bool,
     /// Stands in the names of the counters.
     pub stat_prefix: String,
     /// Requests parked at a time, per worker.

@@ -27,7 +27,12 @@ pub struct Reply {
     pub headers: Vec<(&'static str, String)>,
     /// What a person reads, or a program.
     pub body: Cow<'static, str>,
+    /// Filter state to set, for access logs.
+    pub state: Vec<(String, Vec<u8>)>,
 }
+
+/// Names in the filter state that begin so are ours.
+pub const OWN_STATE: &str = "jwks_gate";
 
 /// How refusals are worded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -129,7 +134,7 @@ pub fn reply(refusal: Refusal, style: &Style, about: About<'_>) -> Reply {
             Cow::Owned(json!({"title": title, "status": status, "detail": detail, "reason": reason}).to_string())
         }
     };
-    Reply { status, headers, body }
+    Reply { status, headers, body, state: Vec::new() }
 }
 
 fn seconds(time: Duration) -> String {

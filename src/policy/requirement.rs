@@ -63,7 +63,7 @@ pub enum Requirement {
     AllowMissingOrFailed,
     /// The same, and the upstream is told if one is not: Envoy's `extract_only_without_validation` as Envoy 1.40 does it,
     /// which verifies in spite of its name.
-    ExtractOnly,
+    ExtractOnly(String),
 }
 
 /// One of many; those that are plain providers are found by their issuer.
@@ -149,14 +149,14 @@ pub enum Node {
 }
 
 /// What becomes of a request with bad tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Bad {
     /// It is refused.
     Refused,
     /// It goes on.
     Allowed,
-    /// It goes on, and says so.
-    Told,
+    /// It goes on, and says so in this header.
+    Told(String),
 }
 
 impl Requirements {
@@ -222,9 +222,11 @@ impl Requirements {
         Requirement::Any(any)
     }
 
-    /// Whether an upstream may be told of bad tokens.
-    pub fn tell_of_bad_tokens(&self) -> bool {
-        self.requirements.iter().any(Requirement::tells_of_bad_tokens)
+    /// The headers by which upstreams are told of bad tokens.
+    pub fn telling_headers(&self) -> Vec<&str> {
+        let mut headers = Vec::new();
+        self.requirements.iter().for_each(|requirement| requirement.telling_headers(&mut headers));
+        headers
     }
 
     /// Whether this one refuses some request.
@@ -239,24 +241,36 @@ impl Requirements {
             Some(requirement) => asking.ask(requirement),
             None => Node::Refused(TokenError::Missing),
         };
-        let node = if asking.tokens.len() > MAX_TOKENS { Node::Refused(TokenError::TooLarge) } else { node };
-        Question { tokens: asking.tokens, node }
+        if asking.tokens.len() <= MAX_TOKENS {
+            return Question { tokens: asking.tokens, node };
+        }
+        // None of them is looked at.
+        let node = match self.requirements.get(id.0) {
+            Some(requirement) if !requirement.can_refuse() => {
+                let mut headers = Vec::new();
+                requirement.telling_headers(&mut headers);
+                let bad = headers.first().map_or(Bad::Allowed, |header| Bad::Told((*header).to_owned()));
+                Node::Each { tokens: vec![(0, Err(TokenError::TooLarge))], bad }
+            }
+            _ => Node::Refused(TokenError::TooLarge),
+        };
+        Question { tokens: Vec::new(), node }
     }
 }
 
 impl Requirement {
-    fn tells_of_bad_tokens(&self) -> bool {
+    fn telling_headers<'a>(&'a self, headers: &mut Vec<&'a str>) {
         match self {
-            Self::ExtractOnly => true,
-            Self::All(children) => children.iter().any(Self::tells_of_bad_tokens),
-            Self::Any(any) => any.others.iter().any(|(_, child)| child.tells_of_bad_tokens()),
-            Self::Nothing | Self::Provider(_) | Self::AllowMissing | Self::AllowMissingOrFailed => false,
+            Self::ExtractOnly(header) => headers.push(header),
+            Self::All(children) => children.iter().for_each(|child| child.telling_headers(headers)),
+            Self::Any(any) => any.others.iter().for_each(|(_, child)| child.telling_headers(headers)),
+            Self::Nothing | Self::Provider(_) | Self::AllowMissing | Self::AllowMissingOrFailed => {}
         }
     }
 
     fn can_refuse(&self) -> bool {
         match self {
-            Self::Nothing | Self::AllowMissingOrFailed | Self::ExtractOnly => false,
+            Self::Nothing | Self::AllowMissingOrFailed | Self::ExtractOnly(_) => false,
             Self::Provider(_) | Self::AllowMissing => true,
             Self::All(children) => children.iter().any(Self::can_refuse),
             Self::Any(any) => {
@@ -334,7 +348,9 @@ impl Asking<'_, '_> {
             Requirement::Any(any) => self.ask_any(any),
             Requirement::AllowMissing => Node::Each { tokens: self.look_everywhere(), bad: Bad::Refused },
             Requirement::AllowMissingOrFailed => Node::Each { tokens: self.look_everywhere(), bad: Bad::Allowed },
-            Requirement::ExtractOnly => Node::Each { tokens: self.look_everywhere(), bad: Bad::Told },
+            Requirement::ExtractOnly(header) => {
+                Node::Each { tokens: self.look_everywhere(), bad: Bad::Told(header.clone()) }
+            }
         }
     }
 

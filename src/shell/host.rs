@@ -76,6 +76,10 @@ pub(super) fn resume() -> Result<(), Status> {
 
 /// Answers the current request.
 pub(super) fn reply(reply: &Reply) -> Result<(), Status> {
+    for (name, value) in &reply.state {
+        // An access log that says less is no reason to answer otherwise.
+        let _ = hostcalls::set_property(vec![name], Some(value));
+    }
     let headers = reply.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
     hostcalls::send_http_response(u32::from(reply.status), headers, Some(reply.body.as_bytes()))
 }

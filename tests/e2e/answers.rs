@@ -33,9 +33,7 @@ fn report_mode_counts_and_marks_and_refuses_nothing() {
     let site = Plan::new()
         .top("mode", "report")
         .provider("claim_to_headers", json!([{"header_name": "x-user", "claim_name": "sub"}]))
-        .bootstrap(|bootstrap| {
-            bootstrap.access_log("LINE %REQ(:PATH)% [%FILTER_STATE(wasm.jwks_gate.would_deny:PLAIN)%]")
-        })
+        .bootstrap(|bootstrap| bootstrap.access_log("LINE %REQ(:PATH)% [%FILTER_STATE(wasm.jwks_gate.reason:PLAIN)%]"))
         .start_warm();
     let good = site.send(&Request::get("/api/good").bearer(&site.issuer.token()));
     assert_eq!(good.json()["headers"]["x-user"], json!([site.issuer.claims()["sub"]]));

@@ -53,7 +53,7 @@ fn a_claim_cannot_begin_another_header() {
     let mut claims = site.issuer.claims();
     claims["sub"] = json!("Zoë\tZ");
     let seen = site.get(&site.issuer.current().mint(&claims));
-    assert_eq!(seen.status, 200);
+    assert_eq!(seen.json()["headers"]["x-user"], json!(["Zoë\tZ"]));
     site.is_unharmed();
 }
 
@@ -62,8 +62,7 @@ fn a_claim_cannot_begin_another_header() {
 fn a_parked_request_gets_its_headers_too() {
     let mut plan = Plan::new()
         .provider("claim_to_headers", json!([{"header_name": "x-user", "claim_name": "sub"}]))
-        .provider("from_params", json!(["t"]))
-        .provider("payload_in_metadata", "claims");
+        .provider("from_params", json!(["t"]));
     plan.config["rules"] = json!([{"match": {"prefix": "/"}, "requires": {"provider_name": "p"}}]);
     let site = plan.fault(Fault::Delay(Duration::from_millis(700)), Times::Always).start();
     let request = Request::get(&format!("/api?a=1&t={}&b=%2F", site.issuer.token())).header("x-user", "mallory");
@@ -86,13 +85,26 @@ fn filter_state_reaches_the_access_log() {
         .provider("failed_status_in_metadata", "failed")
         .provider("normalize_payload_in_metadata", json!({"space_delimited_claims": ["scope"]}))
         .bootstrap(|bootstrap| {
-            let state = ["claims.sub", "claims.scope", "header", "failed.code"]
-                .map(|name| format!(" [%FILTER_STATE(wasm.{name}:PLAIN)%]"));
+            let state = [
+                "claims.sub",
+                "claims.scope",
+                "header",
+                "failed.code",
+                "jwks_gate.decision",
+                "jwks_gate.reason",
+                "jwks_gate.provider",
+            ]
+            .map(|name| format!(" [%FILTER_STATE(wasm.{name}:PLAIN)%]"));
             bootstrap.access_log(&format!("LINE %RESPONSE_CODE%{}", state.concat()))
         });
-    plan.config["rules"][0]["requires"] = json!({"requires_any": {"requirements": [
-        {"provider_name": "p"}, {"allow_missing_or_failed": {}},
-    ]}});
+    plan.config["rules"] = json!([
+        {"match": {"prefix": "/strict/"}, "requires": {"requires_any": {"requirements": [
+            {"provider_name": "p"}, {"allow_missing": {}},
+        ]}}},
+        {"match": {"prefix": "/"}, "requires": {"requires_any": {"requirements": [
+            {"provider_name": "p"}, {"allow_missing_or_failed": {}},
+        ]}}},
+    ]);
     let site = plan.start_warm();
     let mut claims = site.issuer.claims();
     claims["scope"] = json!("read write");
@@ -104,6 +116,11 @@ fn filter_state_reaches_the_access_log() {
     assert!(eventually(Duration::from_secs(15), || site.envoy.log().contains(&line)), "{line}\n{}", lines(&site));
     claims["exp"] = json!(1);
     assert_eq!(site.get(&key.mint(&claims)).status, 200);
+    // So does that of a request that is refused, with what was decided.
+    let refused = site.send(&Request::get("/strict/x").bearer(&key.mint(&claims)));
+    assert_eq!(refused.status, 401);
+    let line = "LINE 401 [-] [-] [-] [expired] [denied] [expired] [p]";
+    assert!(eventually(Duration::from_secs(15), || site.envoy.log().contains(line)), "{line}\n{}", lines(&site));
     let line = "LINE 200 [-] [-] [-] [expired]";
     assert!(eventually(Duration::from_secs(15), || site.envoy.log().contains(line)), "{line}\n{}", lines(&site));
     site.is_unharmed();

@@ -303,7 +303,12 @@ impl World {
         let now = self.clock();
         let mut decision = self.workers[worker].gate.on_request(StreamId(stream), question, headers, now);
         if self.broken == Some(Rule::UnknownKeysAreAskedFor) && decision == Decision::Park && self.now > 2_000 {
-            decision = Decision::Reply(Reply { status: 401, headers: Vec::new(), body: "not known".into() });
+            decision = Decision::Reply(Reply {
+                status: 401,
+                headers: Vec::new(),
+                body: "not known".into(),
+                state: Vec::new(),
+            });
         }
         match decision {
             Decision::Continue(_) | Decision::Shadow(_) => self.answered(worker, stream, 200, ""),

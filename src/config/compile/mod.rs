@@ -18,8 +18,8 @@ use crate::{
     policy::{
         extract::Source,
         provider::{Mode, Plan, Provider},
-        reply::Style,
-        requirement::{Known, Requirements, SIGNATURE_VERIFIED},
+        reply::{Style, OWN_STATE},
+        requirement::{Known, Requirements},
         rules::Rules,
     },
     token::ProviderId,
@@ -69,9 +69,8 @@ pub(super) fn plan(config: JwtAuthentication) -> Result<Plan> {
     }
     let mut own_headers = BTreeSet::new();
     own_headers.extend(providers.iter().flat_map(|provider| provider.forward.headers()).map(str::to_owned));
-    if requirements.tell_of_bad_tokens() {
-        own_headers.insert(SIGNATURE_VERIFIED.to_owned());
-    }
+    own_headers.extend(requirements.telling_headers().into_iter().map(str::to_owned));
+    check_states(&providers)?;
     Ok(Plan {
         warnings: warnings(&rules, &requirements, &providers),
         own_headers,
@@ -88,10 +87,31 @@ pub(super) fn plan(config: JwtAuthentication) -> Result<Plan> {
             json: config.error_format == ErrorFormat::Json,
             resource_metadata: config.resource_metadata,
         },
+        explain_allowed: config.decision_in_filter_state,
         stat_prefix: config.stat_prefix,
         max_parked_requests,
         use_host_crypto: config.use_host_crypto.unwrap_or(true),
     })
+}
+
+/// No name in the filter state may be taken for another: claims would be taken for what we say.
+fn check_states(providers: &[Provider]) -> Result<()> {
+    let mut known = vec![("", OWN_STATE)];
+    for provider in providers {
+        for (field, name) in provider.forward.states() {
+            let is_within =
+                |inner: &str, outer: &str| inner.strip_prefix(outer).is_some_and(|rest| rest.starts_with('.'));
+            let clash = known.iter().find(|(other_field, other)| {
+                is_within(name, other) || is_within(other, name) || (name == *other && *other_field != field)
+            });
+            if let Some((_, other)) = clash {
+                let path = format!("providers.{}.{field}", provider.name);
+                return Err(ConfigError::new(path, format!("{name:?} cannot be told from {other:?}")));
+            }
+            known.push((field, name));
+        }
+    }
+    Ok(())
 }
 
 /// What `jwt_authn` takes without a word, and what is open because of it.

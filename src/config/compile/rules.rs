@@ -15,7 +15,7 @@ use crate::{
     matcher::{Pattern, StringMatcher as Matcher},
     policy::{
         provider::Provider,
-        requirement::{Allow, Lane, Requirement, RequirementId, Requirements},
+        requirement::{Allow, Lane, Requirement, RequirementId, Requirements, SIGNATURE_VERIFIED},
         route::{self, HeaderMatch, PathMatch, QueryMatch, ValueMatch},
         rules::Rule,
     },
@@ -104,7 +104,14 @@ impl Compiler<'_> {
         Ok(match (allow_missing, allow_missing_or_failed, extract_only_without_validation) {
             (Some(_), _, _) => Requirement::AllowMissing,
             (_, Some(_), _) => Requirement::AllowMissingOrFailed,
-            (_, _, Some(_)) => Requirement::ExtractOnly,
+            (_, _, Some(wire)) => {
+                let at = format!("{path}.extract_only_without_validation.verification_status_header");
+                let header = match wire.verification_status_header.as_str() {
+                    "" => Some(SIGNATURE_VERIFIED.to_owned()),
+                    name => header_name(name).filter(|name| name != "host"),
+                };
+                Requirement::ExtractOnly(header.ok_or_else(|| ConfigError::new(at, "is no header that can be set"))?)
+            }
             (None, None, None) => Requirement::Nothing,
         })
     }
@@ -222,6 +229,8 @@ fn header(path: &str, wire: HeaderMatcher) -> Result<HeaderMatch> {
     let is_pseudo = wire.name.starts_with(':');
     let name = if is_pseudo { Some(wire.name.to_ascii_lowercase()) } else { header_name(&wire.name) };
     let name = name.ok_or_else(|| ConfigError::new(format!("{path}.name"), "is no header's name"))?;
+    // For Envoy they are one, and the list that it hands over has the latter.
+    let name = if name == "host" { ":authority".to_owned() } else { name };
     let text = |pattern| ValueMatch::Text(Matcher::new(pattern, false));
     let regex = wire.safe_regex_match.map(|wire| {
         let at = format!("{path}.safe_regex_match.regex");
