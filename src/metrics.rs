@@ -1,6 +1,32 @@
 //! What is counted. A value to return, never a call: the shell adds the counts to Envoy's stats.
 
-use crate::token::TokenError;
+use crate::token::{ProviderId, TokenError};
+
+/// A counter, a gauge or a histogram of one provider. Names and values are ours and few: nothing of a token is in them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Series {
+    /// Whose.
+    pub provider: ProviderId,
+    /// What is counted or measured.
+    pub family: &'static str,
+    /// The kind of it; empty if there is one only.
+    pub value: &'static str,
+}
+
+impl Series {
+    /// Its stat name: `jwks_gate.provider.<provider>.<family>.<value>`. Envoy's `stats_tags` make labels of provider and value.
+    pub fn name(self, prefix: &str, provider: &str) -> String {
+        let dot = |text: &str| if text.is_empty() || text.ends_with('.') { "" } else { "." };
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+        let provider: String = provider.chars().map(|c| if is_plain(c) { c } else { '_' }).collect();
+        let (family, value) = (self.family, self.value);
+        format!(
+            "jwks_gate.{prefix}{}provider.{provider}.{family}{}{value}",
+            dot(prefix),
+            if value.is_empty() { "" } else { "." }
+        )
+    }
+}
 
 /// A counter. Names end up in Envoy as `wasmcustom.<name>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +106,11 @@ impl Metric {
 
 /// What happened since the counts were last taken.
 #[derive(Debug, Default)]
-pub struct Counts(Vec<(Metric, u32)>);
+pub struct Counts {
+    metrics: Vec<(Metric, u32)>,
+    series: Vec<(Series, u32)>,
+    millis: Vec<(Series, u64)>,
+}
 
 impl Counts {
     /// Counts one.
@@ -90,16 +120,40 @@ impl Counts {
 
     /// Counts so many.
     pub fn add_many(&mut self, metric: Metric, times: u32) {
-        match self.0.iter_mut().find(|(own, _)| *own == metric) {
+        match self.metrics.iter_mut().find(|(own, _)| *own == metric) {
             Some((_, count)) => *count = count.saturating_add(times),
-            None if times > 0 => self.0.push((metric, times)),
+            None if times > 0 => self.metrics.push((metric, times)),
             None => {}
         }
     }
 
+    /// Counts one of a provider's.
+    pub fn add_of(&mut self, provider: ProviderId, family: &'static str, value: &'static str) {
+        let series = Series { provider, family, value };
+        match self.series.iter_mut().find(|(own, _)| *own == series) {
+            Some((_, count)) => *count = count.saturating_add(1),
+            None => self.series.push((series, 1)),
+        }
+    }
+
+    /// Notes how long something of a provider's took, in milliseconds.
+    pub fn took(&mut self, provider: ProviderId, family: &'static str, millis: u64) {
+        self.millis.push((Series { provider, family, value: "" }, millis));
+    }
+
+    /// What was counted of each provider.
+    pub fn of_providers(&self) -> impl Iterator<Item = (Series, u32)> + use<'_> {
+        self.series.iter().copied()
+    }
+
+    /// What took how many milliseconds.
+    pub fn times(&self) -> impl Iterator<Item = (Series, u64)> + use<'_> {
+        self.millis.iter().copied()
+    }
+
     /// What was counted, metric by metric; what was not is left out.
     pub fn iter(&self) -> impl Iterator<Item = (Metric, u32)> + use<'_> {
-        self.0.iter().copied()
+        self.metrics.iter().copied()
     }
 }
 

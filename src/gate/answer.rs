@@ -46,6 +46,8 @@ pub(super) struct Answer {
     pub(super) keyless: Vec<(ProviderId, usize, Refusal)>,
     /// Providers to be asked again when that is allowed.
     pub(super) wanted: Vec<ProviderId>,
+    /// Providers whose tokens were signed by keys that have left their key sets.
+    pub(super) by_retired_keys: Vec<ProviderId>,
     /// Providers whose tokens were refused, and why.
     pub(super) failures: Vec<(ProviderId, Refusal)>,
 }
@@ -87,6 +89,7 @@ impl<C: SignatureCheck> Gate<C> {
                 waits: Vec::new(),
                 keyless: Vec::new(),
                 wanted: Vec::new(),
+                by_retired_keys: Vec::new(),
                 failures: Vec::new(),
             },
         };
@@ -282,7 +285,12 @@ impl<C: SignatureCheck> Answering<'_, C> {
         let terms = gate.plan.remote(provider).map(|remote| &remote.terms);
         let keys = view.usable_keys(terms, now);
         let (cause, refusal) = match gate.verify(view, own, rules, keys, candidate, now) {
-            Ok(_verified) => return Verdict::Allow,
+            Ok(verified) => {
+                if verified.is_by_retired_key() {
+                    self.answer.by_retired_keys.push(provider);
+                }
+                return Verdict::Allow;
+            }
             Err(Unverified::Refused(error)) => return Verdict::Refuse(Refusal::Token(error)),
             Err(Unverified::NoKeys) => (Cause::Schedule, None),
             Err(Unverified::UnknownKey(error)) => (Cause::UnknownKid, Some(error)),

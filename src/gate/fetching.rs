@@ -28,6 +28,12 @@ impl<C: SignatureCheck> Gate<C> {
         let mut actions = Vec::new();
         match effect {
             Effect::Fetch(fetch) => {
+                let record = self.views.get(provider.index()).map(|view| &view.record);
+                let is_for_tokens =
+                    |record: &Record| record.lease.is_some_and(|lease| record.unknown_kid_at == Some(lease.taken_at));
+                if record.is_some_and(is_for_tokens) {
+                    self.counts.add_of(provider, "refreshes", "started");
+                }
                 let validators = self.views.get(provider.index()).map(|view| view.record.validators());
                 actions.push(Action::Fetch(provider, fetch, validators.unwrap_or_default()));
             }
@@ -61,6 +67,17 @@ impl<C: SignatureCheck> Gate<C> {
             Err(error) => (Outcome::Failed { retry_after: http_cache::retry_after(&headers, now) }, Some(error)),
         };
         self.counts.add(if error.is_none() { Metric::FetchSucceeded } else { Metric::FetchFailed });
+        let kind = match &outcome {
+            Outcome::Document { .. } => "document",
+            Outcome::NotModified(_) => "not_modified",
+            Outcome::Failed { .. } => "failed",
+        };
+        self.counts.add_of(provider, "fetches", kind);
+        let lease = self.views.get(provider.index()).and_then(|view| view.record.lease);
+        if let Some(lease) = lease {
+            let millis = u64::try_from(now.since(lease.taken_at).as_millis()).unwrap_or(u64::MAX);
+            self.counts.took(provider, "fetch_ms", millis);
+        }
         if let Some(view) = self.views.get_mut(provider.index()) {
             view.last_error = error;
         }

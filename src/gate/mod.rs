@@ -22,7 +22,8 @@ use self::{
     waiting::Waiting,
 };
 use crate::{
-    metrics::{Counts, Metric},
+    keys::schedule,
+    metrics::{Counts, Metric, Series},
     parked::{Parked, StreamId},
     policy::{
         forward::Edits,
@@ -100,14 +101,16 @@ impl<C: SignatureCheck> Gate<C> {
         self.note(&question, &answer);
         match (answer.verdict, self.plan.mode) {
             (Verdict::Allow, _) => {
-                self.counts.add(Metric::Allowed);
+                self.count_allowed(&answer);
                 Decision::Continue(self.passed_on(edits, &question, &answer, headers.target(), now))
             }
             (Verdict::Refuse(refusal), Mode::Enforce) => {
+                self.count_of(answer.last_refused(), "requests", refusal.reason());
                 let reply = self.refused(refusal, &question, &reply::realm(headers));
                 Decision::Reply(self.explained(reply, &answer, refusal, now))
             }
             (Verdict::Refuse(refusal), Mode::Report) => {
+                self.count_of(answer.last_refused(), "would_deny", refusal.reason());
                 let mut edits = self.would_refuse(edits, refusal);
                 edits.state.extend(self.failures(&answer));
                 edits.state.extend(self.reasons("would_deny", refusal.reason(), answer.last_refused(), now));
@@ -123,6 +126,7 @@ impl<C: SignatureCheck> Gate<C> {
                 let waiting = Waiting {
                     realm: reply::realm(headers),
                     target: headers.target().to_vec(),
+                    since: now,
                     arrived,
                     waits: answer.waits,
                     is_shadow: mode == Mode::Report,
@@ -158,6 +162,51 @@ impl<C: SignatureCheck> Gate<C> {
     pub fn take_counts(&mut self) -> Counts {
         self.counts.add_many(Metric::CacheHit, self.hits.take());
         std::mem::take(&mut self.counts)
+    }
+
+    fn count_of(&mut self, provider: Option<ProviderId>, family: &'static str, value: &'static str) {
+        if let Some(provider) = provider {
+            self.counts.add_of(provider, family, value);
+        }
+    }
+
+    fn count_allowed(&mut self, answer: &Answer) {
+        self.counts.add(Metric::Allowed);
+        for (lane, _) in &answer.good {
+            self.counts.add_of(lane.provider, "requests", "allowed");
+        }
+        for provider in &answer.by_retired_keys {
+            self.counts.add_of(*provider, "requests", "allowed_by_retired_key");
+        }
+    }
+
+    /// What each remote provider's key set is like now: a number for each gauge of [`GAUGES`]. The same from whichever
+    /// worker it comes.
+    pub fn gauges(&self, now: UnixTime) -> Vec<(Series, u64)> {
+        let mut gauges = Vec::new();
+        for provider in self.plan.remote_ids() {
+            let Some((view, remote)) = self.views.get(provider.index()).zip(self.plan.remote(provider)) else {
+                continue;
+            };
+            let document = view.record.document.as_ref();
+            let since = |time: Option<UnixTime>| time.map_or(0, |time| now.since(time).as_secs());
+            let until = |time: Option<UnixTime>| time.map_or(0, |time| time.since(now).as_secs());
+            let expires = document.map(|document| schedule::expires_at(document, &remote.terms));
+            let ends = document.map(|d| schedule::unusable_at(d.fetched_at, &d.freshness, &remote.terms));
+            let usable = view.usable_keys(Some(&remote.terms), now);
+            let values = [
+                usable.map_or(0, |keys| keys.len() as u64),
+                u64::from(usable.is_some()),
+                since(document.map(|document| document.fetched_at)),
+                until(expires),
+                since(expires),
+                until(ends).min(LONGEST),
+                u64::from(view.record.failures),
+            ];
+            let named = GAUGES.into_iter().zip(values);
+            gauges.extend(named.map(|(family, value)| (Series { provider, family, value: "" }, value)));
+        }
+        gauges
     }
 
     /// The newest fetch of this provider's keys that has begun.
@@ -241,3 +290,16 @@ impl<C: SignatureCheck> Gate<C> {
         state.into_iter().map(named).collect()
     }
 }
+
+/// What there is to know of a key set; in seconds where it is a time.
+pub const GAUGES: [&str; 7] = [
+    "keys",
+    "keys_usable",
+    "key_set_age_seconds",
+    "key_set_expires_in_seconds",
+    "key_set_stale_seconds",
+    "keys_unusable_in_seconds",
+    "fetch_failures_in_a_row",
+];
+/// A year stands for ever.
+const LONGEST: u64 = 365 * 86_400;

@@ -24,6 +24,7 @@ pub(super) struct Waiting {
     pub(super) question: Question,
     pub(super) realm: String,
     pub(super) target: Vec<u8>,
+    pub(super) since: UnixTime,
     pub(super) arrived: Arrived,
     pub(super) waits: Vec<(ProviderId, Cause)>,
     /// The request itself went on already: this is only to be counted.
@@ -57,6 +58,7 @@ impl<C: SignatureCheck> Gate<C> {
         match self.parked.park(stream, group, deadline, waiting) {
             Ok(evicted) => {
                 self.counts.add(Metric::Parked);
+                self.counts.add_of(group, "requests", "parked");
                 if let Some((stream, waiting)) = evicted {
                     let cause = waiting.waits.first().map_or(Cause::Schedule, |(_, cause)| *cause);
                     if waiting.is_shadow {
@@ -100,10 +102,18 @@ impl<C: SignatureCheck> Gate<C> {
             }
             let Some(waiting) = self.parked.answer(stream, answer.verdict == Verdict::Allow) else { continue };
             self.note(&waiting.question, &answer);
+            if let Some((provider, _)) = waiting.waits.first() {
+                let millis = u64::try_from(now.since(waiting.since).as_millis()).unwrap_or(u64::MAX);
+                self.counts.took(*provider, "wait_ms", millis);
+            }
             match answer.verdict {
-                Verdict::Allow => self.counts.add(Metric::Allowed),
-                Verdict::Refuse(refusal) if waiting.is_shadow => drop(self.would_refuse(Edits::default(), refusal)),
-                Verdict::Refuse(_) | Verdict::Wait => {}
+                Verdict::Allow => self.count_allowed(&answer),
+                Verdict::Refuse(refusal) if waiting.is_shadow => {
+                    self.count_of(answer.last_refused(), "would_deny", refusal.reason());
+                    self.would_refuse(Edits::default(), refusal);
+                }
+                Verdict::Refuse(refusal) => self.count_of(answer.last_refused(), "requests", refusal.reason()),
+                Verdict::Wait => {}
             }
             if waiting.is_shadow {
                 self.parked.remove(stream);
@@ -145,6 +155,7 @@ impl<C: SignatureCheck> Gate<C> {
     /// Remembers what an answer was for want of a key, and has the issuer asked again where that was too early.
     pub(super) fn note(&mut self, question: &Question, answer: &Answer) {
         for provider in &answer.wanted {
+            self.counts.add_of(*provider, "refreshes", "suppressed");
             if let Some(view) = self.views.get_mut(provider.index()) {
                 view.wanted_after = Some(view.record.started);
             }

@@ -83,6 +83,7 @@ fn status(error: TokenError) -> u16 {
         | TokenError::NoExpiration
         | TokenError::NotYetValid
         | TokenError::PayloadEncoding
+        | TokenError::RevokedKey
         | TokenError::SignatureEncoding
         | TokenError::SubjectNotAllowed
         | TokenError::TooLarge

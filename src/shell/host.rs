@@ -146,6 +146,21 @@ pub(super) fn define_counter(name: &str) -> Option<u32> {
     hostcalls::define_metric(MetricType::Counter, name).ok()
 }
 
+/// A gauge of this name.
+pub(super) fn define_gauge(name: &str) -> Option<u32> {
+    hostcalls::define_metric(MetricType::Gauge, name).ok()
+}
+
+/// A histogram of this name.
+pub(super) fn define_histogram(name: &str) -> Option<u32> {
+    hostcalls::define_metric(MetricType::Histogram, name).ok()
+}
+
+/// Sets a gauge, or adds to a histogram.
+pub(super) fn record(metric: u32, value: u64) {
+    let _ = hostcalls::record_metric(metric, value);
+}
+
 /// Adds to a counter.
 pub(super) fn count(metric: u32, times: u32) {
     let _ = hostcalls::increment_metric(metric, i64::from(times));

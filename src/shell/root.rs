@@ -25,7 +25,8 @@ use crate::{
         http_cache::Validators,
         life::{Event, Outcome},
     },
-    metrics::Metric,
+    metrics::{Metric, Series},
+    time::UnixTime,
     token::{offload::Offload, ProviderId},
 };
 
@@ -46,6 +47,9 @@ pub(super) struct Worker {
     /// Fetches under way: the host's token, and whose they are.
     fetches: RefCell<BTreeMap<u32, (ProviderId, u64)>>,
     counters: Vec<(Metric, u32)>,
+    /// Those that there was something to say of so far.
+    series: RefCell<BTreeMap<Series, Option<u32>>>,
+    measured: Mutable<UnixTime>,
     ticking: Mutable<Option<Duration>>,
 }
 
@@ -75,6 +79,7 @@ impl Worker {
         let actions = self.gate.borrow_mut().on_wake(host::now());
         self.perform(actions);
         self.flush_counts();
+        self.measure();
         let (waiting, next) = {
             let gate = self.gate.borrow();
             (gate.waiting(), gate.next_timeout(host::now()))
@@ -156,6 +161,46 @@ impl Worker {
                 host::count(*id, times);
             }
         }
+        for (series, times) in counts.of_providers() {
+            if let Some(id) = self.series(series, host::define_counter) {
+                host::count(id, times);
+            }
+        }
+        for (series, millis) in counts.times() {
+            if let Some(id) = self.series(series, host::define_histogram) {
+                host::record(id, millis);
+            }
+        }
+    }
+
+    /// Sets the gauges, once a second.
+    fn measure(&self) {
+        let now = host::now();
+        let last = self.measured.get();
+        if last <= now && now.since(last) < Duration::from_secs(1) {
+            return;
+        }
+        self.measured.set(now);
+        let gauges = self.gate.borrow().gauges(now);
+        for (series, value) in gauges {
+            if let Some(id) = self.series(series, host::define_gauge) {
+                host::record(id, value);
+            }
+        }
+    }
+
+    fn series(&self, series: Series, define: fn(&str) -> Option<u32>) -> Option<u32> {
+        if let Some(known) = self.series.borrow().get(&series) {
+            return *known;
+        }
+        let name = {
+            let gate = self.gate.borrow();
+            let plan = gate.plan();
+            series.name(&plan.stat_prefix, &plan.provider(series.provider)?.name)
+        };
+        let id = define(&name);
+        self.series.borrow_mut().insert(series, id);
+        id
     }
 
     /// Setting a period starts the wait anew, so it is set only when it changes.
@@ -207,6 +252,8 @@ impl RootContext for Root {
             queues: Queues::register(&plugin),
             fetches: RefCell::default(),
             counters: counters.collect(),
+            series: RefCell::default(),
+            measured: Mutable::default(),
             ticking: Mutable::default(),
             gate: RefCell::new(Gate::new(plan, crypto)),
         };

@@ -68,6 +68,8 @@ pub enum TokenError {
     NoExpiration,
     /// `nbf` or `iat` has not come, by more than the clock skew.
     NotYetValid,
+    /// The key that signed it is on the provider's list of revoked keys.
+    RevokedKey,
     /// `sub` is not one of the provider's subjects.
     SubjectNotAllowed,
     /// Longer than is read here.
@@ -113,7 +115,7 @@ pub enum Fault {
 
 impl TokenError {
     /// Every one; those with a [`Fault`] once.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::AlgorithmNotAllowed,
         Self::AlgorithmNotSupported,
         Self::AudienceNotAllowed,
@@ -132,6 +134,7 @@ impl TokenError {
         Self::Missing,
         Self::NoExpiration,
         Self::NotYetValid,
+        Self::RevokedKey,
         Self::SubjectNotAllowed,
         Self::TooLarge,
         Self::TypeNotAllowed,
@@ -169,6 +172,7 @@ impl TokenError {
             Self::Missing => "missing",
             Self::NoExpiration => "no_expiration",
             Self::NotYetValid => "not_yet_valid",
+            Self::RevokedKey => "revoked_key",
             Self::SubjectNotAllowed => "subject_not_allowed",
             Self::TooLarge => "too_large",
             Self::TypeNotAllowed => "type_not_allowed",
@@ -216,7 +220,7 @@ impl TokenError {
             Self::TooLarge => "Jwt is too large",
             Self::TypeNotAllowed => "Jwt header [typ] is not allowed",
             Self::UnknownExtension => "Jwt header [crit] is not supported",
-            Self::UnknownKey => "Jwks doesn't have key to match kid or alg from Jwt",
+            Self::RevokedKey | Self::UnknownKey => "Jwks doesn't have key to match kid or alg from Jwt",
         }
     }
 }

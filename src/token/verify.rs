@@ -19,6 +19,11 @@ pub struct Verified {
 }
 
 impl Verified {
+    /// Whether the key that signed it has left the issuer's key set.
+    pub fn is_by_retired_key(self) -> bool {
+        self.until.is_some()
+    }
+
     /// Checks again what time alone can change, as long as the keys stay the same.
     ///
     /// # Errors
@@ -91,7 +96,7 @@ pub fn signed_by(
         }
     }
     Err(match kid {
-        Some(kid) if keys.is_revoked(kid, now) => TokenError::UnknownKey.into(),
+        Some(kid) if keys.is_revoked(kid, now) => TokenError::RevokedKey.into(),
         // The key that the token names was there.
         Some(kid) if tried && keys.names(kid, now) => Unverified::BadSignature,
         // Others stood in for it; the right one may be new.

@@ -15,7 +15,7 @@ use jwks_gate_testbed::{
 use serde::Deserialize;
 use serde_json::{json, Value};
 
-fn read(path: &str) -> String {
+pub fn read(path: &str) -> String {
     let path = workspace_root().join(path);
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }

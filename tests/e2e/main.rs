@@ -16,6 +16,7 @@ mod cold_start;
 mod config;
 mod docs;
 mod hostile;
+mod metrics;
 mod outage;
 mod passing_on;
 mod reconfigure;

@@ -14,6 +14,7 @@ pub struct Bootstrap {
     clusters: Vec<Value>,
     connection_manager: Map<String, Value>,
     listener: Map<String, Value>,
+    top_level: Map<String, Value>,
 }
 
 impl Bootstrap {
@@ -24,7 +25,8 @@ impl Bootstrap {
 
     /// With another HTTP filter in its place, such as Envoy's own `jwt_authn`.
     pub fn with_filter(upstream: SocketAddr, filter: Value) -> Self {
-        let bootstrap = Self { filter, clusters: Vec::new(), connection_manager: Map::new(), listener: Map::new() };
+        let (clusters, connection_manager, listener, top_level) = Default::default();
+        let bootstrap = Self { filter, clusters, connection_manager, listener, top_level };
         bootstrap.cluster("upstream", upstream)
     }
 
@@ -89,6 +91,12 @@ impl Bootstrap {
         self.connection_manager_option("access_log", log)
     }
 
+    /// Sets a field of the bootstrap itself.
+    pub fn top_level(mut self, field: &str, value: Value) -> Self {
+        self.top_level.insert(field.to_owned(), value);
+        self
+    }
+
     /// Sets a field of the listener.
     pub fn listener_option(mut self, field: &str, value: Value) -> Self {
         self.listener.insert(field.to_owned(), value);
@@ -130,13 +138,14 @@ impl Bootstrap {
             }] }],
         });
         merge(&mut listener, &self.listener);
-        json!({
+        let mut bootstrap = json!({
             // Discovery asks for it.
             "node": { "id": "test", "cluster": "test" },
             "admin": { "address": any_port },
             "static_resources": { "listeners": [listener], "clusters": self.clusters },
-        })
-        .to_string()
+        });
+        merge(&mut bootstrap, &self.top_level);
+        bootstrap.to_string()
     }
 }
 

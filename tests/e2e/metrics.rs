@@ -1,0 +1,92 @@
+//! What Prometheus sees.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use jwks_gate_issuer::{Fault, Times};
+use jwks_gate_testbed::{
+    eventually,
+    http::{self, Request},
+    Bootstrap, Envoy,
+};
+use serde_json::Value;
+
+use crate::setup::{Plan, Site};
+
+/// The labels that `envoy/envoy.yaml` makes.
+pub fn with_labels(bootstrap: Bootstrap) -> Bootstrap {
+    let demo = crate::docs::read("envoy/envoy.yaml");
+    let demo: Value = serde_yaml_ng::from_str(&demo).unwrap();
+    bootstrap.top_level("stats_config", demo["stats_config"].clone())
+}
+
+/// Every series of the filter's: its name, and its labels in the order of theirs.
+pub fn scrape(envoy: &Envoy) -> BTreeMap<String, f64> {
+    let text = http::send(envoy.admin(), &Request::get("/stats/prometheus")).unwrap().text();
+    let lines = text.lines().filter(|line| line.starts_with("jwks_gate"));
+    let series = lines.map(|line| {
+        let (series, value) = line.rsplit_once(' ').unwrap();
+        let (name, labels) = series.trim_end_matches('}').split_once('{').unwrap();
+        let labels: BTreeSet<&str> = labels.split(',').collect();
+        let labels: Vec<_> = labels.into_iter().collect();
+        (format!("{name}{{{}}}", labels.join(",")), value.parse().unwrap())
+    });
+    series.collect()
+}
+
+fn value(site: &Site, series: &str) -> f64 {
+    scrape(&site.envoy).get(series).copied().unwrap_or(-1.0)
+}
+
+#[test]
+fn requests_fetches_and_key_sets_have_their_series() {
+    let site = Plan::new().bootstrap(with_labels).start_warm();
+    let requests =
+        |outcome: &str| value(&site, &format!("jwks_gate_provider_requests{{outcome=\"{outcome}\",provider=\"p\"}}"));
+    let gauge = |name: &str| value(&site, &format!("jwks_gate_provider_{name}{{provider=\"p\"}}"));
+    let soon =
+        |what: &dyn Fn() -> bool| assert!(eventually(Duration::from_secs(5), what), "{:#?}", scrape(&site.envoy));
+    let allowed = requests("allowed");
+    assert!(allowed >= 16.0, "{:#?}", scrape(&site.envoy));
+    assert_eq!((site.get("x").status, site.send(&Request::get("/api/x")).status), (401, 401));
+    assert_eq!((requests("malformed"), requests("missing")), (1.0, 1.0));
+    assert_eq!(site.get(&site.token_of_nobody()).status, 401);
+    assert_eq!(requests("unknown_key"), 1.0);
+    let refreshes =
+        |kind: &str| value(&site, &format!("jwks_gate_provider_refreshes{{outcome=\"{kind}\",provider=\"p\"}}"));
+    assert_eq!(refreshes("started"), 1.0);
+    assert_eq!(site.get(&site.token_of_nobody()).status, 401);
+    assert_eq!(refreshes("suppressed"), 1.0, "the interval is a minute here");
+    let fetches =
+        |kind: &str| value(&site, &format!("jwks_gate_provider_fetches{{outcome=\"{kind}\",provider=\"p\"}}"));
+    assert_eq!((fetches("document") + fetches("not_modified").max(0.0), fetches("failed")), (2.0, -1.0));
+    soon(&|| gauge("keys") == 1.0 && gauge("keys_usable") == 1.0);
+    soon(&|| (590.0..=600.0).contains(&gauge("key_set_expires_in_seconds")) && gauge("key_set_stale_seconds") == 0.0);
+    soon(&|| gauge("keys_unusable_in_seconds") > 4000.0 && gauge("key_set_age_seconds") < 20.0);
+    let text = http::send(site.envoy.admin(), &Request::get("/stats/prometheus")).unwrap().text();
+    assert!(!text.contains("nobody") && !text.contains("alice"), "no kid and no claim is a label");
+    site.has_its_vms();
+}
+
+#[test]
+fn an_issuer_that_fails_is_seen() {
+    let site = Plan::new().bootstrap(with_labels).fault(Fault::Status(500), Times::Always).start();
+    assert_eq!(site.get(&site.issuer.token()).status, 503);
+    let seen = |series: &str| value(&site, series);
+    assert!(eventually(Duration::from_secs(5), || {
+        seen("jwks_gate_provider_fetch_failures_in_a_row{provider=\"p\"}") >= 2.0
+            && seen("jwks_gate_provider_keys_usable{provider=\"p\"}") == 0.0
+            && seen("jwks_gate_provider_requests{outcome=\"keys_unavailable\",provider=\"p\"}") == 1.0
+    }));
+    site.issuer.heal();
+    assert!(eventually(Duration::from_secs(10), || {
+        seen("jwks_gate_provider_fetch_failures_in_a_row{provider=\"p\"}") == 0.0
+            && seen("jwks_gate_provider_keys_usable{provider=\"p\"}") == 1.0
+    }));
+    assert!(eventually(Duration::from_secs(10), || {
+        scrape(&site.envoy).keys().any(|name| name.starts_with("jwks_gate_provider_fetch_ms_bucket"))
+            && scrape(&site.envoy).keys().any(|name| name.starts_with("jwks_gate_provider_wait_ms_bucket"))
+    }));
+}
