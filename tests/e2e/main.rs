@@ -6,6 +6,7 @@
 // Here time is real, and nothing is published.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, unreachable_pub)]
 
+mod alerts;
 mod algorithms;
 mod answers;
 mod body;

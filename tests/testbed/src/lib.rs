@@ -18,6 +18,12 @@ pub use envoy::{Envoy, EnvoyOptions, StartError};
 pub use paths::{envoy_path, wasm_path, workspace_root};
 pub use process::Process;
 
+/// A port on the loopback interface that nobody listened on just now.
+pub fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    listener.local_addr().expect("an address").port()
+}
+
 /// Whether `condition` comes true within `timeout`.
 pub fn eventually(timeout: Duration, mut condition: impl FnMut() -> bool) -> bool {
     let end = Instant::now() + timeout;

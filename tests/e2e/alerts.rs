@@ -1,0 +1,196 @@
+//! A real Prometheus with the alerts of `envoy/prometheus`, beside a real Envoy, while things go well and wrong.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::PathBuf,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use jwks_gate_issuer::Rotation;
+use jwks_gate_testbed::{eventually, free_port, http, http::Request, workspace_root, Process};
+use serde_json::Value;
+
+use crate::{
+    docs::read,
+    metrics::with_labels,
+    setup::{Plan, Site},
+};
+
+fn program(name: &str) -> PathBuf {
+    workspace_root().join("target/prometheus/usr/bin").join(name)
+}
+
+#[test]
+fn the_rules_pass_their_unit_tests() {
+    for arguments in [["check", "config", "prometheus.yaml"], ["test", "rules", "alerts_test.yaml"]] {
+        let output = Command::new(program("promtool"))
+            .args(arguments)
+            .current_dir(workspace_root().join("envoy/prometheus"))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    }
+}
+
+/// Alerts and dashboard name only series that there are.
+#[test]
+fn alerts_and_dashboard_use_the_series_that_there_are() {
+    let prefix = "jwks_gate_provider_";
+    let counters = ["requests", "would_deny", "fetches", "refreshes", "fetch_ms_bucket", "wait_ms_bucket"];
+    let known: BTreeSet<_> = jwks_gate::gate::GAUGES.into_iter().chain(counters).collect();
+    let mut used = BTreeSet::new();
+    for file in ["envoy/prometheus/alerts.yaml", "envoy/prometheus/dashboard.json"] {
+        let text = read(file);
+        for rest in text.split(prefix).skip(1) {
+            let name: String = rest.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+            assert!(known.contains(name.as_str()), "{file}: {prefix}{name}");
+            used.insert(name);
+        }
+    }
+    assert_eq!(used.len(), known.len(), "each is shown somewhere");
+}
+
+/// The same rules, with a second for each minute: a test cannot wait for half an hour.
+fn hurried(rules: &str) -> String {
+    rules
+        .replace("for: 1m", "for: 1s")
+        .replace("for: 2m", "for: 2s")
+        .replace("for: 5m", "for: 5s")
+        .replace("for: 10m", "for: 10s")
+        .replace("[5m]", "[5s]")
+        .replace("_stale_seconds > 60", "_stale_seconds > 1")
+        .replace("_unusable_in_seconds < 900", "_unusable_in_seconds < 15")
+}
+
+struct Prometheus {
+    _process: Process,
+    port: u16,
+    directory: PathBuf,
+}
+
+impl Prometheus {
+    fn start(site: &Site) -> Self {
+        let directory = std::env::temp_dir().join(format!("jwks-gate-prometheus-{}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        let port = free_port();
+        let config = read("envoy/prometheus/prometheus.yaml")
+            .replace("5s", "500ms")
+            .replace("127.0.0.1:9901", &site.envoy.admin().to_string());
+        fs::write(directory.join("prometheus.yaml"), config).unwrap();
+        fs::write(directory.join("alerts.yaml"), hurried(&read("envoy/prometheus/alerts.yaml"))).unwrap();
+        let process = Process::spawn(
+            Command::new(program("prometheus"))
+                .arg(format!("--config.file={}", directory.join("prometheus.yaml").display()))
+                .arg(format!("--storage.tsdb.path={}", directory.join("data").display()))
+                .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+                .arg("--log.level=error"),
+        )
+        .unwrap();
+        let own = Self { _process: process, port, directory };
+        assert!(eventually(Duration::from_secs(20), || own.query("up == 1").is_some_and(|n| n == 1)));
+        own
+    }
+
+    fn get(&self, path: &str) -> Option<Value> {
+        let response = http::send((std::net::Ipv4Addr::LOCALHOST, self.port).into(), &Request::get(path)).ok()?;
+        serde_json::from_slice(&response.body).ok()
+    }
+
+    /// How many series a query has.
+    fn query(&self, query: &str) -> Option<usize> {
+        let query = query.replace(' ', "%20").replace("==", "%3D%3D");
+        Some(self.get(&format!("/api/v1/query?query={query}"))?["data"]["result"].as_array()?.len())
+    }
+
+    /// The alerts that fire now.
+    fn firing(&self) -> BTreeSet<String> {
+        let alerts = self.get("/api/v1/alerts").unwrap_or_default();
+        let alerts = alerts["data"]["alerts"].as_array().cloned().unwrap_or_default();
+        let firing = alerts.iter().filter(|alert| alert["state"] == "firing");
+        firing.map(|alert| alert["labels"]["alertname"].as_str().unwrap().to_owned()).collect()
+    }
+}
+
+impl Drop for Prometheus {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// When each alert first fired, while requests go on.
+struct Watch<'a> {
+    site: &'a Site,
+    prometheus: &'a Prometheus,
+}
+
+impl Watch<'_> {
+    /// Watches until all of these fire, or this time is over: when each of all that fired did first.
+    fn until(&self, wanted: &[&str], most: Duration, token: impl Fn() -> String) -> BTreeMap<String, Duration> {
+        let begin = Instant::now();
+        let mut fired = BTreeMap::new();
+        while begin.elapsed() < most && !wanted.iter().all(|name| fired.contains_key(*name)) {
+            for _ in 0..5 {
+                let _ = http::send(self.site.envoy.addr(), &Request::get("/api/x").bearer(&token()));
+            }
+            for name in self.prometheus.firing() {
+                fired.entry(name).or_insert_with(|| begin.elapsed());
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        fired
+    }
+}
+
+#[test]
+fn alerts_fire_when_things_go_wrong_and_only_then() {
+    let site = Plan::new()
+        .bootstrap(with_labels)
+        .rotation("min_ttl", "1s")
+        .rotation("max_ttl", "4s")
+        .rotation("max_stale", "20s")
+        .rotation("unknown_kid_min_interval", "1s")
+        .rotation("unknown_kid_max_wait", "1s")
+        .start_warm();
+    let prometheus = Prometheus::start(&site);
+    let watch = Watch { site: &site, prometheus: &prometheus };
+
+    // Rotations, announced and not: the tokens are good all along.
+    let begin = Instant::now();
+    for rotation in [Rotation::Overlap, Rotation::Hard, Rotation::Overlap] {
+        site.issuer.rotate(rotation);
+        let fired = watch.until(&["none"], Duration::from_secs(4), || site.issuer.token());
+        assert!(fired.is_empty(), "in a clean rotation: {fired:?}");
+    }
+    println!("nothing fired in three rotations within {:.1} s", begin.elapsed().as_secs_f64());
+
+    // A rotation goes wrong: tokens are signed by a key that is not published.
+    let fired = watch.until(&["JwksGateRefusalsAfterRotation"], Duration::from_secs(30), || site.token_of_nobody());
+    println!("tokens of an unpublished key: {fired:.1?}");
+    assert!(fired.contains_key("JwksGateRefusalsAfterRotation"), "{fired:?}");
+    let ends = || !prometheus.firing().contains("JwksGateRefusalsAfterRotation");
+    assert!(eventually(Duration::from_secs(20), || {
+        let _ = site.get(&site.issuer.token());
+        ends()
+    }));
+
+    // The issuer goes down.
+    site.issuer.stop();
+    let wanted = ["JwksGateFetchesFail", "JwksGateKeysStale", "JwksGateKeysNearlyUnusable", "JwksGateNoKeys"];
+    let fired = watch.until(&wanted, Duration::from_secs(60), || site.issuer.token());
+    println!("the issuer is down: {fired:.1?}");
+    assert!(wanted.iter().all(|name| fired.contains_key(*name)), "{fired:?}");
+    assert!(fired["JwksGateKeysStale"] < fired["JwksGateKeysNearlyUnusable"], "{fired:?}");
+    assert!(fired["JwksGateKeysNearlyUnusable"] < fired["JwksGateNoKeys"], "warned before it was too late: {fired:?}");
+
+    site.issuer.resume();
+    assert!(
+        eventually(Duration::from_secs(60), || {
+            let _ = site.get(&site.issuer.token());
+            prometheus.firing().is_empty()
+        }),
+        "{:?}",
+        prometheus.firing()
+    );
+}
