@@ -10,7 +10,7 @@ use jwks_gate_issuer::{Alg, Echo, Issuer, Options};
 use jwks_gate_testbed::{
     eventually,
     http::{self, Request},
-    workspace_root, Envoy, EnvoyOptions,
+    workspace_root, Bootstrap, Envoy, EnvoyOptions,
 };
 use serde::Deserialize;
 use serde_json::{json, Value};
@@ -272,5 +272,150 @@ fn the_reasons_are_those_that_there_are() {
     assert_eq!(listed.len(), expected.len());
     for (listed, expected) in listed.iter().zip(expected) {
         assert!(listed.starts_with(&expected), "{listed}\n{expected}");
+    }
+}
+
+/// One of our configurations, running between an issuer and an upstream of its own.
+struct Example {
+    issuer: Issuer,
+    _echo: Echo,
+    envoy: Envoy,
+}
+
+impl Example {
+    fn start(name: &str) -> Self {
+        Self::start_with(name, |config, _| config)
+    }
+
+    fn start_with(name: &str, adjust: impl FnOnce(String, &Issuer) -> String) -> Self {
+        let options = Options { issuer: "https://issuer.test".into(), alg: Alg::Es256, ..Options::default() };
+        let issuer = Issuer::start(options).unwrap();
+        let echo = Echo::start((std::net::Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let config = on_free_ports(&format!("envoy/{name}.yaml"), &issuer, &echo);
+        let envoy = Envoy::start(&adjust(config, &issuer), EnvoyOptions::default()).unwrap();
+        Self { issuer, _echo: echo, envoy }
+    }
+
+    fn status(&self, path: &str, token: &str) -> u16 {
+        http::send(self.envoy.addr(), &Request::get(path).bearer(token)).unwrap().status
+    }
+
+    fn mint(&self, header: Value, changes: Value) -> String {
+        let (mut head, mut claims) = (header, self.issuer.claims());
+        let key = self.issuer.current();
+        head["alg"] = json!("ES256");
+        head["kid"] = json!(key.kid);
+        changes.as_object().unwrap().iter().for_each(|(name, value)| claims[name] = value.clone());
+        key.mint_with_header(&head, &claims)
+    }
+}
+
+#[test]
+fn the_minimal_example_asks_every_request_for_a_token() {
+    let example = Example::start("minimal");
+    assert_eq!((example.status("/", &example.issuer.token()), example.status("/", "x")), (200, 401));
+}
+
+#[test]
+fn the_example_of_several_issuers_tells_them_apart() {
+    // One server stands for both: the same keys under another path.
+    let example =
+        Example::start_with("issuers", |config, _| config.replace("/machines/jwks.json", "/.well-known/jwks.json"));
+    let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
+    let machine = json!({"iss": "https://machines.test", "exp": now + 600});
+    let machine = example.mint(json!({"typ": "at+jwt"}), machine);
+    let customer = example.issuer.token();
+    assert_eq!((example.status("/x", &customer), example.status("/x", &machine)), (200, 200));
+    assert_eq!((example.status("/internal/x", &customer), example.status("/internal/x", &machine)), (401, 200));
+    assert_eq!((example.status("/health", "x"), example.status("/x", "x")), (200, 401));
+    let long = example.mint(json!({"typ": "at+jwt"}), json!({"iss": "https://machines.test", "exp": now + 3600}));
+    assert_eq!(example.status("/x", &long), 401);
+}
+
+#[test]
+fn the_tls_example_checks_who_the_issuer_is() {
+    let root = workspace_root().join("tests/e2e/tls");
+    for (certificate, name, expected) in [("issuer", "issuer.test", 200), ("issuer", "other.test", 503)] {
+        // The test issuer speaks plain HTTP; an Envoy in front of it speaks TLS.
+        let mut terminator = None;
+        let example = Example::start_with("tls", |config, issuer| {
+            let file = |kind: &str| root.join(format!("{certificate}.{kind}"));
+            let socket = json!({
+                "name": "tls",
+                "typed_config": {
+                    "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+                    "common_tls_context": {"tls_certificates": [
+                        {"certificate_chain": {"filename": file("pem")}, "private_key": {"filename": file("key")}},
+                    ]},
+                },
+            });
+            let bootstrap = Bootstrap::with_filter(
+                issuer.addr(),
+                json!({
+                    "name": "nothing",
+                    "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.buffer.v3.Buffer", "max_request_bytes": 1000},
+                }),
+            );
+            let envoy = Envoy::start(&bootstrap.tls(socket).yaml(), EnvoyOptions::default()).unwrap();
+            let from = format!("port_value: {} }}", issuer.addr().port());
+            let to = format!("port_value: {} }}", envoy.addr().port());
+            terminator = Some(envoy);
+            config.replace(&from, &to).replace("exact: issuer.test", &format!("exact: {name}"))
+        });
+        assert_eq!(example.status("/", &example.issuer.token()), expected, "{name}");
+    }
+}
+
+#[test]
+fn the_report_example_refuses_nothing_and_says_what_it_would() {
+    let example = Example::start("report");
+    assert_eq!((example.status("/", "x"), example.status("/", &example.issuer.token())), (200, 200));
+    for line in ["200 would_deny malformed", "200 would_deny insufficient_scope"] {
+        assert!(eventually(std::time::Duration::from_secs(5), || example.envoy.log().contains(line)), "{line}");
+    }
+    assert_eq!(example.envoy.stat("wasmcustom.jwks_gate.would_deny.insufficient_scope"), 1);
+}
+
+#[test]
+fn the_air_gapped_example_needs_no_issuer() {
+    let key = jwks_gate_issuer::SigningKey::generate(Alg::Es256, "2026");
+    let example = Example::start_with("air-gapped", |config, _| {
+        let (before, rest) = config.split_once("inline_string: '").unwrap();
+        let (_, after) = rest.split_once('\'').unwrap();
+        format!("{before}inline_string: '{}'{after}", json!({"keys": [key.public_jwk()]}))
+    });
+    let mut claims = example.issuer.claims();
+    claims["iss"] = json!("https://built-in.test");
+    example.issuer.stop();
+    assert_eq!(example.status("/", &key.mint(&claims)), 200);
+    drop(Example::start("air-gapped"));
+}
+
+#[test]
+fn the_hardened_example_is_bounded() {
+    let example = Example::start("hardened");
+    let get = |request: &Request| http::send(example.envoy.addr(), request).unwrap();
+    assert_eq!(example.status("/", &example.issuer.token()), 200);
+    assert_eq!(get(&Request::get(&format!("/?access_token={}", example.issuer.token()))).status, 401);
+    assert_eq!(get(&Request::get("/").header("x-large", vec![b'a'; 40_000])).status, 431);
+    assert_eq!(get(&Request::get("/").header("x_under", "a")).status, 400);
+    let challenge = get(&Request::get("/"));
+    assert!(challenge.header("www-authenticate").unwrap().contains("resource_metadata=\"https://"));
+}
+
+/// Each configuration for Envoy has a test above.
+#[test]
+fn every_example_is_run() {
+    let tests = fs::read_to_string(workspace_root().join("tests/e2e/docs.rs")).unwrap();
+    for entry in fs::read_dir(workspace_root().join("envoy")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if let Some(name) = name.strip_suffix(".yaml") {
+            let runs = [
+                format!("Example::start(\"{name}\")"),
+                format!("Example::start_with(\"{name}\""),
+                format!("envoy/{name}.yaml"),
+            ];
+            assert!(runs.iter().any(|run| tests.contains(run)), "{name}");
+        }
     }
 }

@@ -15,6 +15,7 @@ pub struct Bootstrap {
     connection_manager: Map<String, Value>,
     listener: Map<String, Value>,
     top_level: Map<String, Value>,
+    transport_socket: Option<Value>,
 }
 
 impl Bootstrap {
@@ -25,8 +26,8 @@ impl Bootstrap {
 
     /// With another HTTP filter in its place, such as Envoy's own `jwt_authn`.
     pub fn with_filter(upstream: SocketAddr, filter: Value) -> Self {
-        let (clusters, connection_manager, listener, top_level) = Default::default();
-        let bootstrap = Self { filter, clusters, connection_manager, listener, top_level };
+        let (clusters, connection_manager, listener, top_level, transport_socket) = Default::default();
+        let bootstrap = Self { filter, clusters, connection_manager, listener, top_level, transport_socket };
         bootstrap.cluster("upstream", upstream)
     }
 
@@ -91,6 +92,12 @@ impl Bootstrap {
         self.connection_manager_option("access_log", log)
     }
 
+    /// Speaks TLS to its clients, by this transport socket.
+    pub fn tls(mut self, socket: Value) -> Self {
+        self.transport_socket = Some(socket);
+        self
+    }
+
     /// Sets a field of the bootstrap itself.
     pub fn top_level(mut self, field: &str, value: Value) -> Self {
         self.top_level.insert(field.to_owned(), value);
@@ -137,6 +144,9 @@ impl Bootstrap {
                 "typed_config": connection_manager,
             }] }],
         });
+        if let Some(socket) = &self.transport_socket {
+            listener["filter_chains"][0]["transport_socket"] = socket.clone();
+        }
         merge(&mut listener, &self.listener);
         let mut bootstrap = json!({
             // Discovery asks for it.
