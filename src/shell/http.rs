@@ -52,7 +52,8 @@ impl Http {
 impl HttpContext for Http {
     fn on_http_request_headers(&mut self, _headers: usize, _end_of_stream: bool) -> Flow {
         let decision = self.decide();
-        if let Some(worker) = &self.worker {
+        // What went well is counted with the next tick: it is most, and each counter is a call.
+        if let (Some(worker), Decision::Park | Decision::Reply(_) | Decision::Shadow(_)) = (&self.worker, &decision) {
             worker.flush_counts();
         }
         match decision {

@@ -82,10 +82,10 @@ fn a_token_must_be_what_the_provider_asks_for() {
 #[test]
 fn a_token_that_comes_again_is_remembered_and_its_time_still_counts() {
     let site = Plan::new().concurrency(1).start_warm();
-    let before = site.stat("jwt_cache_hit");
+    let before = site.settled("jwt_cache_hit");
     let short = token(&site, json!({}), json!({"exp": now() - 58}));
     assert_eq!([site.get(&short).status, site.get(&short).status], [200, 200]);
-    assert_eq!(site.stat("jwt_cache_hit"), before + 1);
+    assert_eq!(site.settled("jwt_cache_hit"), before + 1);
     std::thread::sleep(std::time::Duration::from_secs(3));
     let late = site.get(&short);
     assert_eq!((late.status, late.text().as_str()), (401, "Jwt is expired"));
@@ -109,5 +109,5 @@ fn the_memory_can_be_switched_off() {
     let site = Plan::new().provider("jwt_cache_config", json!({"disabled": true})).start_warm();
     let token = site.issuer.token();
     assert_eq!([site.get(&token).status, site.get(&token).status], [200, 200]);
-    assert_eq!(site.stat("jwt_cache_hit"), 0);
+    assert_eq!(site.settled("jwt_cache_hit"), 0);
 }

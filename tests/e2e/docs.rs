@@ -373,7 +373,8 @@ fn the_report_example_refuses_nothing_and_says_what_it_would() {
     for line in ["200 would_deny malformed", "200 would_deny insufficient_scope"] {
         assert!(eventually(std::time::Duration::from_secs(5), || example.envoy.log().contains(line)), "{line}");
     }
-    assert_eq!(example.envoy.stat("wasmcustom.jwks_gate.would_deny.insufficient_scope"), 1);
+    let counted = || example.envoy.stat("wasmcustom.jwks_gate.would_deny.insufficient_scope") == 1;
+    assert!(eventually(std::time::Duration::from_secs(3), counted));
 }
 
 #[test]

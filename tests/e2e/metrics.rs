@@ -48,8 +48,7 @@ fn requests_fetches_and_key_sets_have_their_series() {
     let gauge = |name: &str| value(&site, &format!("jwks_gate_provider_{name}{{provider=\"p\"}}"));
     let soon =
         |what: &dyn Fn() -> bool| assert!(eventually(Duration::from_secs(5), what), "{:#?}", scrape(&site.envoy));
-    let allowed = requests("allowed");
-    assert!(allowed >= 16.0, "{:#?}", scrape(&site.envoy));
+    soon(&|| requests("allowed") >= 16.0);
     assert_eq!((site.get("x").status, site.send(&Request::get("/api/x")).status), (401, 401));
     assert_eq!((requests("malformed"), requests("missing")), (1.0, 1.0));
     assert_eq!(site.get(&site.token_of_nobody()).status, 401);

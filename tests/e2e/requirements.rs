@@ -112,5 +112,5 @@ fn other_audiences_have_a_memory_of_their_own() {
         assert_eq!((status("/api", &own), status("/other", &own)), (200, 403));
         assert_eq!((status("/api", &other), status("/other", &other)), (403, 200));
     }
-    assert_eq!(site.stat("jwt_cache_hit"), 4);
+    assert_eq!(site.settled("jwt_cache_hit"), 4);
 }

@@ -176,6 +176,12 @@ impl Site {
         self.envoy.stat(&format!("wasmcustom.jwks_gate.{name}"))
     }
 
+    /// The same once every worker has told what it counted.
+    pub fn settled(&self, name: &str) -> u64 {
+        std::thread::sleep(Duration::from_millis(1200));
+        self.stat(name)
+    }
+
     /// How often the issuer was asked for its keys.
     pub fn gets(&self) -> u64 {
         self.issuer.stats().jwks_requests
