@@ -22,6 +22,7 @@
 pub mod config;
 pub use jwks_gate_crypto as crypto;
 pub mod gate;
+mod json;
 pub mod keys;
 pub mod matcher;
 pub mod metrics;

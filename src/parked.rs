@@ -100,6 +100,14 @@ impl<G: Copy + Ord, W> Parked<G, W> {
         }
     }
 
+    /// The deadline of a request that waits, and what is known of it.
+    pub fn get(&self, stream: StreamId) -> Option<(UnixTime, &W)> {
+        match self.streams.get(&stream)? {
+            State::Waiting { deadline, request, .. } => Some((*deadline, request)),
+            State::Answered { .. } => None,
+        }
+    }
+
     /// What is known of a request that waits.
     pub fn get_mut(&mut self, stream: StreamId) -> Option<&mut W> {
         match self.streams.get_mut(&stream)? {

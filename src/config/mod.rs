@@ -4,7 +4,6 @@
 
 mod compile;
 mod error;
-mod json;
 mod protobuf;
 mod read;
 mod schema;
@@ -23,7 +22,7 @@ pub fn parse(configuration: &[u8]) -> Result<Plan, ConfigError> {
     }
     let value = match protobuf::decode_struct(configuration) {
         Some(object) => object,
-        None => json::parse(configuration).map_err(|error| ConfigError::new("", error.to_string()))?,
+        None => crate::json::parse(configuration).map_err(|error| ConfigError::new("", error.to_string()))?,
     };
     if !value.is_object() {
         return Err(ConfigError::new("", "must be a JSON object or a google.protobuf.Struct"));

@@ -133,6 +133,12 @@ macro_rules! message {
                 Self::default()
             }
         }
+
+        #[cfg(test)]
+        impl $name {
+            /// The names of its fields.
+            pub(super) const FIELDS: &[&str] = &[$(stringify!($field)),*];
+        }
     )*};
 }
 pub(super) use message;

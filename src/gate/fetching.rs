@@ -135,7 +135,7 @@ impl<C: SignatureCheck> Gate<C> {
 
     /// When [`Self::on_wake`] has something to do, if nothing else happens first.
     pub fn next_timeout(&self, now: UnixTime) -> Option<UnixTime> {
-        if !self.evicted.is_empty() || self.views.iter().any(|view| view.unreadable.is_some()) {
+        if !self.evicted.is_empty() || !self.due.is_empty() || self.views.iter().any(|view| view.unreadable.is_some()) {
             return Some(now);
         }
         let asked_for = self.asked_for();

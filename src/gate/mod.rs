@@ -13,7 +13,7 @@ mod waiting;
 #[cfg(test)]
 mod tests;
 
-use std::{cell::Cell, time::Duration};
+use std::{cell::Cell, collections::BTreeSet, time::Duration};
 
 pub use self::action::{Action, Decision, FetchError, Response};
 use self::{
@@ -45,6 +45,8 @@ pub struct Gate<C> {
     parked: Parked<ProviderId, Waiting>,
     /// Parked requests that lost their place to another provider's.
     evicted: Vec<(StreamId, Reply)>,
+    /// Parked requests that are to be decided again.
+    due: BTreeSet<StreamId>,
     last_seen: UnixTime,
     counts: Counts,
     /// Tokens that were found in a cache.
@@ -56,8 +58,8 @@ impl<C: SignatureCheck> Gate<C> {
     pub fn new(plan: Plan, check: C) -> Self {
         let views = plan.providers.iter().map(View::new).collect();
         let parked = Parked::new(plan.max_parked_requests);
-        let (evicted, last_seen, counts, hits) = Default::default();
-        Self { plan, check, views, parked, evicted, last_seen, counts, hits }
+        let (evicted, due, last_seen, counts, hits) = Default::default();
+        Self { plan, check, views, parked, evicted, due, last_seen, counts, hits }
     }
 
     /// The configuration.
@@ -151,6 +153,7 @@ impl<C: SignatureCheck> Gate<C> {
     /// A stream is gone, whatever became of it.
     pub fn on_stream_end(&mut self, stream: StreamId) {
         self.parked.remove(stream);
+        self.due.remove(&stream);
     }
 
     /// How many requests wait.

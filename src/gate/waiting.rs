@@ -18,6 +18,9 @@ use crate::{
 /// While requests wait, the engine is woken many times a second: a longer gap is a step of the clock.
 const LONGEST_GAP: Duration = Duration::from_secs(5);
 
+/// More than these are not decided in one go: each may cost several signature checks, and other requests wait for the worker.
+const AT_A_TIME: usize = 64;
+
 /// A parked request: what is needed to decide it again.
 #[derive(Debug)]
 pub(super) struct Waiting {
@@ -78,18 +81,22 @@ impl<C: SignatureCheck> Gate<C> {
     /// Asks again for the parked requests for whose providers there is news, and for those whose time is up.
     pub(super) fn decide_parked(&mut self, now: UnixTime) -> Vec<Action> {
         self.notice_time(now);
-        let mut answers = Vec::new();
         for (stream, deadline, waiting) in self.parked.iter() {
-            let is_over = self.ends_at(deadline, waiting, now) <= now;
             let is_news =
                 |(provider, _): &(ProviderId, Cause)| self.views.get(provider.index()).is_some_and(|view| view.news);
-            if is_over || waiting.waits.iter().any(is_news) {
-                let deadline = Deadline { at: deadline, is_over };
-                answers.push((stream, self.answer(&waiting.question, &waiting.arrived, Some(deadline), now)));
+            if self.ends_at(deadline, waiting, now) <= now || waiting.waits.iter().any(is_news) {
+                self.due.insert(stream);
             }
         }
         for view in &mut self.views {
             view.news = false;
+        }
+        let mut answers = Vec::new();
+        while answers.len() < AT_A_TIME {
+            let Some(stream) = self.due.pop_first() else { break };
+            let Some((deadline, waiting)) = self.parked.get(stream) else { continue };
+            let deadline = Deadline { at: deadline, is_over: self.ends_at(deadline, waiting, now) <= now };
+            answers.push((stream, self.answer(&waiting.question, &waiting.arrived, Some(deadline), now)));
         }
         let evicted = std::mem::take(&mut self.evicted);
         let mut actions: Vec<_> = evicted.into_iter().map(|(stream, reply)| Action::Reply(stream, reply)).collect();

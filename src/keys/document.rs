@@ -61,6 +61,12 @@ struct Members<'a> {
     keys: Vec<&'a RawValue>,
 }
 
+/// The members of a document; a derived visitor alone would take a list of them too.
+fn members(body: &[u8]) -> Option<Members<'_>> {
+    let first = body.iter().find(|byte| !byte.is_ascii_whitespace())?;
+    (*first == b'{').then(|| serde_json::from_slice(body).ok())?
+}
+
 /// Reads a document. One bad key is skipped; it never sinks the set.
 ///
 /// # Errors
@@ -82,7 +88,7 @@ fn read(body: &[u8], limits: Limits, key: fn(&str) -> Result<Key, KeyError>) -> 
     if body.len() > limits.max_document_bytes {
         return Err(DocumentError::TooLarge);
     }
-    let members: Members = serde_json::from_slice(body).map_err(|_| DocumentError::Malformed)?;
+    let members = members(body).ok_or(DocumentError::Malformed)?;
     if members.keys.len() > limits.max_keys {
         return Err(DocumentError::TooManyKeys);
     }
@@ -104,8 +110,7 @@ fn read(body: &[u8], limits: Limits, key: fn(&str) -> Result<Key, KeyError>) -> 
 
 /// The members of `keys`, unread; none if this is no JWKS.
 pub(super) fn raw_keys(body: &[u8]) -> Vec<Vec<u8>> {
-    let members = serde_json::from_slice::<Members>(body);
-    members.map_or_else(|_| Vec::new(), |members| members.keys.iter().map(|json| json.get().into()).collect())
+    members(body).map_or_else(Vec::new, |members| members.keys.iter().map(|json| json.get().into()).collect())
 }
 
 /// One member of `keys`, if it can be used.

@@ -40,9 +40,11 @@ impl KeySet {
 
     /// Without the keys that are on this list, published or not.
     pub fn without(mut self, revoked: &Revoked) -> Self {
-        let (out, kept) = self.entries.into_iter().partition(|entry| revoked.holds(&entry.key));
-        self.entries = kept;
-        let out: Vec<Entry> = out;
+        let (out, kept): (Vec<Entry>, Vec<Entry>) =
+            self.entries.into_iter().partition(|entry| revoked.holds(&entry.key));
+        // The same key under another name, or under none, is revoked with it.
+        let is_out = |entry: &Entry| out.iter().any(|other| other.key.thumbprint() == entry.key.thumbprint());
+        self.entries = kept.into_iter().filter(|entry| !is_out(entry)).collect();
         self.revoked_kids.extend(out.iter().filter_map(|entry| entry.key.kid().map(str::to_owned)));
         self.revoked = revoked.clone();
         self
@@ -163,5 +165,9 @@ mod tests {
             KeySet::new(vec![bad.clone(), key(Some("bad"), 3)]).without(&Revoked::new([bad.thumbprint().into()]));
         assert!(!both.is_revoked("bad", NOW) && kids(&both, Some("bad"), NOW).len() == 1);
         assert!(!both.is_revoked("other", NOW));
+        // Nor does it verify under another name, or under none.
+        let again = KeySet::new(vec![bad.clone(), key(None, 2), key(Some("alias"), 2), key(None, 4)]);
+        let again = again.without(&Revoked::new(["bad".to_owned()]));
+        assert_eq!((again.len(), kids(&again, Some("alias"), NOW)), (1, vec![None]));
     }
 }

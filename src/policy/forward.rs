@@ -15,7 +15,7 @@ use super::{
     provider::Provider,
     query,
 };
-use crate::token::claims;
+use crate::{json, token::claims};
 
 /// Changes to a request. They apply in the order of the fields.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -178,7 +178,7 @@ impl Edits {
     }
 
     fn tell_payload(&mut self, forward: &Forward, name: &str, payload: &[u8]) {
-        let Ok(Value::Object(mut members)) = serde_json::from_slice(payload) else { return };
+        let Ok(Value::Object(mut members)) = json::parse(payload) else { return };
         // One token's claims, never those of several.
         self.state
             .retain(|(state, _)| state != name && !state.strip_prefix(name).is_some_and(|rest| rest.starts_with('.')));

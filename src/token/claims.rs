@@ -12,7 +12,10 @@ use super::{
     jws::{from_object, present, Text},
     Fault, TokenError,
 };
-use crate::time::UnixTime;
+use crate::{
+    json::{self, Strict},
+    time::UnixTime,
+};
 
 /// The claims that are read of every token. A member that repeats, is `null` or has another type is refused.
 #[derive(Debug, Default, Deserialize)]
@@ -137,7 +140,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Audiences<'a> {
 
 /// What is wrong with a payload that could not be read.
 fn fault(payload: &[u8]) -> Fault {
-    let Ok(Value::Object(members)) = serde_json::from_slice(payload) else { return Fault::Whole };
+    let Ok(Value::Object(members)) = json::parse(payload) else { return Fault::Whole };
     let is_text = |name: &str| members.get(name).is_none_or(Value::is_string);
     let is_list = |value: &Value| value.as_array().is_some_and(|list| list.iter().all(Value::is_string));
     for (name, fault) in [("iss", Fault::Iss), ("sub", Fault::Sub), ("jti", Fault::Jti)] {
@@ -184,7 +187,7 @@ pub fn pick(payload: &[u8], names: &[&str]) -> Result<Vec<Option<Value>>, TokenE
                 let mut places = self.0.iter().zip(&mut picked).filter(|(own, _)| **own == name.0);
                 match places.next() {
                     None => drop(map.next_value::<IgnoredAny>()?),
-                    Some((_, place @ None)) => *place = Some(map.next_value()?),
+                    Some((_, place @ None)) => *place = Some(map.next_value::<Strict>()?.0),
                     Some((_, Some(_))) => return Err(de::Error::custom("a claim repeats")),
                 }
             }
@@ -234,6 +237,11 @@ mod tests {
         let expected = vec![Some(serde_json::json!({"c": [2]})), None, Some(Value::Null)];
         assert_eq!(pick(payload, &["b", "e", "d"]), Ok(expected));
         assert_eq!(pick(payload, &["x"]), Err(WHOLE));
+        assert_eq!(pick(br#"{"a":{"b":1,"b":2}}"#, &["a"]), Err(WHOLE), "nor within");
+        // A name that serde_json knows means nothing here.
+        let text = br#"{"a":{"$serde_json::private::RawValue":"\"admin\""}}"#;
+        let expected = serde_json::json!({"$serde_json::private::RawValue": "\"admin\""});
+        assert_eq!(pick(text, &["a"]), Ok(vec![Some(expected)]));
         for bad in [&b"[]"[..], b"{} x", b"{", b"7"] {
             assert_eq!(pick(bad, &["a"]), Err(WHOLE));
         }

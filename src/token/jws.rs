@@ -10,7 +10,7 @@ use serde::{
 use serde_json::Value;
 
 use super::{Fault, TokenError};
-use crate::keys::Algorithm;
+use crate::{json, keys::Algorithm};
 
 /// Longer tokens are refused unread.
 pub const MAX_TOKEN_BYTES: usize = 16 * 1024;
@@ -140,7 +140,7 @@ pub fn parse(token: &[u8]) -> Result<Jws<'_>, TokenError> {
 /// What is wrong with a header that could not be read.
 fn fault(header: &[u8]) -> Fault {
     let is_wrong = |member: Option<&Value>| member.is_some_and(|member| !member.is_string());
-    match serde_json::from_slice(header) {
+    match json::parse(header) {
         Ok(Value::Object(members)) if is_wrong(members.get("alg")) => Fault::Alg,
         Ok(Value::Object(members)) if is_wrong(members.get("kid")) => Fault::Kid,
         _ => Fault::Whole,

@@ -88,6 +88,10 @@ pub fn signed_by(
     now: UnixTime,
 ) -> Result<Option<UnixTime>, Unverified> {
     let kid = jws.kid.as_deref();
+    // No other key stands in for one that is revoked.
+    if kid.is_some_and(|kid| keys.is_revoked(kid, now)) {
+        return Err(TokenError::RevokedKey.into());
+    }
     let mut tried = false;
     for (key, until) in keys.candidates(kid, jws.algorithm, now) {
         tried = true;
@@ -96,7 +100,6 @@ pub fn signed_by(
         }
     }
     Err(match kid {
-        Some(kid) if keys.is_revoked(kid, now) => TokenError::RevokedKey.into(),
         // The key that the token names was there.
         Some(kid) if tried && keys.names(kid, now) => Unverified::BadSignature,
         // Others stood in for it; the right one may be new.

@@ -112,6 +112,15 @@ fn istios_plugin_configuration_is_one() {
     let host = entries[0]["spec"]["hosts"][0].as_str().unwrap();
     assert_eq!(remote.cluster, format!("outbound|443||{host}"));
     assert_eq!(documents[0]["spec"]["failStrategy"], "FAIL_RELOAD");
+    // The same as a TrafficExtension, and TLS for the cluster.
+    let extension = yaml(&read("envoy/istio/trafficextension.yaml"));
+    assert_eq!(extension[0]["spec"]["wasm"]["pluginConfig"], *config);
+    assert_eq!(extension[0]["spec"]["wasm"]["failStrategy"], "FAIL_RELOAD");
+    let rule = entries.iter().find(|document| document["kind"] == "DestinationRule").unwrap();
+    assert_eq!(
+        (&rule["spec"]["host"], &rule["spec"]["trafficPolicy"]["tls"]["mode"]),
+        (&json!(host), &json!("SIMPLE"))
+    );
 }
 
 /// Docker is not here; but what it runs to adapt the configuration is.
@@ -131,6 +140,12 @@ fn compose_adapts_the_demos_configuration_to_its_host_names() {
     assert_eq!(address(&format!("/static_resources/clusters/1/{endpoint}"))["address"], "upstream");
     assert_eq!(address("/static_resources/listeners/0/address")["address"], "0.0.0.0");
     assert!(adapted.contains("uri: http://issuer:9000/") && !adapted.contains("127.0.0.1"));
+    let script = compose["services"]["prometheus"]["command"][0].as_str().unwrap();
+    let (sed, _) = script.split_once(">/tmp/prometheus.yaml").unwrap();
+    let directory = workspace_root().join("envoy/prometheus");
+    let adapted = Command::new("sh").arg("-ec").arg(sed).current_dir(directory).output().unwrap();
+    let adapted = &yaml(&String::from_utf8(adapted.stdout).unwrap())[0];
+    assert_eq!(adapted["scrape_configs"][0]["static_configs"][0]["targets"][0], "envoy:9901");
 }
 
 #[test]
@@ -141,7 +156,10 @@ fn every_command_of_the_documents_is_a_target() {
         "README.md",
         "CHANGELOG.md",
         "docs/jwt_authn.md",
+        "docs/configuration.md",
         "docs/key-sets.md",
+        "docs/metrics.md",
+        "docs/rotation.md",
         "docs/performance.md",
         "docs/refusals.md",
     ] {
@@ -157,9 +175,9 @@ fn every_command_of_the_documents_is_a_target() {
 }
 
 #[test]
-fn every_field_of_the_readme_is_read() {
-    let readme = read("README.md");
-    let table = readme.split("## Added fields").nth(1).unwrap().split("\n\n").find(|part| part.starts_with("| field"));
+fn every_field_of_rotation_is_read() {
+    let reference = read("docs/configuration.md");
+    let table = reference.split("\n\n").find(|part| part.starts_with("| field of `rotation`"));
     let rows = table.unwrap().lines().skip(2);
     let mut seen = 0;
     for row in rows {
@@ -181,17 +199,18 @@ fn every_field_of_the_readme_is_read() {
 }
 
 /// Who may import whom; anything else is a cycle or a leak.
-const IMPORTS: [(&str, &[&str]); 11] = [
+const IMPORTS: [(&str, &[&str]); 12] = [
     ("time", &[]),
+    ("json", &[]),
     ("matcher", &[]),
     ("randomness", &[]),
     ("metrics", &["token"]),
     ("keys", &["crypto", "time"]),
-    ("token", &["crypto", "keys", "matcher", "time"]),
-    ("policy", &["keys", "matcher", "token", "time"]),
+    ("token", &["crypto", "json", "keys", "matcher", "time"]),
+    ("policy", &["json", "keys", "matcher", "token", "time"]),
     ("parked", &["time"]),
     ("gate", &["policy", "token", "keys", "parked", "metrics", "time"]),
-    ("config", &["policy", "token", "keys", "matcher", "time"]),
+    ("config", &["json", "policy", "token", "keys", "matcher", "time"]),
     ("shell", &["gate", "config", "keys", "policy", "token", "parked", "metrics", "time"]),
 ];
 

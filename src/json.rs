@@ -1,4 +1,7 @@
 //! JSON text into a [`Value`], strictly: no name may stand twice in an object.
+//!
+//! Never read as a [`Value`] itself what others wrote: with its feature `raw_value` serde_json takes a member of a certain
+//! name for text to be parsed anew, as deep again.
 
 use std::fmt;
 
@@ -12,11 +15,12 @@ use serde_json::{Map, Number, Value};
 ///
 /// # Errors
 /// The text is not JSON, or a name stands twice.
-pub(super) fn parse(text: &[u8]) -> Result<Value, serde_json::Error> {
+pub(crate) fn parse(text: &[u8]) -> Result<Value, serde_json::Error> {
     serde_json::from_slice::<Strict>(text).map(|strict| strict.0)
 }
 
-struct Strict(Value);
+/// A value as it is written.
+pub(crate) struct Strict(pub Value);
 
 impl<'de> Deserialize<'de> for Strict {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
