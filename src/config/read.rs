@@ -137,6 +137,7 @@ macro_rules! message {
         #[cfg(test)]
         impl $name {
             /// The names of its fields.
+            #[allow(dead_code, reason = "messages without fields of their own are not asked")]
             pub(super) const FIELDS: &[&str] = &[$(stringify!($field)),*];
         }
     )*};
