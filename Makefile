@@ -2,7 +2,7 @@
 # Needed: cargo, make, python3 with pip. Everything else comes from the package registries.
 
 .DEFAULT_GOAL := help
-.PHONY: help wasm probe envoy prometheus demo serve test simulate fleet bench lint clean
+.PHONY: help wasm probe envoy prometheus demo serve test simulate fleet bench reference lint clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -38,6 +38,9 @@ fleet: ## a day of 1, 100 and 10,000 proxies, as the table in docs/key-sets.md
 
 bench: wasm probe envoy ## processor time per signature and per request, beside Envoy's own jwt_authn
 	cargo bench --quiet --profile dev --bench bench
+
+reference: ## write docs/configuration.md and its JSON Schema anew, from src/config/schema
+	WRITE_REFERENCE=1 cargo test --lib the_reference_and_the_schema
 
 lint: ## formatting and clippy, also for the wasm target where it is installed
 	@scripts/lint.sh

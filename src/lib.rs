@@ -30,6 +30,7 @@ pub mod parked;
 pub mod policy;
 #[cfg(target_arch = "wasm32")]
 mod randomness;
+pub mod shares;
 #[cfg(all(target_arch = "wasm32", feature = "filter"))]
 mod shell;
 pub mod time;

@@ -62,6 +62,9 @@ impl Pattern {
     /// # Errors
     /// What is wrong with it.
     pub fn regex(regex: &str) -> Result<Self, String> {
+        if regex.is_empty() {
+            return Err("must not be empty".to_owned());
+        }
         let build = |regex: &str| {
             RegexBuilder::new(regex).size_limit(MAX_REGEX_BYTES).build().map_err(|error| error.to_string())
         };
@@ -110,7 +113,7 @@ mod tests {
 
     #[test]
     fn regular_expressions_are_checked_and_bounded() {
-        assert!(Pattern::regex("(").is_err());
+        assert!(Pattern::regex("").is_err() && Pattern::regex("(").is_err());
         assert!(Pattern::regex("(a{1000}){1000}").is_err());
         assert!(Pattern::regex("a)|(?:b").is_err());
     }

@@ -129,10 +129,16 @@ impl Counts {
 
     /// Counts one of a provider's.
     pub fn add_of(&mut self, provider: ProviderId, family: &'static str, value: &'static str) {
+        self.add_many_of(provider, family, value, 1);
+    }
+
+    /// Counts so many of a provider's.
+    pub fn add_many_of(&mut self, provider: ProviderId, family: &'static str, value: &'static str, times: u32) {
         let series = Series { provider, family, value };
         match self.series.iter_mut().find(|(own, _)| *own == series) {
-            Some((_, count)) => *count = count.saturating_add(1),
-            None => self.series.push((series, 1)),
+            Some((_, count)) => *count = count.saturating_add(times),
+            None if times > 0 => self.series.push((series, times)),
+            None => {}
         }
     }
 

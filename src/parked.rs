@@ -43,6 +43,11 @@ impl<G: Copy + Ord, W> Parked<G, W> {
         self.waiting
     }
 
+    /// How many of them belong to this group.
+    pub fn waiting_of(&self, group: G) -> usize {
+        self.groups.get(&group).map_or(0, BTreeSet::len)
+    }
+
     /// Whether a group takes more than half of the room.
     pub fn is_crowded_by(&self, group: G) -> bool {
         self.groups.get(&group).is_some_and(|streams| streams.len() > self.capacity / 2)

@@ -8,6 +8,9 @@ mod protobuf;
 mod read;
 mod schema;
 
+#[cfg(test)]
+mod reference;
+
 pub use error::ConfigError;
 
 use crate::policy::provider::Plan;

@@ -96,7 +96,7 @@ impl<'p> Members<'p> {
 }
 
 /// The name of a field as proto3-JSON spells it first.
-fn camel_case(name: &str) -> String {
+pub(super) fn camel_case(name: &str) -> String {
     let mut camel = String::with_capacity(name.len());
     let mut is_next_upper = false;
     for c in name.chars() {
@@ -113,11 +113,11 @@ fn camel_case(name: &str) -> String {
 /// Declares a message: a struct that is read field by field. A name that begins with an underscore is that of a field which
 /// changes nothing here.
 macro_rules! message {
-    ($($(#[doc = $about:literal])* $name:ident { $($(#[doc = $doc:literal])* $field:ident: $type:ty,)* })*) => {$(
-        $(#[doc = $about])*
+    ($($(#[doc = $about:literal])+ $name:ident { $($(#[doc = $doc:literal])+ $field:ident: $type:ty,)* })*) => {$(
+        $(#[doc = $about])+
         #[derive(Clone, Debug, Default)]
-        pub(super) struct $name {
-            $($(#[doc = $doc])* pub(super) $field: $type,)*
+        pub(in crate::config) struct $name {
+            $($(#[doc = $doc])+ pub(in crate::config) $field: $type,)*
         }
 
         impl $crate::config::read::Read for $name {
@@ -135,10 +135,17 @@ macro_rules! message {
         }
 
         #[cfg(test)]
-        impl $name {
-            /// The names of its fields.
-            #[allow(dead_code, reason = "messages without fields of their own are not asked")]
-            pub(super) const FIELDS: &[&str] = &[$(stringify!($field)),*];
+        impl $crate::config::reference::Described for $name {
+            fn kind(messages: &mut $crate::config::reference::Messages) -> $crate::config::reference::Kind {
+                if messages.declare(stringify!($name), concat!($($about),+)) {
+                    $(
+                        let field = $crate::config::reference::Field::new::<$type>;
+                        let field = field(stringify!($field), concat!($($doc),+), messages);
+                        messages.add(stringify!($name), field);
+                    )*
+                }
+                $crate::config::reference::Kind::Message(stringify!($name))
+            }
         }
     )*};
 }
@@ -270,8 +277,11 @@ mod tests {
     message! {
         /// For this test.
         Message {
+            /// Numbers.
             a_list_of: Vec<u32>,
+            /// A word of the language.
             r#match: Option<bool>,
+            /// Numbers by name.
             map: Named<i64>,
         }
     }

@@ -161,7 +161,7 @@ impl<C: SignatureCheck> Gate<C> {
         let known = keys.and_then(|_| cache.get(token));
         match known.map(|verified| verified.still(rules, now)) {
             Some(Ok(verified)) => {
-                self.hits.set(self.hits.get().saturating_add(1));
+                view.hits.set(view.hits.get().saturating_add(1));
                 return Ok(verified);
             }
             Some(Err(_)) => cache.remove(token),

@@ -1,6 +1,8 @@
 //! Records and fetches: what the engine learns, and when it asks the issuer again.
 
-use log::{info, warn};
+use std::rc::Rc;
+
+use log::{info, log, warn, Level};
 
 use super::{Action, FetchError, Gate, Response};
 use crate::{
@@ -8,7 +10,8 @@ use crate::{
         document, http_cache,
         life::{self, Cause, Effect, Event, Outcome},
         record::Record,
-        KeyError,
+        timeline::{self, Taken},
+        KeyError, KeySet,
     },
     metrics::Metric,
     time::UnixTime,
@@ -19,11 +22,24 @@ impl<C: SignatureCheck> Gate<C> {
     /// The shared record of a provider, as found in shared data; hostile bytes count as none. What it means for parked
     /// requests follows from the next [`Self::on_wake`].
     pub fn on_record(&mut self, provider: ProviderId, bytes: &[u8]) {
+        let is_first = self.views.get(provider.index()).is_some_and(|view| view.keys.is_none());
         self.see(provider, Record::decode(bytes).unwrap_or_default());
+        if is_first {
+            self.tell_revoked(provider);
+        }
+    }
+
+    /// A new configuration takes over keys that were fetched before; who revoked one of them wants to see that it took.
+    fn tell_revoked(&self, provider: ProviderId) {
+        let (Some(own), Some(view)) = (self.plan.provider(provider), self.views.get(provider.index())) else { return };
+        for happening in view.keys.iter().flat_map(|keys| timeline::revoked(keys)) {
+            warn!("provider {:?}: {happening}", own.name);
+        }
     }
 
     /// The outcome of an [`Action::Change`]: the record as it is now, and what follows.
     pub fn on_changed(&mut self, provider: ProviderId, record: Record, effect: Effect, now: UnixTime) -> Vec<Action> {
+        let before = self.views.get(provider.index()).map(|view| (view.keys.clone(), view.skipped.clone()));
         self.see(provider, record);
         let mut actions = Vec::new();
         match effect {
@@ -38,7 +54,7 @@ impl<C: SignatureCheck> Gate<C> {
                 actions.push(Action::Fetch(provider, fetch, validators.unwrap_or_default()));
             }
             Effect::Settled => {
-                self.report(provider, now);
+                self.report(provider, before.unwrap_or_default(), now);
                 actions.push(Action::WakeWorkers);
             }
             Effect::Discarded => {
@@ -86,7 +102,7 @@ impl<C: SignatureCheck> Gate<C> {
 
     fn outcome(&mut self, provider: ProviderId, response: Response, now: UnixTime) -> Result<Outcome, FetchError> {
         let Response { status, headers, body } = response;
-        let Some((own, remote)) = self.plan.provider(provider).zip(self.plan.remote(provider)) else {
+        let Some(remote) = self.plan.remote(provider) else {
             return Err(FetchError::NotStarted);
         };
         let freshness = http_cache::freshness(&headers, now);
@@ -94,18 +110,8 @@ impl<C: SignatureCheck> Gate<C> {
         match (status, view.and_then(|view| view.record.document.as_ref())) {
             (200, _) => {
                 let document = document::parse(&body, remote.terms.limits).map_err(FetchError::Document)?;
-                for (place, error) in document.skipped {
-                    self.counts.add(Metric::KeySkipped);
-                    match error {
-                        KeyError::Private => {
-                            warn!(
-                                "provider {:?}: key {place} of the JWKS is a PRIVATE key, published: skipped",
-                                own.name
-                            )
-                        }
-                        _ => warn!("provider {:?}: key {place} of the JWKS is skipped: {error}", own.name),
-                    }
-                }
+                let skipped = u32::try_from(document.skipped.len()).unwrap_or(u32::MAX);
+                self.counts.add_many(Metric::KeySkipped, skipped);
                 Ok(Outcome::Document { body, freshness, validators: http_cache::validators(&headers) })
             }
             (304, Some(document)) if document.validators != Default::default() => Ok(Outcome::NotModified(freshness)),
@@ -188,8 +194,8 @@ impl<C: SignatureCheck> Gate<C> {
         }
     }
 
-    /// One line for each fetch that ended: what came back and what happens next.
-    fn report(&self, provider: ProviderId, now: UnixTime) {
+    /// One line for each fetch that ended, what came back and what happens next; and one for each key that came or went.
+    fn report(&self, provider: ProviderId, before: (Option<Rc<KeySet>>, Vec<(usize, KeyError)>), now: UnixTime) {
         let (Some(own), Some(remote), Some(view)) =
             (self.plan.provider(provider), self.plan.remote(provider), self.views.get(provider.index()))
         else {
@@ -197,7 +203,16 @@ impl<C: SignatureCheck> Gate<C> {
         };
         let keys = view.keys.as_ref().map_or(0, |keys| keys.len());
         match view.last_error {
-            None => info!("provider {:?}: the JWKS has {keys} usable keys", own.name),
+            None => {
+                info!("provider {:?}: the JWKS has {keys} usable keys", own.name);
+                let (none, (keys, skipped)) = (KeySet::default(), before);
+                let before = Taken { keys: keys.as_deref().unwrap_or(&none), skipped: &skipped };
+                let after = Taken { keys: view.keys.as_deref().unwrap_or(&none), skipped: &view.skipped };
+                for happening in timeline::between(before, after, now) {
+                    let level = if happening.is_alarming() { Level::Warn } else { Level::Info };
+                    log!(level, "provider {:?}: {happening}", own.name);
+                }
+            }
             Some(error) => {
                 let (failures, wait) = (view.record.failures, view.record.retry_at().since(now).as_millis());
                 let age = view.record.document.as_ref().map_or(0, |d| now.since(d.fetched_at).as_secs());

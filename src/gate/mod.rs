@@ -13,7 +13,7 @@ mod waiting;
 #[cfg(test)]
 mod tests;
 
-use std::{cell::Cell, collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
 pub use self::action::{Action, Decision, FetchError, Response};
 use self::{
@@ -49,8 +49,6 @@ pub struct Gate<C> {
     due: BTreeSet<StreamId>,
     last_seen: UnixTime,
     counts: Counts,
-    /// Tokens that were found in a cache.
-    hits: Cell<u32>,
 }
 
 impl<C: SignatureCheck> Gate<C> {
@@ -58,8 +56,8 @@ impl<C: SignatureCheck> Gate<C> {
     pub fn new(plan: Plan, check: C) -> Self {
         let views = plan.providers.iter().map(View::new).collect();
         let parked = Parked::new(plan.max_parked_requests);
-        let (evicted, due, last_seen, counts, hits) = Default::default();
-        Self { plan, check, views, parked, evicted, due, last_seen, counts, hits }
+        let (evicted, due, last_seen, counts) = Default::default();
+        Self { plan, check, views, parked, evicted, due, last_seen, counts }
     }
 
     /// The configuration.
@@ -161,9 +159,20 @@ impl<C: SignatureCheck> Gate<C> {
         self.parked.waiting()
     }
 
+    /// How many of them wait for this provider's keys.
+    pub fn waiting_for(&self, provider: ProviderId) -> usize {
+        self.parked.waiting_of(provider)
+    }
+
     /// What was counted since this was last asked.
     pub fn take_counts(&mut self) -> Counts {
-        self.counts.add_many(Metric::CacheHit, self.hits.take());
+        for (place, view) in self.views.iter().enumerate() {
+            let hits = view.hits.take();
+            if hits > 0 {
+                self.counts.add_many(Metric::CacheHit, hits);
+                self.counts.add_many_of(ProviderId::new(place), "cache_hits", "", hits);
+            }
+        }
         std::mem::take(&mut self.counts)
     }
 
@@ -207,6 +216,7 @@ impl<C: SignatureCheck> Gate<C> {
                 u64::from(view.record.failures),
                 // A generation is the time at which it began.
                 since(document.map(|document| UnixTime::from_millis(document.generation))),
+                document.map_or(0, |document| document.generation),
             ];
             let named = GAUGES.into_iter().zip(values);
             gauges.extend(named.map(|(family, value)| (Series { provider, family, value: "" }, value)));
@@ -297,7 +307,7 @@ impl<C: SignatureCheck> Gate<C> {
 }
 
 /// What there is to know of a key set; in seconds where it is a time.
-pub const GAUGES: [&str; 8] = [
+pub const GAUGES: [&str; 9] = [
     "keys",
     "keys_usable",
     "key_set_age_seconds",
@@ -306,6 +316,9 @@ pub const GAUGES: [&str; 8] = [
     "keys_unusable_in_seconds",
     "fetch_failures_in_a_row",
     "keys_unchanged_seconds",
+    "key_set_generation",
 ];
+/// A gauge too: how many requests wait for keys, in all workers.
+pub const PARKED_NOW: &str = "parked_now";
 /// A year stands for ever.
 const LONGEST: u64 = 365 * 86_400;

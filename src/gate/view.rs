@@ -1,6 +1,9 @@
 //! What one worker has seen of one provider's key set, and what that means for a request without a key.
 
-use std::{cell::RefCell, rc::Rc};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+};
 
 use super::{refused::Refused, FetchError};
 use crate::{
@@ -10,7 +13,7 @@ use crate::{
         record::{Record, Stored},
         retired::Retired,
         schedule::Terms,
-        KeySet,
+        KeyError, KeySet,
     },
     policy::{
         provider::{KeySource, Provider, Remote},
@@ -27,8 +30,12 @@ pub(super) struct View {
     pub(super) record: Record,
     /// The parsed keys of its generation.
     pub(super) keys: Option<Rc<KeySet>>,
+    /// The keys of its document that cannot be used.
+    pub(super) skipped: Vec<(usize, KeyError)>,
     /// The tokens that were verified with these keys, by each of the provider's rules.
     pub(super) verified: Vec<RefCell<TokenCache>>,
+    /// How many tokens were found there, and not yet counted.
+    pub(super) hits: Cell<u32>,
     /// Set when a token was refused for an unknown key while no refresh might start yet: the newest fetch at that time.
     pub(super) wanted_after: Option<u64>,
     pub(super) last_error: Option<FetchError>,
@@ -50,13 +57,14 @@ pub(super) enum Keyless {
 impl View {
     /// A view of a provider that nothing is known of yet.
     pub(super) fn new(provider: &Provider) -> Self {
-        let (record, wanted_after, last_error, news, refused, unreadable) = Default::default();
+        let (record, skipped, wanted_after, last_error, news, refused, unreadable) = Default::default();
         let keys = match &provider.keys {
             KeySource::Local(keys) => Some(keys.clone()),
             KeySource::Remote(_) => None,
         };
         let verified = provider.rules.iter().map(|_| RefCell::new(TokenCache::new(provider.cache))).collect();
-        Self { record, keys, verified, wanted_after, last_error, news, refused, unreadable }
+        let hits = Cell::default();
+        Self { record, keys, skipped, verified, hits, wanted_after, last_error, news, refused, unreadable }
     }
 
     /// Takes over a record; parses its keys once per generation.
@@ -78,9 +86,14 @@ impl View {
                     let in_grace = retired.iter().filter(|retired| until(retired) > retired.gone_at);
                     let in_grace =
                         in_grace.filter_map(|retired| Some((document::parse_key(&retired.jwk)?, until(retired))));
-                    let keys = document::parse(&body, remote.terms.limits).map(|document| document.keys);
-                    self.unreadable = keys.is_err().then_some(stored.generation);
-                    self.keys = keys.ok().map(|keys| Rc::new(keys.with_retired(in_grace).without(&remote.revoked)));
+                    let read = document::parse(&body, remote.terms.limits);
+                    self.unreadable = read.is_err().then_some(stored.generation);
+                    (self.keys, self.skipped) = match read {
+                        Ok(document::Document { keys, skipped }) => {
+                            (Some(Rc::new(keys.with_retired(in_grace).without(&remote.revoked))), skipped)
+                        }
+                        Err(_) => (None, Vec::new()),
+                    };
                 }
             }
         }

@@ -56,26 +56,33 @@ impl<C: SignatureCheck> Gate<C> {
         deadline: UnixTime,
         waiting: Waiting,
     ) -> Result<Decision, (Refusal, Box<Waiting>)> {
-        let cause = waiting.waits.first().map_or(Cause::Schedule, |(_, cause)| *cause);
         let decision = if waiting.is_shadow { Decision::Shadow(waiting.edits.clone()) } else { Decision::Park };
         match self.parked.park(stream, group, deadline, waiting) {
             Ok(evicted) => {
                 self.counts.add(Metric::Parked);
                 self.counts.add_of(group, "requests", "parked");
                 if let Some((stream, waiting)) = evicted {
-                    let cause = waiting.waits.first().map_or(Cause::Schedule, |(_, cause)| *cause);
+                    let refusal = self.has_no_room(&waiting);
                     if waiting.is_shadow {
-                        self.would_refuse(Edits::default(), without_room(cause));
+                        self.would_refuse(Edits::default(), refusal);
                         self.parked.remove(stream);
                     } else {
-                        let reply = self.refused(without_room(cause), &waiting.question, &waiting.realm);
+                        let reply = self.refused(refusal, &waiting.question, &waiting.realm);
                         self.evicted.push((stream, reply));
                     }
                 }
                 Ok(decision)
             }
-            Err(Full(waiting)) => Err((without_room(cause), Box::new(waiting))),
+            Err(Full(waiting)) => Err((self.has_no_room(&waiting), Box::new(waiting))),
         }
+    }
+
+    fn has_no_room(&mut self, waiting: &Waiting) -> Refusal {
+        let first = waiting.waits.first();
+        let refusal = without_room(first.map_or(Cause::Schedule, |(_, cause)| *cause));
+        let family = if waiting.is_shadow { "would_deny" } else { "requests" };
+        self.count_of(first.map(|(provider, _)| *provider), family, refusal.reason());
+        refusal
     }
 
     /// Asks again for the parked requests for whose providers there is news, and for those whose time is up.

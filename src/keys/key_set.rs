@@ -1,7 +1,5 @@
 //! The keys that a token may be checked with.
 
-use std::collections::BTreeSet;
-
 use super::{revoked::Revoked, Algorithm, Key, Material};
 use crate::time::UnixTime;
 
@@ -11,8 +9,8 @@ pub struct KeySet {
     /// Those of the document first, then those that left it and are within their grace.
     entries: Vec<Entry>,
     revoked: Revoked,
-    /// The `kid`s of keys that were taken out because they are revoked.
-    revoked_kids: BTreeSet<String>,
+    /// The keys that were taken out because they are on that list.
+    taken_out: Vec<Key>,
 }
 
 #[derive(Clone, Debug)]
@@ -44,15 +42,16 @@ impl KeySet {
             self.entries.into_iter().partition(|entry| revoked.holds(&entry.key));
         // The same key under another name, or under none, is revoked with it.
         let is_out = |entry: &Entry| out.iter().any(|other| other.key.thumbprint() == entry.key.thumbprint());
-        self.entries = kept.into_iter().filter(|entry| !is_out(entry)).collect();
-        self.revoked_kids.extend(out.iter().filter_map(|entry| entry.key.kid().map(str::to_owned)));
+        let (same, kept) = kept.into_iter().partition(is_out);
+        self.entries = kept;
+        self.taken_out.extend([out, same].into_iter().flatten().map(|entry: Entry| entry.key));
         self.revoked = revoked.clone();
         self
     }
 
     /// How many keys the document has that can be used.
     pub fn len(&self) -> usize {
-        self.entries.iter().filter(|entry| entry.until.is_none()).count()
+        self.published().count()
     }
 
     /// Whether the document has none.
@@ -65,9 +64,24 @@ impl KeySet {
         self.entries.iter().any(|entry| matches!(entry.key.material(), Material::Hmac(_)))
     }
 
+    /// The keys that the document has and that can be used.
+    pub fn published(&self) -> impl Iterator<Item = &Key> {
+        self.entries.iter().filter(|entry| entry.until.is_none()).map(|entry| &entry.key)
+    }
+
+    /// The keys that were taken out because they are revoked.
+    pub fn taken_out(&self) -> &[Key] {
+        &self.taken_out
+    }
+
+    /// Until when a key verifies that the document has no longer; `None`: it does not, or the document has it.
+    pub fn retired_until(&self, key: &Key) -> Option<UnixTime> {
+        self.entries.iter().find(|entry| entry.key.is_same(key))?.until
+    }
+
     /// Whether the document has this key.
     pub fn publishes(&self, key: &Key) -> bool {
-        self.entries.iter().any(|entry| entry.until.is_none() && entry.key.is_same(key))
+        self.published().any(|own| own.is_same(key))
     }
 
     /// Whether some key that may verify now carries this `kid`.
@@ -77,7 +91,7 @@ impl KeySet {
 
     /// Whether this `kid` belongs to revoked keys only: then the issuer need not be asked for it.
     pub fn is_revoked(&self, kid: &str, now: UnixTime) -> bool {
-        self.revoked.names(kid) || (self.revoked_kids.contains(kid) && !self.names(kid, now))
+        self.revoked.names(kid) || (self.taken_out.iter().any(|key| key.kid() == Some(kid)) && !self.names(kid, now))
     }
 
     /// The keys that a token with this `kid` and algorithm may be checked with, at most eight, each with the time until

@@ -14,6 +14,7 @@ pub mod record;
 pub mod retired;
 pub mod revoked;
 pub mod schedule;
+pub mod timeline;
 
 pub use algorithm::Algorithm;
 pub use jwk::{Key, KeyError, Material};

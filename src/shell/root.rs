@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     config,
-    gate::{Action, FetchError, Gate, Response},
+    gate::{Action, FetchError, Gate, Response, PARKED_NOW},
     keys::{
         http_cache::Validators,
         life::{Event, Outcome},
@@ -181,7 +181,13 @@ impl Worker {
             return;
         }
         self.measured.set(now);
-        let gauges = self.gate.borrow().gauges(now);
+        let mut gauges = self.gate.borrow().gauges(now);
+        for (place, cell) in self.cells.iter().enumerate() {
+            let (Some(cell), provider) = (cell, ProviderId::new(place)) else { continue };
+            let waiting = u32::try_from(self.gate.borrow().waiting_for(provider)).unwrap_or(u32::MAX);
+            let value = cell.share_parked(self.queues.worker(), waiting, now);
+            gauges.push((Series { provider, family: PARKED_NOW, value: "" }, value));
+        }
         for (series, value) in gauges {
             if let Some(id) = self.series(series, host::define_gauge) {
                 host::record(id, value);
@@ -241,8 +247,8 @@ impl RootContext for Root {
         info!("jwks-gate: the host checks signatures of {:?}, the VM those of all others", crypto.trusted());
         let plugin = [host::property("plugin_name"), b"/".to_vec(), host::property("plugin_root_id")].concat();
         let cells = (0..plan.providers.len()).map(ProviderId::new).map(|id| {
-            let issuer = plan.provider(id)?.issuer().unwrap_or_default().to_owned();
-            Some(Cell::new(&plugin, &issuer, plan.remote(id)?))
+            let own = plan.provider(id)?;
+            Some(Cell::new(&plugin, &own.name, own.issuer().unwrap_or_default(), plan.remote(id)?))
         });
         let counters =
             Metric::all().filter_map(|metric| Some((metric, host::define_counter(&metric.name(&plan.stat_prefix))?)));

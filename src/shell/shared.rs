@@ -3,6 +3,7 @@
 //! Keys in shared data, all under a name that holds the plugin and what it fetches (any plugin may share the namespace):
 //! * `<provider>.record`: the [`Record`], changed by compare-and-swap only;
 //! * `<provider>.version`: its version, eight bytes that a request can afford to read;
+//! * `<provider>.parked`: how many requests wait in each worker, as [`Shares`];
 //! * `<plugin>.queues`: the wake-up queues of the workers.
 
 use proxy_wasm::{hostcalls, types::Status};
@@ -15,6 +16,8 @@ use crate::{
         schedule::Terms,
     },
     policy::provider::Remote,
+    shares::Shares,
+    time::UnixTime,
 };
 
 /// More writers than this in a row between our read and our write do not happen; if they do, the next tick tries again.
@@ -29,6 +32,7 @@ const MAX_QUEUES: usize = 512;
 pub(super) struct Cell {
     record: String,
     version: String,
+    parked: String,
 }
 
 /// A name that no other plugin, and no other issuer of this one, has.
@@ -44,7 +48,7 @@ fn name(parts: &[&[u8]]) -> String {
 
 impl Cell {
     /// The cell for what `remote` fetches, on behalf of this plugin.
-    pub(super) fn new(plugin: &[u8], issuer: &str, remote: &Remote) -> Self {
+    pub(super) fn new(plugin: &[u8], provider: &str, issuer: &str, remote: &Remote) -> Self {
         let Remote { cluster, scheme, authority, path, terms, .. } = remote;
         // What one configuration takes, another with other limits may not be able to read.
         let limits = [terms.limits.max_document_bytes, terms.limits.max_keys].map(|limit| (limit as u64).to_le_bytes());
@@ -57,7 +61,11 @@ impl Cell {
             path.as_bytes(),
             limits.as_flattened(),
         ]);
-        Self { record: format!("{name}.record"), version: format!("{name}.version") }
+        Self {
+            record: format!("{name}.record"),
+            version: format!("{name}.version"),
+            parked: format!("{}.parked", self::name(&[plugin, provider.as_bytes()])),
+        }
     }
 
     /// The version that was last announced; 0 if none was.
@@ -71,12 +79,7 @@ impl Cell {
     }
 
     /// Runs one transition under compare-and-swap: the record as it is then, and the effect. `None`: the host would not.
-    pub(super) fn change(
-        &self,
-        event: &Event,
-        terms: &Terms,
-        now: impl Fn() -> crate::time::UnixTime,
-    ) -> Option<(Record, Effect)> {
+    pub(super) fn change(&self, event: &Event, terms: &Terms, now: impl Fn() -> UnixTime) -> Option<(Record, Effect)> {
         for _ in 0..MAX_TRIES {
             let (value, cas) = hostcalls::get_shared_data(&self.record).ok()?;
             let record = value.as_deref().and_then(Record::decode).unwrap_or_default();
@@ -94,6 +97,20 @@ impl Cell {
             }
         }
         None
+    }
+
+    /// Writes down how many requests wait in this worker, and adds up all workers'.
+    pub(super) fn share_parked(&self, worker: u64, waiting: u32, now: UnixTime) -> u64 {
+        for _ in 0..MAX_TRIES {
+            let Ok((value, cas)) = hostcalls::get_shared_data(&self.parked) else { break };
+            let shares = Shares::decode(&value.unwrap_or_default());
+            let Some(changed) = shares.with(worker, waiting, now) else { return shares.sum(now) };
+            match hostcalls::set_shared_data(&self.parked, Some(&changed.encode()), Some(cas.unwrap_or(CREATE))) {
+                Err(Status::CasMismatch) => {}
+                Ok(()) | Err(_) => return changed.sum(now),
+            }
+        }
+        waiting.into()
     }
 
     /// Publishes a version, unless a newer one is already there.
@@ -128,6 +145,8 @@ fn read_version(key: &str) -> (u64, Option<u32>) {
 pub(super) struct Queues {
     list: String,
     own: Option<u32>,
+    /// No other worker's, nor another configuration's.
+    worker: u64,
 }
 
 impl Queues {
@@ -135,9 +154,9 @@ impl Queues {
     pub(super) fn register(plugin: &[u8]) -> Self {
         let name = name(&[plugin]);
         let list = format!("{name}.queues");
-        let own = next_number(&format!("{name}.workers"))
-            .and_then(|number| hostcalls::register_shared_queue(&format!("{name}.wake.{number}")).ok());
-        let queues = Self { list, own };
+        let number = next_number(&format!("{name}.workers"));
+        let own = number.and_then(|number| hostcalls::register_shared_queue(&format!("{name}.wake.{number}")).ok());
+        let queues = Self { list, own, worker: number.unwrap_or_default() };
         if let Some(own) = own {
             queues.update(|tokens| {
                 tokens.push(own);
@@ -146,6 +165,11 @@ impl Queues {
             });
         }
         queues
+    }
+
+    /// This worker's number.
+    pub(super) fn worker(&self) -> u64 {
+        self.worker
     }
 
     /// Wakes this worker's root context soon after this callback. `false`: only a tick will.

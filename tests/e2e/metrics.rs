@@ -5,13 +5,13 @@ use std::{
     time::Duration,
 };
 
-use jwks_gate_issuer::{Fault, Times};
+use jwks_gate_issuer::{Fault, Rotation, Times};
 use jwks_gate_testbed::{
     eventually,
     http::{self, Request},
     Bootstrap, Envoy,
 };
-use serde_json::Value;
+use serde_json::{json, Value};
 
 use crate::setup::{Plan, Site};
 
@@ -61,6 +61,7 @@ fn requests_fetches_and_key_sets_have_their_series() {
     let fetches =
         |kind: &str| value(&site, &format!("jwks_gate_provider_fetches{{outcome=\"{kind}\",provider=\"p\"}}"));
     assert_eq!((fetches("document") + fetches("not_modified").max(0.0), fetches("failed")), (2.0, -1.0));
+    soon(&|| gauge("cache_hits") >= 8.0 && gauge("key_set_generation") > 1.7e12);
     soon(&|| gauge("keys") == 1.0 && gauge("keys_usable") == 1.0);
     soon(&|| (590.0..=600.0).contains(&gauge("key_set_expires_in_seconds")) && gauge("key_set_stale_seconds") == 0.0);
     soon(&|| gauge("keys_unusable_in_seconds") > 4000.0 && gauge("key_set_age_seconds") < 20.0);
@@ -88,4 +89,56 @@ fn an_issuer_that_fails_is_seen() {
         scrape(&site.envoy).keys().any(|name| name.starts_with("jwks_gate_provider_fetch_ms_bucket"))
             && scrape(&site.envoy).keys().any(|name| name.starts_with("jwks_gate_provider_wait_ms_bucket"))
     }));
+}
+
+#[test]
+fn who_waits_is_counted_across_workers_and_ends_with_them() {
+    let site = Plan::new()
+        .bootstrap(with_labels)
+        .timeout("20s")
+        .top("max_parked_requests", json!(3))
+        .concurrency(2)
+        .fault(Fault::Delay(Duration::from_secs(5)), Times::Always)
+        .start();
+    let series = |series: &str| value(&site, &format!("jwks_gate_provider_{series}"));
+    let (waiting, refused) = ("parked_now{provider=\"p\"}", "requests{outcome=\"too_many_parked\",provider=\"p\"}");
+    assert!(eventually(Duration::from_secs(5), || series(waiting) == 0.0));
+    let token = site.issuer.token();
+    std::thread::scope(|scope| {
+        let answers: Vec<_> = (0..12).map(|_| scope.spawn(|| site.get(&token).status)).collect();
+        // Of twelve, at most three find room in each of the two workers.
+        assert!(eventually(Duration::from_secs(10), || series(waiting) + series(refused).max(0.0) == 12.0));
+        let waited = series(waiting);
+        assert!((3.0..=6.0).contains(&waited), "{waited}");
+        let statuses: Vec<_> = answers.into_iter().map(|answer| answer.join().unwrap()).collect();
+        assert_eq!(statuses.iter().filter(|status| **status == 503).count() as f64, 12.0 - waited);
+    });
+    assert!(eventually(Duration::from_secs(5), || series(waiting) == 0.0));
+}
+
+#[test]
+fn the_log_tells_the_life_of_each_key_once_and_nothing_of_tokens() {
+    let site = Plan::new()
+        .rotation("unknown_kid_min_interval", json!("0.1s"))
+        .rotation("retired_key_grace", json!("600s"))
+        .concurrency(2)
+        .start_warm();
+    let old = site.issuer.current().public_jwk()["kid"].clone();
+    let new = site.issuer.rotate(Rotation::Hard);
+    let token = site.issuer.token();
+    assert_eq!(site.get_at_once(20, |_| token.clone()), [(200, 20)]);
+    site.issuer.fault(Fault::Status(500), Times::Next(1));
+    std::thread::sleep(Duration::from_millis(200));
+    site.get(&site.token_of_nobody());
+    let lines = [
+        format!("provider \"p\": key {old} appeared in the JWKS"),
+        format!("provider \"p\": key {new:?} appeared in the JWKS"),
+        format!("provider \"p\": key {old} left the JWKS; it verifies for another 600 s"),
+        "failed (1 in a row): answered 500; next attempt in".to_owned(),
+    ];
+    let told = |line: &String| site.envoy.log().matches(line).count();
+    assert!(eventually(Duration::from_secs(5), || lines.iter().all(|line| told(line) == 1)), "{}", site.envoy.log());
+    let log = site.envoy.log();
+    let sub = site.issuer.claims()["sub"].as_str().unwrap().to_owned();
+    assert!(!log.contains(&sub) && !token.split('.').any(|part| log.contains(part)));
 }

@@ -1,0 +1,406 @@
+//! The reference of the configuration and its JSON Schema, made of the types that read it: `make reference` writes
+//! docs/configuration.md and docs/configuration.schema.json anew, and a test tells where they lag behind.
+
+use std::{fmt::Write as _, fs, path::Path, time::Duration};
+
+use serde_json::{json, Map, Value};
+
+use super::{
+    parse,
+    read::{camel_case, Named},
+    schema::{ErrorFormat, JwtAuthentication, Mode, Refused, Staleness},
+};
+
+/// What a field may be.
+#[derive(Clone, Debug)]
+pub(super) enum Kind {
+    Text,
+    Flag,
+    Number(i64, i64),
+    Duration,
+    /// That, or this word.
+    DurationOr(&'static str),
+    /// One of these words.
+    Word(&'static [&'static str]),
+    /// Any JSON.
+    Any,
+    /// Nothing: it is refused.
+    Refused,
+    List(Box<Kind>),
+    Map(Box<Kind>),
+    /// One of [`Messages`].
+    Message(&'static str),
+}
+
+/// A type that the configuration is made of.
+pub(super) trait Described {
+    /// What a field of it is where it is left out, if its text does not say.
+    const DEFAULT: Option<&'static str> = None;
+
+    /// What it may be.
+    fn kind(messages: &mut Messages) -> Kind;
+}
+
+/// One field, as its text in `schema` tells it.
+#[derive(Debug)]
+pub(super) struct Field {
+    name: &'static str,
+    kind: Kind,
+    meaning: &'static str,
+    is_ours: bool,
+    is_required: bool,
+    default: Option<&'static str>,
+}
+
+#[derive(Debug)]
+struct Message {
+    name: &'static str,
+    about: &'static str,
+    fields: Vec<Field>,
+}
+
+/// The messages, in the order in which they are met.
+#[derive(Debug, Default)]
+pub(super) struct Messages(Vec<Message>);
+
+impl Field {
+    pub(super) fn new<T: Described>(name: &'static str, text: &'static str, messages: &mut Messages) -> Self {
+        let kind = T::kind(messages);
+        let text = text.trim();
+        let (is_ours, text) = text.strip_prefix("Ours. ").map_or((false, text), |text| (true, text));
+        let (is_required, text) = text.strip_prefix("Required. ").map_or((false, text), |text| (true, text));
+        let (meaning, default) = match text.split_once(" Default: `") {
+            Some((meaning, default)) => (meaning, Some(default.trim_end_matches("`."))),
+            None => (text, T::DEFAULT),
+        };
+        let name = name.strip_prefix("r#").or(name.strip_prefix('_')).unwrap_or(name);
+        Self { name, kind, meaning, is_ours, is_required, default }
+    }
+
+    /// The default as it would be written.
+    fn default(&self) -> Option<Value> {
+        self.default.map(|text| match self.kind {
+            Kind::Flag | Kind::Number(..) => serde_json::from_str(text).unwrap(),
+            _ => Value::from(text),
+        })
+    }
+}
+
+impl Messages {
+    /// A message begins; false: it is known.
+    pub(super) fn declare(&mut self, name: &'static str, about: &'static str) -> bool {
+        let is_new = self.get(name).is_none();
+        if is_new {
+            self.0.push(Message { name, about: about.trim(), fields: Vec::new() });
+        }
+        is_new
+    }
+
+    /// Its next field.
+    pub(super) fn add(&mut self, message: &str, field: Field) {
+        self.0.iter_mut().find(|known| known.name == message).unwrap().fields.push(field);
+    }
+
+    fn get(&self, name: &str) -> Option<&Message> {
+        self.0.iter().find(|message| message.name == name)
+    }
+
+    fn of_the_configuration() -> Self {
+        let mut messages = Self::default();
+        JwtAuthentication::kind(&mut messages);
+        messages
+    }
+}
+
+macro_rules! described {
+    ($($type:ty => $kind:expr),* $(,)?) => {$(
+        impl Described for $type {
+            fn kind(_: &mut Messages) -> Kind {
+                $kind
+            }
+        }
+    )*};
+}
+
+described! {
+    String => Kind::Text,
+    u32 => Kind::Number(0, u32::MAX.into()),
+    i64 => Kind::Number(i64::MIN, i64::MAX),
+    Duration => Kind::Duration,
+    Staleness => Kind::DurationOr("unbounded"),
+    Mode => Kind::Word(&["enforce", "report"]),
+    ErrorFormat => Kind::Word(&["text", "json"]),
+    Value => Kind::Any,
+    Refused => Kind::Refused,
+}
+
+impl Described for bool {
+    const DEFAULT: Option<&'static str> = Some("false");
+
+    fn kind(_: &mut Messages) -> Kind {
+        Kind::Flag
+    }
+}
+
+impl<T: Described> Described for Option<T> {
+    fn kind(messages: &mut Messages) -> Kind {
+        T::kind(messages)
+    }
+}
+
+impl<T: Described> Described for Vec<T> {
+    fn kind(messages: &mut Messages) -> Kind {
+        Kind::List(Box::new(T::kind(messages)))
+    }
+}
+
+impl<T: Described> Described for Named<T> {
+    fn kind(messages: &mut Messages) -> Kind {
+        Kind::Map(Box::new(T::kind(messages)))
+    }
+}
+
+/// As JSON Schema, draft 2020-12.
+fn schema_of(kind: &Kind) -> Value {
+    let duration = || json!({"type": "string", "pattern": "^[0-9]+(\\.[0-9]{1,9})?s$"});
+    match kind {
+        Kind::Text => json!({"type": "string"}),
+        Kind::Flag => json!({"type": "boolean"}),
+        Kind::Number(least, most) => json!({"type": "integer", "minimum": least, "maximum": most}),
+        Kind::Duration => duration(),
+        Kind::DurationOr(word) => json!({"anyOf": [duration(), {"const": word}]}),
+        Kind::Word(words) => json!({"enum": words}),
+        Kind::Any => json!({}),
+        Kind::Refused => json!({"not": {}}),
+        Kind::List(kind) => json!({"type": "array", "items": schema_of(kind)}),
+        Kind::Map(kind) => json!({"type": "object", "additionalProperties": schema_of(kind)}),
+        Kind::Message(name) => json!({"$ref": format!("#/$defs/{name}")}),
+    }
+}
+
+fn json_schema(messages: &Messages) -> Value {
+    let mut definitions = Map::new();
+    for Message { name, about, fields } in &messages.0 {
+        let (mut properties, mut required) = (Map::new(), Vec::new());
+        for field in fields {
+            let mut schema = schema_of(&field.kind);
+            schema["description"] = field.meaning.into();
+            if let Some(default) = field.default() {
+                schema["default"] = default;
+            }
+            properties.insert(field.name.to_owned(), schema);
+            let camel = camel_case(field.name);
+            if field.is_required {
+                let spellings: std::collections::BTreeSet<_> = [field.name, &camel].into();
+                required.push(
+                    json!({"anyOf": spellings.iter().map(|name| json!({"required": [name]})).collect::<Vec<_>>()}),
+                );
+            }
+            if camel != field.name {
+                properties.insert(camel, json!({"$ref": format!("#/$defs/{name}/properties/{}", field.name)}));
+            }
+        }
+        let mut definition =
+            json!({"type": "object", "description": about, "properties": properties, "additionalProperties": false});
+        if !required.is_empty() {
+            definition["allOf"] = required.into();
+        }
+        definitions.insert((*name).to_owned(), definition);
+    }
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "The configuration of jwks-gate",
+        "$ref": "#/$defs/JwtAuthentication",
+        "$defs": definitions,
+    })
+}
+
+/// As a reader's word, with a link where there is a table.
+fn word_of(kind: &Kind, messages: &Messages) -> String {
+    match kind {
+        Kind::Text => "string".to_owned(),
+        Kind::Flag => "boolean".to_owned(),
+        Kind::Number(..) => "integer".to_owned(),
+        Kind::Duration => "duration".to_owned(),
+        Kind::DurationOr(word) => format!("duration or `{word}`"),
+        Kind::Word(words) => words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(" or "),
+        Kind::Any => "any".to_owned(),
+        Kind::Refused => "**refused**".to_owned(),
+        Kind::List(kind) => format!("list of {}", word_of(kind, messages)),
+        Kind::Map(kind) => format!("{} by name", word_of(kind, messages)),
+        Kind::Message(name) if messages.get(name).is_some_and(|message| message.fields.is_empty()) => "`{}`".to_owned(),
+        Kind::Message(name) => format!("[{name}](#{})", name.to_ascii_lowercase()),
+    }
+}
+
+fn reference(messages: &Messages) -> String {
+    let mut text = "\
+<!-- Written by `make reference` from src/config/schema. -->
+# Configuration
+
+The JSON (or YAML, as a `google.protobuf.Struct`) of Envoy's `JwtAuthentication`, and the fields marked **ours**. Names are in
+snake_case or camelCase, durations in seconds: `300s`, `0.5s`. What is not here is refused by name; a wrong configuration is
+refused whole, and Envoy keeps the one that it has. For editors: [configuration.schema.json](configuration.schema.json).
+[jwt_authn.md](jwt_authn.md) says where Envoy's fields mean something else.
+"
+    .to_owned();
+    for Message { name, about, fields } in messages.0.iter().filter(|message| !message.fields.is_empty()) {
+        writeln!(text, "\n## {name}\n\n{about}\n\n| field | | default | |\n|---|---|---|---|").unwrap();
+        for field in fields {
+            let default = match field.default {
+                Some(default) => format!("`{default}`"),
+                None if field.is_required => "required".to_owned(),
+                None => String::new(),
+            };
+            let ours = if field.is_ours { "**ours**: " } else { "" };
+            let kind = word_of(&field.kind, messages);
+            writeln!(text, "| `{}` | {kind} | {default} | {ours}{} |", field.name, field.meaning).unwrap();
+        }
+    }
+    text
+}
+
+#[test]
+fn the_reference_and_the_schema_are_those_of_the_code() {
+    let messages = Messages::of_the_configuration();
+    let schema = serde_json::to_string_pretty(&json_schema(&messages)).unwrap() + "\n";
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+    for (name, text) in [("configuration.md", reference(&messages)), ("configuration.schema.json", schema)] {
+        if std::env::var_os("WRITE_REFERENCE").is_some() {
+            fs::write(docs.join(name), &text).unwrap();
+        }
+        assert!(fs::read_to_string(docs.join(name)).is_ok_and(|own| own == text), "docs/{name}: run `make reference`");
+    }
+}
+
+/// A configuration with every message in it, and what is required.
+fn everything() -> Value {
+    let keys = r#"{"keys":[{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}"#;
+    json!({
+        "providers": {
+            "remote": {
+                "subjects": {"safe_regex": {"regex": "a"}},
+                "remote_jwks": {
+                    "http_uri": {"uri": "http://a", "cluster": "a", "timeout": "1s"},
+                    "async_fetch": {},
+                    "retry_policy": {"retry_back_off": {"base_interval": "1s"}},
+                    "rotation": {},
+                },
+                "from_headers": [{"name": "a"}],
+                "normalize_payload_in_metadata": {},
+                "jwt_cache_config": {},
+                "claim_to_headers": [{"header_name": "b", "claim_name": "b"}],
+                "required_claims": [{"claim": "a"}],
+            },
+            "local": {"local_jwks": {"inline_string": keys}},
+        },
+        "rules": [
+            {
+                "match": {
+                    "prefix": "/a",
+                    "headers": [{"name": "a", "range_match": {}}],
+                    "query_parameters": [{"name": "a"}],
+                },
+                "requires": {"provider_and_audiences": {"provider_name": "remote", "audiences": ["a"]}},
+            },
+            {
+                "match": {"connect_matcher": {}},
+                "requires": {"requires_any": {"requirements": [{"provider_name": "remote"}, {"allow_missing": {}}]}},
+            },
+            {"match": {"prefix": "/b"}, "requires": {"extract_only_without_validation": {}}},
+        ],
+    })
+}
+
+/// Calls back with each message in a value: where it stands, and what it is.
+fn visit(messages: &Messages, kind: &Kind, value: &Value, at: &str, visitor: &mut impl FnMut(&str, &Message)) {
+    match kind {
+        Kind::List(kind) => {
+            for (place, item) in value.as_array().unwrap().iter().enumerate() {
+                visit(messages, kind, item, &format!("{at}/{place}"), visitor);
+            }
+        }
+        Kind::Map(kind) => {
+            for (name, member) in value.as_object().unwrap() {
+                visit(messages, kind, member, &format!("{at}/{name}"), visitor);
+            }
+        }
+        Kind::Message(name) => {
+            let message = messages.get(name).unwrap();
+            visitor(at, message);
+            for field in &message.fields {
+                if let Some(member) = value.get(field.name) {
+                    visit(messages, &field.kind, member, &format!("{at}/{}", field.name), visitor);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// A default that is told is the one that is used; what is said to be required is; what is said to be refused is.
+#[test]
+fn the_reference_tells_the_truth() {
+    let messages = Messages::of_the_configuration();
+    let whole = everything();
+    let read = |value: &Value| parse(value.to_string().as_bytes()).map(|plan| format!("{plan:?}"));
+    let plan = read(&whole).unwrap();
+    let mut seen = std::collections::BTreeSet::new();
+    visit(&messages, &Kind::Message("JwtAuthentication"), &whole, "", &mut |at, message| {
+        seen.insert(message.name);
+        for field in &message.fields {
+            let path = format!("{at}/{}", field.name);
+            let mut changed = whole.clone();
+            let own = changed.pointer_mut(at).unwrap().as_object_mut().unwrap();
+            if matches!(field.kind, Kind::Refused) {
+                own.insert(field.name.to_owned(), json!({}));
+                assert!(read(&changed).is_err(), "{path}: taken");
+            } else if field.is_required {
+                own.remove(field.name).unwrap();
+                assert!(read(&changed).is_err(), "{path}: not required");
+            } else if let (Some(default), false) = (field.default(), own.contains_key(field.name)) {
+                own.insert(field.name.to_owned(), default);
+                assert_eq!(read(&changed).unwrap(), plan, "{path}: its default is another");
+            }
+        }
+    });
+    assert!(messages.0.iter().all(|message| seen.contains(message.name)), "{seen:?}");
+}
+
+/// Checked by somebody else's validator: what is read is valid, and what is misspelt or of another type is not.
+#[test]
+fn the_schema_takes_what_is_read_and_nothing_else() {
+    let schema = json_schema(&Messages::of_the_configuration());
+    let (mut schemas, mut compiler) = (boon::Schemas::new(), boon::Compiler::new());
+    compiler.add_resource("schema.json", schema).unwrap();
+    let own = compiler.compile("schema.json", &mut schemas).unwrap();
+    let is_valid = |value: &Value| schemas.validate(value, own).is_ok();
+    assert!(is_valid(&everything()));
+    let messages = Messages::of_the_configuration();
+    visit(&messages, &Kind::Message("JwtAuthentication"), &everything(), "", &mut |at, message| {
+        let with = |name: &str, value: Value| {
+            let mut changed = everything();
+            changed.pointer_mut(at).unwrap()[name] = value;
+            changed
+        };
+        assert!(!is_valid(&with("clutser", json!("a"))), "{at}");
+        for field in &message.fields {
+            let changed = with(field.name, json!([[]]));
+            assert!(matches!(field.kind, Kind::Any) || !is_valid(&changed), "{at}/{}", field.name);
+            let mut without = everything();
+            if field.is_required {
+                without.pointer_mut(at).unwrap().as_object_mut().unwrap().remove(field.name);
+                assert!(!is_valid(&without), "{at}/{}", field.name);
+            }
+            let camel = camel_case(field.name);
+            if let Some(Value::Object(own)) = everything().pointer(at) {
+                let (mut own, mut renamed) = (own.clone(), everything());
+                if let Some(value) = own.remove(field.name) {
+                    own.insert(camel, value);
+                    *renamed.pointer_mut(at).unwrap() = own.into();
+                    assert!(is_valid(&renamed), "{at}/{}", field.name);
+                }
+            }
+        }
+    });
+}

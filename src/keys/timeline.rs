@@ -1,0 +1,170 @@
+//! What became of an issuer's keys when one document took the place of another: for the log.
+
+use std::{fmt, time::Duration};
+
+use super::{Key, KeyError, KeySet};
+use crate::time::UnixTime;
+
+/// More than these are not told of one change; the last says how many are left out.
+const MOST: usize = 16;
+/// Of a `kid` no more is shown.
+const LONGEST_NAME: usize = 64;
+
+/// What became of one key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Happening {
+    /// The issuer publishes it, and did not before.
+    Appeared(Name),
+    /// The issuer publishes it no longer; it still verifies for this long.
+    Retired(Name, Duration),
+    /// It is published no longer, and verifies nothing.
+    Gone(Name),
+    /// It is in `revoked_keys`, and was found.
+    Revoked(Name),
+    /// The key at this place of the document cannot be used.
+    Skipped(usize, KeyError),
+    /// So many more.
+    More(usize),
+}
+
+/// A key as the log names it: by its `kid`, else by its thumbprint (RFC 7638). Both are public.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Name(String);
+
+impl Name {
+    fn of(key: &Key) -> Self {
+        match key.kid() {
+            Some(kid) if kid.chars().nth(LONGEST_NAME).is_some() => {
+                Self(format!("{:?}…", kid.chars().take(LONGEST_NAME).collect::<String>()))
+            }
+            Some(kid) => Self(format!("{kid:?}")),
+            None => Self(format!("without kid, thumbprint {}", key.thumbprint())),
+        }
+    }
+}
+
+impl Happening {
+    /// Whether somebody should look into it.
+    pub fn is_alarming(&self) -> bool {
+        matches!(self, Self::Revoked(_) | Self::Skipped(..))
+    }
+}
+
+impl fmt::Display for Happening {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Appeared(Name(key)) => write!(f, "key {key} appeared in the JWKS"),
+            Self::Retired(Name(key), left) => {
+                write!(f, "key {key} left the JWKS; it verifies for another {} s", left.as_secs())
+            }
+            Self::Gone(Name(key)) => write!(f, "key {key} left the JWKS; it verifies nothing any more"),
+            Self::Revoked(Name(key)) => write!(f, "key {key} is revoked; it verifies nothing, whoever publishes it"),
+            Self::Skipped(place, KeyError::Private) => {
+                write!(f, "key {place} of the JWKS is a PRIVATE key, published: skipped")
+            }
+            Self::Skipped(place, error) => write!(f, "key {place} of the JWKS is skipped: {error}"),
+            Self::More(count) => write!(f, "and {count} more changes of keys"),
+        }
+    }
+}
+
+/// A document as it was taken.
+#[derive(Clone, Copy, Debug)]
+pub struct Taken<'a> {
+    /// Its keys, and those that left and are within their grace.
+    pub keys: &'a KeySet,
+    /// Its keys that cannot be used, by their place.
+    pub skipped: &'a [(usize, KeyError)],
+}
+
+/// The keys that were found and are revoked.
+pub fn revoked(keys: &KeySet) -> impl Iterator<Item = Happening> + use<'_> {
+    keys.taken_out().iter().take(MOST).map(|key| Happening::Revoked(Name::of(key)))
+}
+
+/// What became of the keys from `before` to `after`.
+pub fn between(before: Taken<'_>, after: Taken<'_>, now: UnixTime) -> Vec<Happening> {
+    let is_known = |keys: &[Key], key: &Key| keys.iter().any(|own| own.is_same(key));
+    let revoked = after.keys.taken_out().iter().filter(|key| !is_known(before.keys.taken_out(), key));
+    let appeared = after.keys.published().filter(|key| !before.keys.publishes(key));
+    let left = before.keys.published().filter(|key| !after.keys.publishes(key));
+    let left = left.filter(|key| !is_known(after.keys.taken_out(), key));
+    let mut happenings: Vec<_> = revoked.map(|key| Happening::Revoked(Name::of(key))).collect();
+    happenings.extend(appeared.map(|key| Happening::Appeared(Name::of(key))));
+    happenings.extend(left.map(|key| match after.keys.retired_until(key).filter(|until| now < *until) {
+        Some(until) => Happening::Retired(Name::of(key), until.since(now)),
+        None => Happening::Gone(Name::of(key)),
+    }));
+    let skipped = after.skipped.iter().filter(|skipped| !before.skipped.contains(skipped));
+    happenings.extend(skipped.map(|(place, error)| Happening::Skipped(*place, *error)));
+    let more = happenings.len().saturating_sub(MOST);
+    if more > 0 {
+        happenings.truncate(MOST);
+        happenings.push(Happening::More(more));
+    }
+    happenings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::revoked::Revoked;
+    use base64::{engine::general_purpose::URL_SAFE_NO_PAD as BASE64, Engine as _};
+
+    const NOW: UnixTime = UnixTime::from_millis(1000);
+
+    fn key(kid: &str) -> Key {
+        let number = kid.bytes().fold(0_u8, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte)) | 1;
+        let modulus = BASE64.encode([&[0xff; 255][..], &[number]].concat());
+        let kid = if kid.is_empty() { String::new() } else { format!(r#""kid":{kid:?},"#) };
+        Key::from_json(&format!(r#"{{"kty":"RSA",{kid}"e":"AQAB","n":"{modulus}"}}"#)).unwrap()
+    }
+
+    fn told(before: &KeySet, after: &KeySet) -> Vec<String> {
+        let [before, after] = [before, after].map(|keys| Taken { keys, skipped: &[] });
+        between(before, after, NOW).iter().map(Happening::to_string).collect()
+    }
+
+    #[test]
+    fn each_key_that_comes_or_goes_is_told_of_once() {
+        let [none, a, ab] =
+            [&[][..], &["a"], &["a", "b"]].map(|kids| KeySet::new(kids.iter().map(|kid| key(kid)).collect()));
+        assert_eq!(told(&none, &a), [r#"key "a" appeared in the JWKS"#]);
+        assert_eq!(told(&a, &ab), [r#"key "b" appeared in the JWKS"#]);
+        assert_eq!(told(&ab, &a), [r#"key "b" left the JWKS; it verifies nothing any more"#]);
+        assert!(told(&ab, &ab).is_empty());
+        let graced = a.clone().with_retired([(key("b"), UnixTime::from_millis(61_000))]);
+        assert_eq!(told(&ab, &graced), [r#"key "b" left the JWKS; it verifies for another 60 s"#]);
+        assert!(told(&graced, &graced).is_empty());
+    }
+
+    #[test]
+    fn a_revoked_key_is_told_of_where_it_is_published() {
+        let revoked = Revoked::new(["b".to_owned()]);
+        let ab = KeySet::new(vec![key("a"), key("b")]);
+        let told_of = [r#"key "b" is revoked; it verifies nothing, whoever publishes it"#];
+        assert_eq!(told(&ab, &ab.clone().without(&revoked)), told_of);
+        let without = ab.without(&revoked);
+        assert!(told(&without, &without).is_empty());
+    }
+
+    #[test]
+    fn a_bad_key_is_told_of_once() {
+        let keys = KeySet::new(vec![key("a")]);
+        let bad = [(1, KeyError::Private), (2, KeyError::Malformed)];
+        let [before, after] = [&bad[1..], &bad[..]].map(|skipped| Taken { keys: &keys, skipped });
+        assert_eq!(between(before, after, NOW), [Happening::Skipped(1, KeyError::Private)]);
+        assert!(between(after, after, NOW).is_empty());
+    }
+
+    #[test]
+    fn names_and_lines_are_bounded() {
+        let long = "\n".repeat(1000);
+        let one = told(&KeySet::default(), &KeySet::new(vec![key(&long)]));
+        assert!(one.iter().all(|line| line.len() < 200 && !line.contains('\n')), "{one:?}");
+        let many = KeySet::new((0..40).map(|number| key(&number.to_string())).collect());
+        let lines = told(&KeySet::default(), &many);
+        assert_eq!((lines.len(), lines.last().unwrap().as_str()), (17, "and 24 more changes of keys"));
+        assert!(told(&KeySet::default(), &KeySet::new(vec![key("")]))[0].starts_with("key without kid, thumbprint "));
+    }
+}
