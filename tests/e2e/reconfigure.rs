@@ -1,7 +1,7 @@
 //! Configurations that come and go while Envoy runs, and plugins that share its data. As under Istio, the `vm_id` is
 //! empty and the plugins have names of their own.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{cell::Cell, fs, path::PathBuf, time::Duration};
 
 use jwks_gate_issuer::{Alg, Fault, Issuer, Options, Rotation, Times};
 use jwks_gate_testbed::{eventually, http::Request, wasm_filter};
@@ -9,16 +9,23 @@ use serde_json::{json, Value};
 
 use crate::setup::{remote, Plan, Site};
 
-/// A file that Envoy watches for the filter's configuration (ECDS).
+/// A file that Envoy watches for the filter's configuration (ECDS), with what istiod makes of a WasmPlugin: the
+/// configuration as a JSON string, no `vm_id`, and the resource's version in the environment, so that each change of the
+/// resource is another VM.
 struct Discovery {
     directory: PathBuf,
+    failure_policy: &'static str,
+    version: Cell<u32>,
 }
 
+/// As istiod calls it: `extensions.istio.io/wasmplugin/<namespace>.<name>`.
+const RESOURCE: &str = "extensions.istio.io/wasmplugin/istio-system.jwks-gate";
+
 impl Discovery {
-    fn new(name: &str, config: &Value) -> Self {
+    fn new(name: &str, failure_policy: &'static str, config: &Value) -> Self {
         let directory = std::env::temp_dir().join(format!("jwks-gate-ecds-{}-{name}", std::process::id()));
         fs::create_dir_all(&directory).unwrap();
-        let discovery = Self { directory };
+        let discovery = Self { directory, failure_policy, version: Cell::new(0) };
         discovery.publish(config);
         discovery
     }
@@ -29,6 +36,14 @@ impl Discovery {
 
     fn publish(&self, config: &Value) {
         let mut resource = wasm_filter(config);
+        self.version.set(self.version.get() + 1);
+        resource["name"] = json!(RESOURCE);
+        let plugin = &mut resource["typed_config"]["config"];
+        plugin["name"] = json!("istio-system.jwks-gate");
+        plugin["root_id"] = json!("jwks-gate");
+        plugin["failure_policy"] = json!(self.failure_policy);
+        plugin["vm_config"]["environment_variables"] =
+            json!({"key_values": {"ISTIO_META_WASM_PLUGIN_RESOURCE_VERSION": self.version.get().to_string()}});
         resource["@type"] = json!("type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig");
         let response = json!({ "resources": [resource] });
         // Envoy takes notice of what is moved into place.
@@ -39,7 +54,7 @@ impl Discovery {
 
     fn filter(&self) -> Value {
         json!({
-            "name": "jwks-gate",
+            "name": RESOURCE,
             "config_discovery": {
                 "config_source": {"path_config_source": {"path": self.file()}, "resource_api_version": "V3"},
                 "type_urls": ["type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm"],
@@ -55,15 +70,39 @@ impl Drop for Discovery {
 }
 
 fn updates(site: &Site, outcome: &str) -> u64 {
-    site.envoy.stat(&format!("extension_config_discovery.http_filter.jwks-gate.{outcome}"))
+    site.envoy.stat(&format!("extension_config_discovery.http_filter.{RESOURCE}.{outcome}"))
+}
+
+/// The documented plugin's configuration, with this issuer's addresses.
+fn documented(plan: &Plan) -> Value {
+    let text = crate::docs::read("envoy/istio/wasmplugin.yaml");
+    let plugin: Value = serde_yaml_ng::from_str(&text).unwrap();
+    let mut config = plugin["spec"]["pluginConfig"].clone();
+    let mut provider = config["providers"]["example"].take();
+    provider["issuer"] = json!(plan.issuer.issuer());
+    provider["remote_jwks"]["http_uri"]["uri"] = json!(plan.issuer.jwks_uri());
+    config["providers"] = json!({ "p": provider });
+    config["rules"][0]["requires"]["provider_name"] = json!("p");
+    config
 }
 
 #[test]
 fn a_new_configuration_takes_the_keys_over_and_a_bad_one_changes_nothing() {
+    updates_are_taken_over_or_refused("FAIL_RELOAD");
+}
+
+#[test]
+fn so_it_is_where_a_vm_that_fails_is_not_reloaded() {
+    updates_are_taken_over_or_refused("FAIL_CLOSED");
+}
+
+fn updates_are_taken_over_or_refused(failure_policy: &'static str) {
     let plan = Plan::new();
-    let mut config = plan.config.clone();
-    let discovery = Discovery::new("take-over", &config);
-    let site = plan.filters(vec![discovery.filter()]).start_with_vms(None);
+    let mut config = documented(&plan);
+    let discovery = Discovery::new(failure_policy, failure_policy, &config);
+    let issuer = plan.issuer.addr();
+    let cluster = config["providers"]["p"]["remote_jwks"]["http_uri"]["cluster"].as_str().unwrap().to_owned();
+    let site = plan.cluster(&cluster, issuer).filters(vec![discovery.filter()]).start_with_vms(None);
     let token = site.issuer.token();
     assert!(eventually(Duration::from_secs(5), || site.get(&token).status == 200));
     assert_eq!((site.gets(), updates(&site, "config_reload")), (1, 1));
@@ -103,7 +142,7 @@ fn a_new_configuration_takes_the_keys_over_and_a_bad_one_changes_nothing() {
 fn a_configuration_that_goes_while_it_fetches_leaves_nobody_waiting_for_it() {
     let plan = Plan::new().timeout("20s").fault(Fault::Delay(Duration::from_millis(1000)), Times::Always);
     let mut config = plan.config.clone();
-    let discovery = Discovery::new("abandon", &config);
+    let discovery = Discovery::new("abandon", "FAIL_RELOAD", &config);
     let site = plan.filters(vec![discovery.filter()]).start_with_vms(None);
     assert!(eventually(Duration::from_secs(5), || site.gets() == 1));
     config["max_parked_requests"] = json!(100);
