@@ -28,6 +28,7 @@ prometheus: ## fetch the Prometheus that tests run: target/prometheus
 	@scripts/prometheus.sh
 
 test: wasm probe envoy prometheus ## all tests, the end-to-end ones against a real Envoy
+	@cargo build --quiet -p jwks-gate-issuer -p jwks-gate-testbed --bins
 	cargo test --workspace
 
 simulate: ## the simulation with more seeds: SEEDS=100000

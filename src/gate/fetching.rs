@@ -204,7 +204,7 @@ impl<C: SignatureCheck> Gate<C> {
         let keys = view.keys.as_ref().map_or(0, |keys| keys.len());
         match view.last_error {
             None => {
-                info!("provider {:?}: the JWKS has {keys} usable keys", own.name);
+                info!("provider {:?}: the JWKS is taken, usable keys: {keys}", own.name);
                 let (none, (keys, skipped)) = (KeySet::default(), before);
                 let before = Taken { keys: keys.as_deref().unwrap_or(&none), skipped: &skipped };
                 let after = Taken { keys: view.keys.as_deref().unwrap_or(&none), skipped: &view.skipped };

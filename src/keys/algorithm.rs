@@ -32,24 +32,32 @@ impl Algorithm {
         Self::Rs(Hash::Sha512),
     ];
 
+    /// HMAC, with which whoever verifies can also sign.
+    pub const SYMMETRIC: [Self; 3] = [Self::Hs(Hash::Sha256), Self::Hs(Hash::Sha384), Self::Hs(Hash::Sha512)];
+
+    /// Its JOSE name; of its two names, `EdDSA`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::EdDsa => "EdDSA",
+            Self::Es(Hash::Sha256) => "ES256",
+            Self::Es(Hash::Sha384) => "ES384",
+            Self::Es(Hash::Sha512) => "ES512",
+            Self::Hs(Hash::Sha256) => "HS256",
+            Self::Hs(Hash::Sha384) => "HS384",
+            Self::Hs(Hash::Sha512) => "HS512",
+            Self::Ps(Hash::Sha256) => "PS256",
+            Self::Ps(Hash::Sha384) => "PS384",
+            Self::Ps(Hash::Sha512) => "PS512",
+            Self::Rs(Hash::Sha256) => "RS256",
+            Self::Rs(Hash::Sha384) => "RS384",
+            Self::Rs(Hash::Sha512) => "RS512",
+        }
+    }
+
     /// The algorithm of this JOSE name. Names are case-sensitive; unknown ones, `none` among them, are `None`.
     pub fn from_name(name: &str) -> Option<Self> {
-        Some(match name {
-            "EdDSA" | "Ed25519" => Self::EdDsa,
-            "ES256" => Self::Es(Hash::Sha256),
-            "ES384" => Self::Es(Hash::Sha384),
-            "ES512" => Self::Es(Hash::Sha512),
-            "HS256" => Self::Hs(Hash::Sha256),
-            "HS384" => Self::Hs(Hash::Sha384),
-            "HS512" => Self::Hs(Hash::Sha512),
-            "PS256" => Self::Ps(Hash::Sha256),
-            "PS384" => Self::Ps(Hash::Sha384),
-            "PS512" => Self::Ps(Hash::Sha512),
-            "RS256" => Self::Rs(Hash::Sha256),
-            "RS384" => Self::Rs(Hash::Sha384),
-            "RS512" => Self::Rs(Hash::Sha512),
-            _ => return None,
-        })
+        let name = if name == "Ed25519" { "EdDSA" } else { name };
+        Self::ASYMMETRIC.into_iter().chain(Self::SYMMETRIC).find(|algorithm| algorithm.name() == name)
     }
 
     /// Whether whoever verifies can also sign.

@@ -20,7 +20,7 @@ pub fn read(path: &str) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-fn yaml(text: &str) -> Vec<Value> {
+pub fn yaml(text: &str) -> Vec<Value> {
     serde_yaml_ng::Deserializer::from_str(text).map(|document| Value::deserialize(document).unwrap()).collect()
 }
 
@@ -121,31 +121,6 @@ fn istios_plugin_configuration_is_one() {
         (&rule["spec"]["host"], &rule["spec"]["trafficPolicy"]["tls"]["mode"]),
         (&json!(host), &json!("SIMPLE"))
     );
-}
-
-/// Docker is not here; but what it runs to adapt the configuration is.
-#[test]
-fn compose_adapts_the_demos_configuration_to_its_host_names() {
-    let compose = &yaml(&read("envoy/compose.yaml"))[0];
-    let script = compose["services"]["envoy"]["command"][0].as_str().unwrap();
-    let (sed, _) = script.split_once(">/tmp/envoy.yaml").unwrap();
-    // Compose writes a dollar sign twice; there is none here.
-    assert!(!sed.contains('$'));
-    let adapted = Command::new("sh").arg("-ec").arg(sed).current_dir(workspace_root().join("envoy")).output().unwrap();
-    let adapted = String::from_utf8(adapted.stdout).unwrap();
-    let bootstrap = &yaml(&adapted)[0];
-    let address = |pointer: &str| bootstrap.pointer(pointer).unwrap()["socket_address"].clone();
-    let endpoint = "load_assignment/endpoints/0/lb_endpoints/0/endpoint/address";
-    assert_eq!(address(&format!("/static_resources/clusters/0/{endpoint}"))["address"], "issuer");
-    assert_eq!(address(&format!("/static_resources/clusters/1/{endpoint}"))["address"], "upstream");
-    assert_eq!(address("/static_resources/listeners/0/address")["address"], "0.0.0.0");
-    assert!(adapted.contains("uri: http://issuer:9000/") && !adapted.contains("127.0.0.1"));
-    let script = compose["services"]["prometheus"]["command"][0].as_str().unwrap();
-    let (sed, _) = script.split_once(">/tmp/prometheus.yaml").unwrap();
-    let directory = workspace_root().join("envoy/prometheus");
-    let adapted = Command::new("sh").arg("-ec").arg(sed).current_dir(directory).output().unwrap();
-    let adapted = &yaml(&String::from_utf8(adapted.stdout).unwrap())[0];
-    assert_eq!(adapted["scrape_configs"][0]["static_configs"][0]["targets"][0], "envoy:9901");
 }
 
 #[test]
@@ -403,7 +378,7 @@ fn the_hardened_example_is_bounded() {
 /// Each configuration for Envoy has a test above.
 #[test]
 fn every_example_is_run() {
-    let tests = fs::read_to_string(workspace_root().join("tests/e2e/docs.rs")).unwrap();
+    let tests = read("tests/e2e/docs.rs") + &read("tests/e2e/compose.rs");
     for entry in fs::read_dir(workspace_root().join("envoy")).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         if let Some(name) = name.strip_suffix(".yaml") {

@@ -14,6 +14,7 @@ mod bypass;
 mod caching;
 mod claims;
 mod cold_start;
+mod compose;
 mod config;
 mod docs;
 mod hostile;

@@ -8,6 +8,7 @@ use serde_json::{json, Value};
 
 use crate::core::Core;
 use crate::fault::{Fault, Times};
+use crate::gateway;
 use crate::http::{Request, Response};
 use crate::issuer::Rotation;
 use crate::server::{Connection, Reply};
@@ -16,7 +17,8 @@ use crate::token;
 pub(crate) fn handle(core: &Core, request: &Request, connection: &Connection) -> Reply {
     let method = match request.path() {
         "/admin/stats" | "/admin/keys" => "GET",
-        "/token" | "/admin/rotate" | "/admin/retire" | "/admin/fault" | "/admin/heal" | "/admin/stop" => "POST",
+        "/token" | "/admin/rotate" | "/admin/retire" | "/admin/revoke" | "/admin/fault" | "/admin/heal"
+        | "/admin/stop" => "POST",
         path => return Reply::Answer(Response::error(404, &format!("nothing at {path:?}"))),
     };
     if request.method != method {
@@ -49,6 +51,13 @@ fn perform(core: &Core, request: &Request, connection: &Connection) -> Result<Re
                 return Err(format!("no key {kid:?} is published"));
             }
             json!({ "retired": kid })
+        }
+        "/admin/revoke" => {
+            let kid = query.take("kid").ok_or("kid is missing")?;
+            query.end()?;
+            let filter = core.filter.as_ref().ok_or("there is no --filter to revoke it in")?;
+            gateway::revoke(filter, &kid)?;
+            json!({ "revoked": kid })
         }
         "/admin/fault" => {
             let (fault, times) = fault(&mut query)?;

@@ -1,5 +1,6 @@
 //! What an issuer is without its server: keys, what it publishes of them, faults, and the answers.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 
@@ -18,6 +19,7 @@ use crate::spare;
 /// What both the owner and the connections work on.
 pub(crate) struct Core {
     pub(crate) issuer: String,
+    pub(crate) filter: Option<PathBuf>,
     alg: Alg,
     pub(crate) state: Mutex<State>,
     plan: Mutex<Plan>,
@@ -57,6 +59,7 @@ impl Core {
         };
         Self {
             issuer: options.issuer.clone(),
+            filter: options.filter.clone(),
             alg: options.alg,
             state: Mutex::new(state),
             plan: Mutex::default(),

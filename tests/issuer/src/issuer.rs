@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::Arc;
 
@@ -26,6 +27,8 @@ pub struct Options {
     pub alg: Alg,
     /// The `max-age` in seconds of the JWKS; without it there is no `cache-control`.
     pub max_age: Option<u64>,
+    /// A filter configuration that Envoy watches, for `POST /admin/revoke`.
+    pub filter: Option<PathBuf>,
 }
 
 impl Default for Options {
@@ -35,6 +38,7 @@ impl Default for Options {
             issuer: "https://issuer.test".to_owned(),
             alg: Alg::Rs256,
             max_age: Some(600),
+            filter: None,
         }
     }
 }

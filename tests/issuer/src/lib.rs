@@ -12,6 +12,7 @@ mod core;
 mod date;
 mod echo;
 mod fault;
+mod gateway;
 mod http;
 mod issuer;
 mod jwks;

@@ -6,7 +6,8 @@ use std::thread;
 
 use jwks_gate_issuer::{Issuer, Options};
 
-const USAGE: &str = "usage: jwks-gate-issuer --listen ADDR [--issuer NAME] [--alg RS256] [--max-age SECONDS]";
+const USAGE: &str =
+    "usage: jwks-gate-issuer --listen ADDR [--issuer NAME] [--alg RS256] [--max-age SECONDS] [--filter FILE]";
 
 fn main() -> ExitCode {
     let issuer = match options(env::args().skip(1)).and_then(start) {
@@ -39,6 +40,7 @@ fn options(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
             "--max-age" => {
                 options.max_age = Some(value()?.parse().map_err(|error| format!("--max-age: {error}"))?);
             }
+            "--filter" => options.filter = Some(value()?.into()),
             _ => return Err(format!("unknown argument {name:?}\n{USAGE}")),
         }
     }
