@@ -1,6 +1,6 @@
 //! What the documents say is so, and what they show runs.
 
-use std::{collections::BTreeSet, fs, net::SocketAddr, path::Path, process::Command};
+use std::{collections::BTreeSet, fs, net::SocketAddr, path::Path};
 
 use jwks_gate::{
     policy::reply::{self, Refusal},
@@ -30,16 +30,66 @@ fn blocks(markdown: &str, language: &str) -> Vec<String> {
     markdown.split(&fence).skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
 }
 
+/// Lines that stand together somewhere, whatever their indentation.
+fn is_within(block: &str, text: &str) -> bool {
+    let [block, text] = [block, text].map(|text| text.lines().map(str::trim_start).collect::<Vec<_>>());
+    text.windows(block.len()).any(|lines| lines == block)
+}
+
 #[test]
 fn the_readme_shows_what_the_demo_runs() {
     let blocks = blocks(&read("README.md"), "yaml");
-    assert!(!blocks.is_empty());
-    let demo = read("envoy/envoy.yaml");
-    let demo: Vec<&str> = demo.lines().map(str::trim_start).collect();
-    for block in blocks {
-        let block: Vec<&str> = block.lines().map(str::trim_start).collect();
-        assert!(demo.windows(block.len()).any(|lines| lines == block), "not in envoy.yaml:\n{}", block.join("\n"));
+    assert_eq!(blocks.len(), 1);
+    assert!(is_within(&blocks[0], &read("envoy/envoy.yaml")), "{}", blocks[0]);
+}
+
+/// What the documents show is part of a configuration that a test below runs, or is checked right here.
+#[test]
+fn the_blocks_of_the_documents_are_what_runs() {
+    let (mut seen, rbac, report) = (0, read("envoy/rbac.yaml"), read("envoy/report.yaml"));
+    for entry in fs::read_dir(workspace_root().join("docs")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        for block in blocks(&read(&format!("docs/{name}")), "yaml") {
+            seen += 1;
+            match name.as_str() {
+                "jwt_authn.md" => assert!(is_within(&block, &rbac), "{block}"),
+                "refusals.md" => assert!(is_within(&block, &report), "{block}"),
+                "rotation.md" => {
+                    let mut provider = yaml(&block)[0].clone();
+                    provider["remote_jwks"]["http_uri"] = json!({"uri": "http://a", "cluster": "a", "timeout": "1s"});
+                    let config = json!({ "providers": {"p": provider} });
+                    let plan = jwks_gate::config::parse(config.to_string().as_bytes()).unwrap();
+                    let remote = plan.remote_ids().find_map(|id| plan.remote(id)).unwrap();
+                    assert!(remote.revoked.names("compromised-2026-11"));
+                }
+                _ => panic!("{name}: who runs this?\n{block}"),
+            }
+        }
     }
+    assert_eq!(seen, 3);
+    let problem: Value = serde_json::from_str(&blocks(&read("docs/refusals.md"), "json")[0]).unwrap();
+    let style = reply::Style { json: true, ..reply::Style::default() };
+    let answer = reply::reply(Refusal::Token(TokenError::Expired), &style, reply::About::default());
+    assert_eq!(serde_json::from_str::<Value>(&answer.body).unwrap(), problem);
+}
+
+/// The fields that others' are mapped to are there.
+#[test]
+fn the_fields_of_the_migration_guide_exist() {
+    let (guide, reference) = (read("docs/jwt_authn.md"), read("docs/configuration.md"));
+    let (_, table) = guide.split_once("## From Istio's RequestAuthentication").unwrap();
+    let mut seen = 0;
+    for row in table.lines().filter(|line| line.starts_with("| `")) {
+        let ours = row.split('|').nth(2).unwrap();
+        for path in ours.split('`').skip(1).step_by(2) {
+            let is_field = |field: &&str| field.starts_with(|c: char| c.is_ascii_lowercase()) && !field.contains('\\');
+            for field in path.split('.').map(|field| field.trim_end_matches("[]")).filter(is_field) {
+                assert!(reference.contains(&format!("| `{field}` |")), "{field}");
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 10, "{seen}");
 }
 
 /// One of our configurations, with other ports.
@@ -135,6 +185,7 @@ fn every_command_of_the_documents_is_a_target() {
         "docs/key-sets.md",
         "docs/metrics.md",
         "docs/rotation.md",
+        "envoy/compose.yaml",
         "docs/performance.md",
         "docs/refusals.md",
     ] {
@@ -341,8 +392,14 @@ fn the_tls_example_checks_who_the_issuer_is() {
 fn the_report_example_refuses_nothing_and_says_what_it_would() {
     let example = Example::start("report");
     assert_eq!((example.status("/", "x"), example.status("/", &example.issuer.token())), (200, 200));
-    for line in ["200 would_deny malformed", "200 would_deny insufficient_scope"] {
-        assert!(eventually(std::time::Duration::from_secs(5), || example.envoy.log().contains(line)), "{line}");
+    for line in ["200 would_deny malformed issuer ", "200 would_deny insufficient_scope issuer "] {
+        // And of which key set, in milliseconds of its time and seconds of its age.
+        let is_told = |log: &str| {
+            let mut rest = log.split_once(line)?.1.split_whitespace().map(|word| word.parse::<u64>().ok());
+            Some(rest.next()?? > 1_700_000_000_000 && rest.next()?? < 60)
+        };
+        let within = std::time::Duration::from_secs(5);
+        assert!(eventually(within, || is_told(&example.envoy.log()) == Some(true)), "{}", example.envoy.log());
     }
     let counted = || example.envoy.stat("wasmcustom.jwks_gate.would_deny.insufficient_scope") == 1;
     assert!(eventually(std::time::Duration::from_secs(3), counted));
