@@ -1,12 +1,11 @@
 //! The reference of the configuration and its JSON Schema, made of the types that read it: `make reference` writes
 //! docs/configuration.md and docs/configuration.schema.json anew, and a test tells where they lag behind.
 
-use std::{fmt::Write as _, fs, path::Path, time::Duration};
+use std::{fmt::Write as _, time::Duration};
 
 use serde_json::{json, Map, Value};
 
 use super::{
-    parse,
     read::{camel_case, Named},
     schema::{ErrorFormat, JwtAuthentication, Mode, Refused, Staleness},
 };
@@ -260,147 +259,4 @@ refused whole, and Envoy keeps the one that it has. For editors: [configuration.
     text
 }
 
-#[test]
-fn the_reference_and_the_schema_are_those_of_the_code() {
-    let messages = Messages::of_the_configuration();
-    let schema = serde_json::to_string_pretty(&json_schema(&messages)).unwrap() + "\n";
-    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
-    for (name, text) in [("configuration.md", reference(&messages)), ("configuration.schema.json", schema)] {
-        if std::env::var_os("WRITE_REFERENCE").is_some() {
-            fs::write(docs.join(name), &text).unwrap();
-        }
-        assert!(fs::read_to_string(docs.join(name)).is_ok_and(|own| own == text), "docs/{name}: run `make reference`");
-    }
-}
-
-/// A configuration with every message in it, and what is required.
-fn everything() -> Value {
-    let keys = r#"{"keys":[{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}"#;
-    json!({
-        "providers": {
-            "remote": {
-                "subjects": {"safe_regex": {"regex": "a"}},
-                "remote_jwks": {
-                    "http_uri": {"uri": "http://a", "cluster": "a", "timeout": "1s"},
-                    "async_fetch": {},
-                    "retry_policy": {"retry_back_off": {"base_interval": "1s"}},
-                    "rotation": {},
-                },
-                "from_headers": [{"name": "a"}],
-                "normalize_payload_in_metadata": {},
-                "jwt_cache_config": {},
-                "claim_to_headers": [{"header_name": "b", "claim_name": "b"}],
-                "required_claims": [{"claim": "a"}],
-            },
-            "local": {"local_jwks": {"inline_string": keys}},
-        },
-        "rules": [
-            {
-                "match": {
-                    "prefix": "/a",
-                    "headers": [{"name": "a", "range_match": {}}],
-                    "query_parameters": [{"name": "a"}],
-                },
-                "requires": {"provider_and_audiences": {"provider_name": "remote", "audiences": ["a"]}},
-            },
-            {
-                "match": {"connect_matcher": {}},
-                "requires": {"requires_any": {"requirements": [{"provider_name": "remote"}, {"allow_missing": {}}]}},
-            },
-            {"match": {"prefix": "/b"}, "requires": {"extract_only_without_validation": {}}},
-        ],
-    })
-}
-
-/// Calls back with each message in a value: where it stands, and what it is.
-fn visit(messages: &Messages, kind: &Kind, value: &Value, at: &str, visitor: &mut impl FnMut(&str, &Message)) {
-    match kind {
-        Kind::List(kind) => {
-            for (place, item) in value.as_array().unwrap().iter().enumerate() {
-                visit(messages, kind, item, &format!("{at}/{place}"), visitor);
-            }
-        }
-        Kind::Map(kind) => {
-            for (name, member) in value.as_object().unwrap() {
-                visit(messages, kind, member, &format!("{at}/{name}"), visitor);
-            }
-        }
-        Kind::Message(name) => {
-            let message = messages.get(name).unwrap();
-            visitor(at, message);
-            for field in &message.fields {
-                if let Some(member) = value.get(field.name) {
-                    visit(messages, &field.kind, member, &format!("{at}/{}", field.name), visitor);
-                }
-            }
-        }
-        _ => {}
-    }
-}
-
-/// A default that is told is the one that is used; what is said to be required is; what is said to be refused is.
-#[test]
-fn the_reference_tells_the_truth() {
-    let messages = Messages::of_the_configuration();
-    let whole = everything();
-    let read = |value: &Value| parse(value.to_string().as_bytes()).map(|plan| format!("{plan:?}"));
-    let plan = read(&whole).unwrap();
-    let mut seen = std::collections::BTreeSet::new();
-    visit(&messages, &Kind::Message("JwtAuthentication"), &whole, "", &mut |at, message| {
-        seen.insert(message.name);
-        for field in &message.fields {
-            let path = format!("{at}/{}", field.name);
-            let mut changed = whole.clone();
-            let own = changed.pointer_mut(at).unwrap().as_object_mut().unwrap();
-            if matches!(field.kind, Kind::Refused) {
-                own.insert(field.name.to_owned(), json!({}));
-                assert!(read(&changed).is_err(), "{path}: taken");
-            } else if field.is_required {
-                own.remove(field.name).unwrap();
-                assert!(read(&changed).is_err(), "{path}: not required");
-            } else if let (Some(default), false) = (field.default(), own.contains_key(field.name)) {
-                own.insert(field.name.to_owned(), default);
-                assert_eq!(read(&changed).unwrap(), plan, "{path}: its default is another");
-            }
-        }
-    });
-    assert!(messages.0.iter().all(|message| seen.contains(message.name)), "{seen:?}");
-}
-
-/// Checked by somebody else's validator: what is read is valid, and what is misspelt or of another type is not.
-#[test]
-fn the_schema_takes_what_is_read_and_nothing_else() {
-    let schema = json_schema(&Messages::of_the_configuration());
-    let (mut schemas, mut compiler) = (boon::Schemas::new(), boon::Compiler::new());
-    compiler.add_resource("schema.json", schema).unwrap();
-    let own = compiler.compile("schema.json", &mut schemas).unwrap();
-    let is_valid = |value: &Value| schemas.validate(value, own).is_ok();
-    assert!(is_valid(&everything()));
-    let messages = Messages::of_the_configuration();
-    visit(&messages, &Kind::Message("JwtAuthentication"), &everything(), "", &mut |at, message| {
-        let with = |name: &str, value: Value| {
-            let mut changed = everything();
-            changed.pointer_mut(at).unwrap()[name] = value;
-            changed
-        };
-        assert!(!is_valid(&with("clutser", json!("a"))), "{at}");
-        for field in &message.fields {
-            let changed = with(field.name, json!([[]]));
-            assert!(matches!(field.kind, Kind::Any) || !is_valid(&changed), "{at}/{}", field.name);
-            let mut without = everything();
-            if field.is_required {
-                without.pointer_mut(at).unwrap().as_object_mut().unwrap().remove(field.name);
-                assert!(!is_valid(&without), "{at}/{}", field.name);
-            }
-            let camel = camel_case(field.name);
-            if let Some(Value::Object(own)) = everything().pointer(at) {
-                let (mut own, mut renamed) = (own.clone(), everything());
-                if let Some(value) = own.remove(field.name) {
-                    own.insert(camel, value);
-                    *renamed.pointer_mut(at).unwrap() = own.into();
-                    assert!(is_valid(&renamed), "{at}/{}", field.name);
-                }
-            }
-        }
-    });
-}
+mod tests;
