@@ -244,8 +244,11 @@ impl RootContext for Root {
             warn!("jwks-gate: {warning}");
         }
         let crypto = if plan.use_host_crypto { Crypto::new } else { Crypto::disabled }(host::verify_signature);
-        let trusted: Vec<_> = crypto.trusted().iter().map(|algorithm| algorithm.name()).collect();
-        info!("jwks-gate: signatures checked by the host: {}; all others by the VM", trusted.join(" "));
+        let by_host = match crypto.trusted() {
+            [] => "none".to_owned(),
+            trusted => trusted.iter().map(|algorithm| algorithm.name()).collect::<Vec<_>>().join(" "),
+        };
+        info!("jwks-gate: signatures checked by the host: {by_host}; all others by the VM");
         let plugin = [host::property("plugin_name"), b"/".to_vec(), host::property("plugin_root_id")].concat();
         let cells = (0..plan.providers.len()).map(ProviderId::new).map(|id| {
             let own = plan.provider(id)?;

@@ -44,15 +44,9 @@ fn each_algorithm_is_verified_by_host_and_vm() {
     let jwks = jwks(&keys);
     for use_host_crypto in [true, false] {
         let site = site(&jwks, use_host_crypto);
-        let log = site.envoy.log();
-        let by_host = ["Es(Sha256)", "Es(Sha384)", "Es(Sha512)", "Rs(Sha256)", "Rs(Sha384)", "Rs(Sha512)"];
-        for name in by_host {
-            assert_eq!(
-                log.contains(&format!("{name},")) || log.contains(&format!("{name}]")),
-                use_host_crypto,
-                "{name}"
-            );
-        }
+        let by_host = if use_host_crypto { "RS256 RS384 RS512 ES256 ES384 ES512" } else { "none" };
+        let line = format!("signatures checked by the host: {by_host};");
+        assert!(site.envoy.log().contains(&line), "{}", site.envoy.log());
         for key in &keys {
             let token = key.mint(&site.issuer.claims());
             let response = site.get(&token);
