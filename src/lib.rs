@@ -19,6 +19,7 @@
 
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
 
+pub mod claim;
 pub mod config;
 pub use jwks_gate_crypto as crypto;
 pub mod gate;

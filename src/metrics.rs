@@ -18,7 +18,11 @@ impl Series {
     pub fn name(self, prefix: &str, provider: &str) -> String {
         let dot = |text: &str| if text.is_empty() || text.ends_with('.') { "" } else { "." };
         let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
-        let provider: String = provider.chars().map(|c| if is_plain(c) { c } else { '_' }).collect();
+        let mut provider: String = provider.chars().map(|c| if is_plain(c) { c } else { '_' }).collect();
+        // The expressions that make labels go by this word.
+        if provider == "provider" {
+            provider.push('_');
+        }
         let (family, value) = (self.family, self.value);
         format!(
             "jwks_gate.{prefix}{}provider.{provider}.{family}{}{value}",

@@ -69,6 +69,8 @@ impl fmt::Display for FetchError {
         match self {
             Self::NotStarted => f.write_str("the cluster is unknown, not ready or has no hosts"),
             Self::Reset => f.write_str("the response broke off"),
+            Self::Status(503) => f.write_str("answered 503, by the issuer, or by Envoy where it cannot reach it"),
+            Self::Status(504) => f.write_str("answered 504, by the issuer, or by Envoy at the timeout"),
             Self::Status(status) => write!(f, "answered {status}"),
             Self::Document(error) => write!(f, "the document is refused: {error}"),
         }

@@ -4,16 +4,18 @@ use std::rc::Rc;
 
 use log::{info, log, warn, Level};
 
-use super::{Action, FetchError, Gate, Response};
+use super::{view::View, Action, FetchError, Gate, Response};
 use crate::{
     keys::{
         document, http_cache,
         life::{self, Cause, Effect, Event, Outcome},
         record::Record,
+        schedule::{self, MaxStale},
         timeline::{self, Taken},
         KeyError, KeySet,
     },
     metrics::Metric,
+    policy::provider::Remote,
     time::UnixTime,
     token::{signature::SignatureCheck, ProviderId},
 };
@@ -22,16 +24,14 @@ impl<C: SignatureCheck> Gate<C> {
     /// The shared record of a provider, as found in shared data; hostile bytes count as none. What it means for parked
     /// requests follows from the next [`Self::on_wake`].
     pub fn on_record(&mut self, provider: ProviderId, bytes: &[u8]) {
-        let is_first = self.views.get(provider.index()).is_some_and(|view| view.keys.is_none());
         self.see(provider, Record::decode(bytes).unwrap_or_default());
-        if is_first {
-            self.tell_revoked(provider);
-        }
     }
 
-    /// A new configuration takes over keys that were fetched before; who revoked one of them wants to see that it took.
-    fn tell_revoked(&self, provider: ProviderId) {
-        let (Some(own), Some(view)) = (self.plan.provider(provider), self.views.get(provider.index())) else { return };
+    /// For the log of a configuration that takes over keys which were fetched before it came: who revoked one of them wants
+    /// to see that it took.
+    pub fn tell_revoked(&self, provider: ProviderId) {
+        let place = provider.index();
+        let Some((own, view)) = self.plan.providers.get(place).zip(self.views.get(place)) else { return };
         for happening in view.keys.iter().flat_map(|keys| timeline::revoked(keys)) {
             warn!("provider {:?}: {happening}", own.name);
         }
@@ -215,12 +215,28 @@ impl<C: SignatureCheck> Gate<C> {
             }
             Some(error) => {
                 let (failures, wait) = (view.record.failures, view.record.retry_at().since(now).as_millis());
-                let age = view.record.document.as_ref().map_or(0, |d| now.since(d.fetched_at).as_secs());
                 warn!(
-                    "provider {:?}: JWKS fetch of {}://{}{} by cluster {:?} failed ({failures} in a row): {error}; next attempt in {wait} ms; {keys} keys in hand, {age} s old",
-                    own.name, remote.scheme, remote.authority, remote.path, remote.cluster
+                    "provider {:?}: JWKS fetch of {}://{}{} by cluster {:?} failed ({failures} in a row): {error}; next attempt in {wait} ms; {}",
+                    own.name, remote.scheme, remote.authority, remote.path, remote.cluster, in_hand(view, remote, now)
                 );
             }
+        }
+    }
+}
+
+/// What a provider has while its issuer fails.
+fn in_hand(view: &View, remote: &Remote, now: UnixTime) -> String {
+    let Some(document) = &view.record.document else { return "there are no keys yet".to_owned() };
+    let age = now.since(document.fetched_at).as_secs();
+    let end = schedule::unusable_at(document.fetched_at, &document.freshness, &remote.terms);
+    match view.usable_keys(Some(&remote.terms), now) {
+        None => format!("the keys are {age} s old and no longer usable"),
+        Some(keys) => {
+            let left = match remote.terms.max_stale {
+                MaxStale::Unbounded => "usable without end".to_owned(),
+                MaxStale::For(_) => format!("usable for another {} s", end.since(now).as_secs()),
+            };
+            format!("usable keys: {}, {age} s old, {left}", keys.len())
         }
     }
 }

@@ -301,6 +301,8 @@ impl<C: SignatureCheck> Gate<C> {
                 state.push(("key_set_age", now.since(document.fetched_at).as_secs().to_string()));
             }
         }
+        // An access log writes a dash for what is not there, and nothing for what is empty.
+        state.retain(|(_, value)| !value.is_empty());
         let named = |(name, value): (&str, String)| (format!("{}.{name}", reply::OWN_STATE), value.into_bytes());
         state.into_iter().map(named).collect()
     }

@@ -55,7 +55,8 @@ impl fmt::Display for Happening {
         match self {
             Self::Appeared(Name(key)) => write!(f, "key {key} appeared in the JWKS"),
             Self::Retired(Name(key), left) => {
-                write!(f, "key {key} left the JWKS; it verifies for another {} s", left.as_secs())
+                // Rounded up: some of it went by before anybody told of it.
+                write!(f, "key {key} left the JWKS; it verifies for another {} s", left.as_millis().div_ceil(1000))
             }
             Self::Gone(Name(key)) => write!(f, "key {key} left the JWKS; it verifies nothing any more"),
             Self::Revoked(Name(key)) => write!(f, "key {key} is revoked; it verifies nothing, whoever publishes it"),
@@ -133,7 +134,7 @@ mod tests {
         assert_eq!(told(&a, &ab), [r#"key "b" appeared in the JWKS"#]);
         assert_eq!(told(&ab, &a), [r#"key "b" left the JWKS; it verifies nothing any more"#]);
         assert!(told(&ab, &ab).is_empty());
-        let graced = a.clone().with_retired([(key("b"), UnixTime::from_millis(61_000))]);
+        let graced = a.clone().with_retired([(key("b"), UnixTime::from_millis(60_999))]);
         assert_eq!(told(&ab, &graced), [r#"key "b" left the JWKS; it verifies for another 60 s"#]);
         assert!(told(&graced, &graced).is_empty());
     }

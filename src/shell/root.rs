@@ -16,7 +16,7 @@ use proxy_wasm::{
 use super::{
     host,
     http::Http,
-    shared::{Cell, Queues},
+    shared::{self, Cell, Queues, Turn, Voice},
 };
 use crate::{
     config,
@@ -42,7 +42,8 @@ type Crypto = Offload<fn(&[u8]) -> Option<Vec<u8>>>;
 pub(super) struct Worker {
     root: u32,
     pub(super) gate: RefCell<Gate<Crypto>>,
-    cells: Vec<Option<Cell>>,
+    /// Of each provider whose keys are fetched.
+    cells: Vec<Option<(Cell, Voice)>>,
     queues: Queues,
     /// Fetches under way: the host's token, and whose they are.
     fetches: RefCell<BTreeMap<u32, (ProviderId, u64)>>,
@@ -56,7 +57,7 @@ pub(super) struct Worker {
 impl Worker {
     /// Shows the engine the provider's record, if it has not seen this version.
     pub(super) fn look(&self, provider: ProviderId) {
-        let Some(Some(cell)) = self.cells.get(provider.index()) else { return };
+        let Some(Some((cell, _))) = self.cells.get(provider.index()) else { return };
         if cell.version() != self.gate.borrow().version(provider) {
             let bytes = cell.read();
             self.gate.borrow_mut().on_record(provider, &bytes);
@@ -115,7 +116,8 @@ impl Worker {
     fn change(&self, provider: ProviderId, event: &Event) -> Vec<Action> {
         let changed = {
             let gate = self.gate.borrow();
-            let (Some(remote), Some(Some(cell))) = (gate.plan().remote(provider), self.cells.get(provider.index()))
+            let (Some(remote), Some(Some((cell, _)))) =
+                (gate.plan().remote(provider), self.cells.get(provider.index()))
             else {
                 return Vec::new();
             };
@@ -173,7 +175,7 @@ impl Worker {
         }
     }
 
-    /// Sets the gauges, once a second.
+    /// Sets the gauges, once a second, unless a newer configuration does.
     fn measure(&self) {
         let now = host::now();
         let last = self.measured.get();
@@ -182,12 +184,19 @@ impl Worker {
         }
         self.measured.set(now);
         let mut gauges = self.gate.borrow().gauges(now);
-        for (place, cell) in self.cells.iter().enumerate() {
-            let (Some(cell), provider) = (cell, ProviderId::new(place)) else { continue };
+        let mut speaks = vec![false; self.cells.len()];
+        for ((place, cell), speaks) in self.cells.iter().enumerate().zip(&mut speaks) {
+            let (Some((cell, voice)), provider) = (cell, ProviderId::new(place)) else { continue };
+            let turn = voice.turn(self.queues.worker(), now);
+            if turn == Turn::Begins {
+                self.gate.borrow().tell_revoked(provider);
+            }
+            *speaks = turn != Turn::IsSilent;
             let waiting = u32::try_from(self.gate.borrow().waiting_for(provider)).unwrap_or(u32::MAX);
             let value = cell.share_parked(self.queues.worker(), waiting, now);
             gauges.push((Series { provider, family: PARKED_NOW, value: "" }, value));
         }
+        gauges.retain(|(series, _)| speaks.get(series.provider.index()).is_some_and(|speaks| *speaks));
         for (series, value) in gauges {
             if let Some(id) = self.series(series, host::define_gauge) {
                 host::record(id, value);
@@ -233,7 +242,8 @@ impl RootContext for Root {
     /// Reads the configuration. Nothing is fetched here: this also runs in a VM that is made only to try the
     /// configuration out, and a lease that it took would keep the others waiting.
     fn on_configure(&mut self, size: usize) -> bool {
-        let plan = match config::parse(&host::configuration(size)) {
+        let configuration = host::configuration(size);
+        let plan = match config::parse(&configuration) {
             Ok(plan) => plan,
             Err(mistake) => {
                 error!("jwks-gate: the configuration is refused: {mistake}");
@@ -250,9 +260,11 @@ impl RootContext for Root {
         };
         info!("jwks-gate: signatures checked by the host: {by_host}; all others by the VM");
         let plugin = [host::property("plugin_name"), b"/".to_vec(), host::property("plugin_root_id")].concat();
+        let digest = shared::digest(&configuration);
         let cells = (0..plan.providers.len()).map(ProviderId::new).map(|id| {
             let own = plan.provider(id)?;
-            Some(Cell::new(&plugin, &own.name, own.issuer().unwrap_or_default(), plan.remote(id)?))
+            let cell = Cell::new(&plugin, &own.name, own.issuer().unwrap_or_default(), plan.remote(id)?);
+            Some((cell, Voice::new(&plugin, &plan.stat_prefix, &own.name, digest)))
         });
         let counters =
             Metric::all().filter_map(|metric| Some((metric, host::define_counter(&metric.name(&plan.stat_prefix))?)));

@@ -4,12 +4,14 @@
 //! * `<provider>.record`: the [`Record`], changed by compare-and-swap only;
 //! * `<provider>.version`: its version, eight bytes that a request can afford to read;
 //! * `<provider>.parked`: how many requests wait in each worker, as [`Shares`];
-//! * `<plugin>.queues`: the wake-up queues of the workers.
+//! * `<plugin>.queues`: the wake-up queues of the workers;
+//! * `<provider>.speaks`: the [`Claim`] of the configuration that sets its gauges.
 
 use proxy_wasm::{hostcalls, types::Status};
 use sha2::{Digest, Sha256};
 
 use crate::{
+    claim::{Claim, Standing},
     keys::{
         life::{self, Effect, Event},
         record::Record,
@@ -138,6 +140,57 @@ fn read_version(key: &str) -> (u64, Option<u32>) {
     let Ok((value, cas)) = hostcalls::get_shared_data(key) else { return (0, None) };
     let version = value.and_then(|bytes| <[u8; 8]>::try_from(bytes).ok()).map_or(0, u64::from_le_bytes);
     (version, cas)
+}
+
+/// The claim of one configuration to speak for a provider.
+#[derive(Debug)]
+pub(super) struct Voice {
+    key: String,
+    configuration: u64,
+}
+
+/// By what [`Voice`] tells configurations apart.
+pub(super) fn digest(configuration: &[u8]) -> u64 {
+    Sha256::digest(configuration).first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+}
+
+/// What became of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// This configuration speaks, from now on.
+    Begins,
+    /// It speaks as before.
+    Speaks,
+    /// Another one does.
+    IsSilent,
+}
+
+impl Voice {
+    /// That of this configuration. Two that have no gauges in common speak both: a plugin may stand in several listeners.
+    pub(super) fn new(plugin: &[u8], stat_prefix: &str, provider: &str, configuration: u64) -> Self {
+        let name = name(&[plugin, stat_prefix.as_bytes(), provider.as_bytes()]);
+        Self { key: format!("{name}.speaks"), configuration }
+    }
+
+    /// Whether it speaks now.
+    pub(super) fn turn(&self, worker: u64, now: UnixTime) -> Turn {
+        for _ in 0..MAX_TRIES {
+            let Ok((value, cas)) = hostcalls::get_shared_data(&self.key) else { break };
+            let found = value.as_deref().and_then(Claim::decode);
+            let claim = match Claim::standing(found, self.configuration, worker, now) {
+                Standing::Speaks => return Turn::Speaks,
+                Standing::IsSilent => return Turn::IsSilent,
+                Standing::Writes(claim) => claim,
+            };
+            match hostcalls::set_shared_data(&self.key, Some(&claim.encode()), Some(cas.unwrap_or(CREATE))) {
+                Err(Status::CasMismatch) => {}
+                Ok(()) if found.is_some_and(|found| found.configuration == self.configuration) => return Turn::Speaks,
+                Ok(()) => return Turn::Begins,
+                Err(_) => break,
+            }
+        }
+        Turn::Speaks
+    }
 }
 
 /// This worker's wake-up queue and the list of everyone's.

@@ -1,7 +1,7 @@
 //! Configurations that come and go while Envoy runs, and plugins that share its data. As under Istio, the `vm_id` is
 //! empty and the plugins have names of their own.
 
-use std::{cell::Cell, fs, path::PathBuf, time::Duration};
+use std::{cell::Cell, fs, io::Write, net::TcpStream, path::PathBuf, time::Duration};
 
 use jwks_gate_issuer::{Alg, Fault, Issuer, Options, Rotation, Times};
 use jwks_gate_testbed::{eventually, http::Request, wasm_filter};
@@ -184,4 +184,54 @@ fn two_plugins_that_share_the_namespace_never_read_each_others_keys() {
         assert_eq!((status("/one/", "x-one", &theirs), status("/two/", "x-two", &mine)), (401, 401));
     }
     assert!(!site.envoy.log().contains("panicked"));
+}
+
+/// A configuration goes only when its last stream has gone, or its listener has drained; until then both are there.
+#[test]
+fn the_gauges_are_the_newest_configurations() {
+    let plan = Plan::new().bootstrap(crate::metrics::with_labels);
+    let old = plan.issuer.current().kid.clone();
+    plan.issuer.rotate(Rotation::Overlap);
+    let mut config = plan.config.clone();
+    let discovery = Discovery::new("gauges", "FAIL_RELOAD", &config);
+    let site = plan.filters(vec![discovery.filter()]).start_with_vms(None);
+    let keys = || crate::metrics::scrape(&site.envoy).get("jwks_gate_provider_keys{provider=\"p\"}").copied();
+    assert!(eventually(Duration::from_secs(5), || keys() == Some(2.0)));
+
+    // Its body never ends.
+    let mut streams = Vec::new();
+    for _ in 0..8 {
+        let mut stream = TcpStream::connect(site.envoy.addr()).unwrap();
+        let token = site.issuer.token();
+        write!(stream, "POST /api/x HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {token}\r\ncontent-length: 9\r\n\r\n")
+            .unwrap();
+        streams.push(stream);
+    }
+    let is_open = || site.envoy.stat("http.test.downstream_rq_active") >= 8;
+    assert!(eventually(Duration::from_secs(5), is_open));
+    config["providers"]["p"]["remote_jwks"]["rotation"]["revoked_keys"] = json!([old]);
+    discovery.publish(&config);
+    assert!(eventually(Duration::from_secs(5), || keys() == Some(1.0)));
+    for _ in 0..30 {
+        assert_eq!(keys(), Some(1.0));
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert!(is_open());
+    assert_eq!(site.envoy.log().matches("is revoked; it verifies nothing").count(), 1, "{}", site.envoy.log());
+}
+
+/// As where one plugin stands in two listeners.
+#[test]
+fn configurations_with_other_providers_have_their_gauges_beside_each_other() {
+    let plan = Plan::new().bootstrap(crate::metrics::with_labels);
+    let mut other = plan.config.clone();
+    other["providers"] = json!({ "q": other["providers"]["p"].take() });
+    other["rules"] = json!([]);
+    let filters = vec![wasm_filter(&plan.config), wasm_filter(&other)];
+    let site = plan.filters(filters).start_with_vms(None);
+    let age = |provider: &str| {
+        let series = format!("jwks_gate_provider_key_set_age_seconds{{provider=\"{provider}\"}}");
+        crate::metrics::scrape(&site.envoy).get(&series).copied().unwrap_or(-1.0)
+    };
+    assert!(eventually(Duration::from_secs(10), || age("p") >= 3.0 && age("q") >= 3.0), "{} {}", age("p"), age("q"));
 }
