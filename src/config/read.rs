@@ -46,19 +46,23 @@ pub(super) fn unexpected<T>(value: &Value, path: &str, expected: &str) -> Result
 pub(super) struct Members<'p> {
     members: Map<String, Value>,
     path: &'p str,
+    /// The fields that there are.
+    known: Vec<&'static str>,
 }
 
 impl<'p> Members<'p> {
     /// Those of this value.
     pub(super) fn of(value: Value, path: &'p str) -> Result<Self> {
         match value {
-            Value::Object(members) => Ok(Self { members, path }),
+            Value::Object(members) => Ok(Self { members, path, known: Vec::new() }),
             other => unexpected(&other, path, "an object"),
         }
     }
 
     /// Takes the member of this name, in either spelling.
-    pub(super) fn take<T: Read>(&mut self, name: &str) -> Result<T> {
+    pub(super) fn take<T: Read>(&mut self, name: &'static str) -> Result<T> {
+        let name = name.strip_prefix("r#").or(name.strip_prefix('_')).unwrap_or(name);
+        self.known.push(name);
         match self.remove(name)? {
             Some((value, path)) => T::read(value, &path),
             None => Ok(T::absent()),
@@ -66,7 +70,6 @@ impl<'p> Members<'p> {
     }
 
     fn remove(&mut self, name: &str) -> Result<Option<(Value, String)>> {
-        let name = name.strip_prefix("r#").or(name.strip_prefix('_')).unwrap_or(name);
         let camel = camel_case(name);
         let found = match (self.members.remove(name), self.members.remove(&camel)) {
             (Some(_), Some(_)) if camel != name => {
@@ -81,7 +84,15 @@ impl<'p> Members<'p> {
     /// Refuses what is left.
     pub(super) fn finish(self) -> Result<()> {
         match self.members.keys().next() {
-            Some(name) => Err(ConfigError::new(self.at(name), format!("unknown field `{name}`"))),
+            Some(name) => {
+                let alike = || self.known.iter().filter_map(|known| Some((distance(name, known)?, known)));
+                let least = alike().map(|(distance, _)| distance).min();
+                let alike =
+                    alike().filter(|(distance, _)| Some(*distance) == least).map(|(_, known)| format!("`{known}`"));
+                let hint = alike.reduce(|all, known| format!("{all} or {known}"));
+                let hint = hint.map_or_else(String::new, |alike| format!("; did you mean {alike}?"));
+                Err(ConfigError::new(self.at(name), format!("unknown field `{name}`{hint}")))
+            }
             None => Ok(()),
         }
     }
@@ -93,6 +104,30 @@ impl<'p> Members<'p> {
             format!("{}.{name}", self.path)
         }
     }
+}
+
+/// How many letters are too many, too few, or others, where that is one or two.
+fn distance(name: &str, known: &str) -> Option<usize> {
+    const MOST: usize = 2;
+    if name.len().abs_diff(known.len()) > MOST {
+        return None;
+    }
+    // Levenshtein's distance, row by row.
+    let mut row: Vec<usize> = (0..=known.len()).collect();
+    for a in name.bytes() {
+        let mut corner = row.first().map_or(0, |first| *first);
+        let mut left = corner.saturating_add(1);
+        if let Some(first) = row.first_mut() {
+            *first = left;
+        }
+        for (cell, b) in row.iter_mut().skip(1).zip(known.bytes()) {
+            let changed = corner.saturating_add(usize::from(a != b));
+            corner = *cell;
+            left = changed.min(left.saturating_add(1)).min(corner.saturating_add(1));
+            *cell = left;
+        }
+    }
+    row.last().copied().filter(|distance| *distance <= MOST && known.len() > MOST)
 }
 
 /// The name of a field as proto3-JSON spells it first.
@@ -267,7 +302,7 @@ impl Read for Value {
 impl Read for Duration {
     fn read(value: Value, path: &str) -> Result<Self> {
         let Value::String(text) = &value else { return unexpected(&value, path, "a duration such as \"300s\"") };
-        parse_duration(text).map_err(|reason| ConfigError::new(path, reason))
+        parse_duration(text).map_err(|reason| ConfigError::new(path, format!("{reason}, not {text:?}")))
     }
 
     fn absent() -> Self {
@@ -308,6 +343,7 @@ mod tests {
             (json!({"map": {"x": 1.5}}), "m.map.x: invalid type: floating point `1.5`"),
             (json!({"match": "true"}), "m.match: invalid type: string \"true\", expected a boolean"),
             (json!({"b": 1}), "m.b: unknown field `b`"),
+            (json!({"mach": true}), "m.mach: unknown field `mach`; did you mean `match`?"),
             (json!([]), "m: invalid type: a list, expected an object"),
         ] {
             let refusal = read(bad).unwrap_err();

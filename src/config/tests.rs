@@ -341,4 +341,8 @@ fn what_is_legal_but_surely_not_meant_is_warned_of() {
     json["providers"]["p"]["issuer"] = json!("");
     let warnings = parse(json.to_string().as_bytes()).unwrap().warnings;
     assert!(warnings[0].contains("providers.p.issuer") && warnings[1].contains("rules"), "{warnings:?}");
+    let mut json = minimal();
+    json["providers"]["p"]["remote_jwks"]["rotation"] = json!({"unknown_kid_max_wait": "5s"});
+    let warnings = parse(json.to_string().as_bytes()).unwrap().warnings;
+    assert!(matches!(&warnings[..], [one] if one.contains("rotation.unknown_kid_max_wait: shorter")), "{warnings:?}");
 }

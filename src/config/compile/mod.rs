@@ -17,7 +17,7 @@ use crate::{
     matcher::{self, Pattern},
     policy::{
         extract::Source,
-        provider::{Mode, Plan, Provider},
+        provider::{KeySource, Mode, Plan, Provider},
         reply::{Style, OWN_STATE},
         requirement::{Known, Requirements},
         rules::Rules,
@@ -120,10 +120,24 @@ fn warnings(rules: &Rules, requirements: &Requirements, providers: &[Provider]) 
     let mut warnings: Vec<_> = anybody
         .map(|provider| format!("providers.{}.issuer: not set, so that any iss is taken", provider.name))
         .collect();
+    warnings.extend(providers.iter().filter(|provider| has_short_wait(provider)).map(|provider| {
+        format!(
+            "providers.{}.remote_jwks.rotation.unknown_kid_max_wait: shorter than unknown_kid_min_interval, so that one token \
+             with an invented kid has those of a new key refused for the rest of the interval",
+            provider.name
+        )
+    }));
     if !rules.iter().any(|rule| rule.requires.is_some_and(|id| requirements.can_refuse(id))) {
         warnings.push("rules: none requires a token, so that every request passes".to_owned());
     }
     warnings
+}
+
+fn has_short_wait(provider: &Provider) -> bool {
+    match &provider.keys {
+        KeySource::Remote(remote) => remote.terms.unknown_kid_max_wait < remote.terms.unknown_kid_min_interval,
+        KeySource::Local(_) => false,
+    }
 }
 
 /// A header's name in lower case (RFC 9110 §5.1).
