@@ -9,8 +9,8 @@ use std::{
 };
 
 use jwks_gate_issuer::Rotation;
-use jwks_gate_testbed::{eventually, free_port, http, http::Request, workspace_root, Process};
-use serde_json::Value;
+use jwks_gate_testbed::{eventually, free_port, http, http::Request, workspace_root, Bootstrap, Process};
+use serde_json::{json, Value};
 
 use crate::{
     docs::read,
@@ -24,7 +24,12 @@ fn program(name: &str) -> PathBuf {
 
 #[test]
 fn the_rules_pass_their_unit_tests() {
-    for arguments in [["check", "config", "prometheus.yaml"], ["test", "rules", "alerts_test.yaml"]] {
+    let checks = [
+        ["check", "config", "prometheus.yaml"],
+        ["check", "config", "relabel.yaml"],
+        ["test", "rules", "alerts_test.yaml"],
+    ];
+    for arguments in checks {
         let output = Command::new(program("promtool"))
             .args(arguments)
             .current_dir(workspace_root().join("envoy/prometheus"))
@@ -72,11 +77,12 @@ struct Prometheus {
 }
 
 impl Prometheus {
-    fn start(site: &Site) -> Self {
-        let directory = std::env::temp_dir().join(format!("jwks-gate-prometheus-{}", std::process::id()));
+    /// By one of the configurations of `envoy/prometheus`.
+    fn start(config: &str, site: &Site) -> Self {
+        let directory = std::env::temp_dir().join(format!("jwks-gate-prometheus-{}-{config}", std::process::id()));
         fs::create_dir_all(&directory).unwrap();
         let port = free_port();
-        let config = read("envoy/prometheus/prometheus.yaml")
+        let config = read(&format!("envoy/prometheus/{config}.yaml"))
             .replace("5s", "500ms")
             .replace("127.0.0.1:9901", &site.envoy.admin().to_string());
         fs::write(directory.join("prometheus.yaml"), config).unwrap();
@@ -97,6 +103,17 @@ impl Prometheus {
     fn get(&self, path: &str) -> Option<Value> {
         let response = http::send((std::net::Ipv4Addr::LOCALHOST, self.port).into(), &Request::get(path)).ok()?;
         serde_json::from_slice(&response.body).ok()
+    }
+
+    /// Every series of the filter's, with its labels but for the target's.
+    fn series(&self) -> BTreeSet<BTreeMap<String, String>> {
+        let answer = self.get("/api/v1/series?match[]=%7B__name__=~%22jwks_gate.*%22%7D").unwrap_or_default();
+        let mut series: Vec<BTreeMap<String, String>> =
+            serde_json::from_value(answer["data"].clone()).unwrap_or_default();
+        for labels in &mut series {
+            labels.retain(|label, _| label != "instance" && label != "job");
+        }
+        series.into_iter().collect()
     }
 
     /// How many series a query has.
@@ -154,7 +171,7 @@ fn alerts_fire_when_things_go_wrong_and_only_then() {
         .rotation("unknown_kid_min_interval", "1s")
         .rotation("unknown_kid_max_wait", "1s")
         .start_warm();
-    let prometheus = Prometheus::start(&site);
+    let prometheus = Prometheus::start("prometheus", &site);
     let watch = Watch { site: &site, prometheus: &prometheus };
 
     // Rotations, announced and not: the tokens are good all along.
@@ -194,4 +211,57 @@ fn alerts_fire_when_things_go_wrong_and_only_then() {
         "{:?}",
         prometheus.firing()
     );
+}
+
+/// What Istio has its proxies show unasked (pkg/bootstrap/config.go), the filter's series among it by `wasm`.
+fn shows_what_istio_shows(bootstrap: Bootstrap) -> Bootstrap {
+    let shown = ["reporter=", "cluster_manager", "listener_manager", "server", "cluster.xds-grpc", "wasm", "component"];
+    let patterns: Vec<_> = shown.iter().map(|prefix| json!({ "prefix": prefix })).collect();
+    bootstrap.top_level("stats_config", json!({"stats_matcher": {"inclusion_list": {"patterns": patterns}}}))
+}
+
+#[test]
+fn prometheus_makes_the_same_labels_where_envoy_does_not() {
+    // Words of the series' own names, in that of a provider.
+    const PROVIDER: &str = "keys_of_provider_1";
+    for stat_prefix in ["", "edge_gate_1"] {
+        let [(_tags, tags), (_relabels, relabels)] =
+            [("prometheus", with_labels as fn(_) -> _), ("relabel", shows_what_istio_shows)].map(|(config, adjust)| {
+                let mut plan = Plan::new().bootstrap(adjust).top("stat_prefix", json!(stat_prefix));
+                let provider = plan.config["providers"]["p"].take();
+                plan.config["providers"] = json!({ PROVIDER: provider });
+                plan.config["rules"][0]["requires"] = json!({ "provider_name": PROVIDER });
+                let site = plan.start();
+                let token = site.issuer.token();
+                assert_eq!(site.get_at_once(20, |_| token.clone()), [(200, 20)]);
+                // One fetch for both.
+                let nobody = site.token_of_nobody();
+                assert_eq!(site.get_at_once(2, |_| nobody.clone()), [(401, 2)]);
+                assert_eq!(site.get(&nobody).status, 401);
+                let prometheus = Prometheus::start(config, &site);
+                (site, prometheus)
+            });
+        let of_providers = |prometheus: &Prometheus| -> BTreeSet<_> {
+            let series = prometheus.series().into_iter();
+            series.filter(|labels| labels["__name__"].starts_with("jwks_gate_provider_")).collect()
+        };
+        let is_there = |name: &str, series: &BTreeSet<BTreeMap<String, String>>| {
+            series.iter().any(|labels| labels["__name__"] == format!("jwks_gate_provider_{name}"))
+        };
+        let last = ["cache_hits", "wait_ms_bucket", "fetch_ms_bucket", "keys_unchanged_seconds", "refreshes"];
+        let are_the_same = || {
+            let [tags, relabels] = [&tags, &relabels].map(of_providers);
+            tags == relabels && last.iter().all(|name| is_there(name, &tags))
+        };
+        assert!(
+            eventually(Duration::from_secs(20), are_the_same),
+            "{stat_prefix:?}: {:#?}\n{:#?}",
+            of_providers(&tags),
+            of_providers(&relabels)
+        );
+        let is_right = |labels: &BTreeMap<String, String>| {
+            labels["provider"] == PROVIDER && labels.get("stat_prefix").map_or("", String::as_str) == stat_prefix
+        };
+        assert!(of_providers(&tags).iter().all(is_right));
+    }
 }

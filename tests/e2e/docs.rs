@@ -201,8 +201,9 @@ fn every_command_of_the_documents_is_a_target() {
 }
 
 /// Who may import whom; anything else is a cycle or a leak.
-const IMPORTS: [(&str, &[&str]); 13] = [
+const IMPORTS: [(&str, &[&str]); 14] = [
     ("time", &[]),
+    ("claim", &["time"]),
     ("json", &[]),
     ("matcher", &[]),
     ("randomness", &[]),
@@ -214,7 +215,7 @@ const IMPORTS: [(&str, &[&str]); 13] = [
     ("shares", &["time"]),
     ("gate", &["policy", "token", "keys", "parked", "metrics", "time"]),
     ("config", &["json", "policy", "token", "keys", "matcher", "time"]),
-    ("shell", &["gate", "config", "keys", "policy", "token", "parked", "metrics", "shares", "time"]),
+    ("shell", &["claim", "gate", "config", "keys", "policy", "token", "parked", "metrics", "shares", "time"]),
 ];
 
 #[test]
@@ -434,6 +435,105 @@ fn the_hardened_example_is_bounded() {
     assert_eq!(get(&Request::get("/").header("x_under", "a")).status, 400);
     let challenge = get(&Request::get("/"));
     assert!(challenge.header("www-authenticate").unwrap().contains("resource_metadata=\"https://"));
+}
+
+#[test]
+fn the_rehearsal_example_refuses_what_it_did_and_reports_the_stricter_rule() {
+    let example = Example::start("rehearsal");
+    let reader = example.mint(json!({}), json!({"scope": "read"}));
+    let echoed = http::send(example.envoy.addr(), &Request::get("/").bearer(&reader)).unwrap();
+    assert_eq!((echoed.status, echoed.json()["headers"]["authorization"].is_null()), (200, true));
+    assert_eq!((example.status("/", &example.issuer.token()), example.status("/", "x")), (200, 401));
+    let within = std::time::Duration::from_secs(5);
+    for line in ["200 would_deny insufficient_scope issuer ", "401 denied malformed issuer "] {
+        assert!(eventually(within, || example.envoy.log().contains(line)), "{}", example.envoy.log());
+    }
+    // By their labels the two are told apart; what is well is counted once a second.
+    let series = || crate::metrics::scrape(&example.envoy);
+    let counted = |labels: &str, times: f64| {
+        let is_so = || series().get(&format!("jwks_gate_provider_{labels}")) == Some(&times);
+        assert!(eventually(within, is_so), "{labels}: {:#?}", series());
+    };
+    counted("requests{outcome=\"malformed\",provider=\"issuer\"}", 1.0);
+    counted("requests{outcome=\"allowed\",provider=\"issuer\"}", 2.0);
+    counted("would_deny{outcome=\"insufficient_scope\",provider=\"issuer\",stat_prefix=\"rehearsal\"}", 1.0);
+    counted("keys_usable{provider=\"issuer\"}", 1.0);
+    counted("keys_usable{provider=\"issuer\",stat_prefix=\"rehearsal\"}", 1.0);
+}
+
+#[test]
+fn the_live_example_revokes_a_key_by_moving_a_file_into_place() {
+    let directory = std::env::temp_dir().join(format!("jwks-gate-live-{}", std::process::id()));
+    fs::create_dir_all(&directory).unwrap();
+    let watched = directory.join("jwks-gate.yaml");
+    let publish = |config: &str| {
+        let new = directory.join("new.yaml");
+        fs::write(&new, config).unwrap();
+        fs::rename(new, &watched).unwrap();
+    };
+    let mut live = String::new();
+    let example = Example::start_with("live", |config, issuer| {
+        live = read("envoy/live/jwks-gate.yaml").replace(":9000/", &format!(":{}/", issuer.addr().port()));
+        publish(&live);
+        let of_the_example = "path: envoy/live/jwks-gate.yaml";
+        assert!(config.contains(of_the_example));
+        config.replace(of_the_example, &format!("path: {}", watched.display()))
+    });
+    let within = std::time::Duration::from_secs(10);
+    let (old, old_kid) = (example.issuer.token(), example.issuer.current().kid.clone());
+    assert!(eventually(within, || example.status("/", &old) == 200));
+    example.issuer.rotate(jwks_gate_issuer::Rotation::Overlap);
+    let new = example.issuer.token();
+    assert!(eventually(within, || example.status("/", &new) == 200));
+    assert_eq!((example.status("/", &old), example.issuer.stats().jwks_requests), (200, 2));
+
+    let uri = "http_uri: {";
+    assert!(live.contains(uri));
+    let misspelt = live.replace(uri, &format!("rotation: {{ revoked_key: [{old_kid}] }}\n                {uri}"));
+    publish(&misspelt);
+    assert!(
+        eventually(within, || example.envoy.log().contains("revoked_key: unknown field")),
+        "{}",
+        example.envoy.log()
+    );
+    assert_eq!((example.status("/", &old), example.status("/", &new)), (200, 200));
+
+    publish(&misspelt.replace("revoked_key:", "revoked_keys:"));
+    assert!(eventually(within, || example.status("/", &old) == 401));
+    assert_eq!(example.status("/", &new), 200);
+    assert_eq!(example.issuer.stats().jwks_requests, 2, "the keys are taken over");
+    drop(example);
+    fs::remove_dir_all(directory).unwrap();
+}
+
+/// As README says to try a configuration before it is rolled out.
+fn validate(path: &Path) -> (bool, String) {
+    let mut command = std::process::Command::new(workspace_root().join("target/envoy/envoy"));
+    let output = command.current_dir(workspace_root()).args(["--mode", "validate", "-c"]).arg(path).output().unwrap();
+    (output.status.success(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+}
+
+#[test]
+fn a_mistake_is_named_before_the_configuration_is_rolled_out() {
+    let mut seen = 0;
+    for entry in fs::read_dir(workspace_root().join("envoy")).unwrap() {
+        let path = entry.unwrap().path();
+        let is_envoys = |path: &Path| fs::read_to_string(path).is_ok_and(|text| text.contains("static_resources:"));
+        if path.extension().is_some_and(|extension| extension == "yaml") && is_envoys(&path) {
+            let (is_valid, log) = validate(&path);
+            assert!(is_valid, "{}: {log}", path.display());
+            seen += 1;
+        }
+    }
+    assert!(seen >= 10, "{seen}");
+    let bad = std::env::temp_dir().join(format!("jwks-gate-bad-{}.yaml", std::process::id()));
+    fs::write(&bad, read("envoy/minimal.yaml").replace("cluster: issuer, timeout: 2s", "cluster: issuer, timeout: 2x"))
+        .unwrap();
+    let (is_valid, log) = validate(&bad);
+    fs::remove_file(bad).unwrap();
+    let message = "providers.issuer.remote_jwks.http_uri.timeout: must be a duration in seconds";
+    assert!(!is_valid && log.contains(message), "{log}");
+    assert!(read("README.md").contains("target/envoy/envoy --mode validate -c FILE"));
 }
 
 /// Each configuration for Envoy has a test above.
