@@ -9,7 +9,7 @@ use std::{
 };
 
 use jwks_gate_issuer::Rotation;
-use jwks_gate_testbed::{eventually, free_port, http, http::Request, workspace_root, Bootstrap, Process};
+use jwks_gate_testbed::{eventually, free_port, http, http::Request, workspace_root, Bootstrap, Directory, Process};
 use serde_json::{json, Value};
 
 use crate::{
@@ -73,29 +73,29 @@ fn hurried(rules: &str) -> String {
 struct Prometheus {
     _process: Process,
     port: u16,
-    directory: PathBuf,
+    _directory: Directory,
 }
 
 impl Prometheus {
     /// By one of the configurations of `envoy/prometheus`.
     fn start(config: &str, site: &Site) -> Self {
-        let directory = std::env::temp_dir().join(format!("jwks-gate-prometheus-{}-{config}", std::process::id()));
-        fs::create_dir_all(&directory).unwrap();
+        let directory = Directory::create().unwrap();
         let port = free_port();
         let config = read(&format!("envoy/prometheus/{config}.yaml"))
             .replace("5s", "500ms")
             .replace("127.0.0.1:9901", &site.envoy.admin().to_string());
-        fs::write(directory.join("prometheus.yaml"), config).unwrap();
-        fs::write(directory.join("alerts.yaml"), hurried(&read("envoy/prometheus/alerts.yaml"))).unwrap();
-        let process = Process::spawn(
+        fs::write(directory.file("prometheus.yaml"), config).unwrap();
+        fs::write(directory.file("alerts.yaml"), hurried(&read("envoy/prometheus/alerts.yaml"))).unwrap();
+        let process = Process::spawn_in(
             Command::new(program("prometheus"))
-                .arg(format!("--config.file={}", directory.join("prometheus.yaml").display()))
-                .arg(format!("--storage.tsdb.path={}", directory.join("data").display()))
+                .arg(format!("--config.file={}", directory.file("prometheus.yaml").display()))
+                .arg(format!("--storage.tsdb.path={}", directory.file("data").display()))
                 .arg(format!("--web.listen-address=127.0.0.1:{port}"))
                 .arg("--log.level=error"),
+            &directory,
         )
         .unwrap();
-        let own = Self { _process: process, port, directory };
+        let own = Self { _process: process, port, _directory: directory };
         assert!(eventually(Duration::from_secs(20), || own.query("up == 1").is_some_and(|n| n == 1)));
         own
     }
@@ -128,12 +128,6 @@ impl Prometheus {
         let alerts = alerts["data"]["alerts"].as_array().cloned().unwrap_or_default();
         let firing = alerts.iter().filter(|alert| alert["state"] == "firing");
         firing.map(|alert| alert["labels"]["alertname"].as_str().unwrap().to_owned()).collect()
-    }
-}
-
-impl Drop for Prometheus {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.directory);
     }
 }
 

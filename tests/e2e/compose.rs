@@ -6,7 +6,7 @@ use jwks_gate_issuer::{Echo, Issuer, Options};
 use jwks_gate_testbed::{
     eventually,
     http::{self, Request},
-    wasm_path, workspace_root, Envoy, EnvoyOptions,
+    wasm_path, workspace_root, Directory, Envoy, EnvoyOptions,
 };
 
 use crate::docs::{read, yaml};
@@ -29,16 +29,15 @@ struct Compose {
     issuer: Issuer,
     envoy: Envoy,
     _echo: Echo,
-    directory: std::path::PathBuf,
+    _directory: Directory,
 }
 
 impl Compose {
-    fn start(name: &str) -> Self {
-        let directory = std::env::temp_dir().join(format!("jwks-gate-compose-{name}-{}", std::process::id()));
-        fs::create_dir_all(&directory).unwrap();
-        let filter = directory.join("watched.yaml");
+    fn start() -> Self {
+        let directory = Directory::create().unwrap();
+        let filter = directory.file("watched.yaml");
         let mut script = Command::new("sh");
-        script.arg("compose.sh").args([&directory, &filter]).current_dir(workspace_root().join("envoy"));
+        script.arg("compose.sh").args([directory.path(), &filter]).current_dir(workspace_root().join("envoy"));
         assert!(script.status().unwrap().success());
         let options = Options { filter: Some(filter.clone()), ..Options::default() };
         let issuer = Issuer::start(options).unwrap();
@@ -54,10 +53,10 @@ impl Compose {
                 .replace("0.0.0.0, port_value: 9901", "127.0.0.1, port_value: 0")
                 .replace("dist/jwks-gate.wasm", wasm_path().to_str().unwrap())
         };
-        let (bootstrap, watched) = (here(&directory.join("envoy.yaml")), here(&filter));
+        let (bootstrap, watched) = (here(&directory.file("envoy.yaml")), here(&filter));
         fs::write(&filter, watched).unwrap();
         let envoy = Envoy::start(&bootstrap, EnvoyOptions::default()).unwrap();
-        Self { issuer, envoy, _echo: echo, directory }
+        Self { issuer, envoy, _echo: echo, _directory: directory }
     }
 
     /// Does what a `curl` line of a document says, and says which path that was.
@@ -76,12 +75,6 @@ impl Compose {
     }
 }
 
-impl Drop for Compose {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.directory);
-    }
-}
-
 /// The lines of a text that tell somebody to run `curl`.
 fn curls(text: &str) -> Vec<&str> {
     let lines = text.lines().map(|line| line.trim_start_matches(['#', ' ']));
@@ -90,7 +83,7 @@ fn curls(text: &str) -> Vec<&str> {
 
 #[test]
 fn what_an_operator_does_by_curl_has_the_effect_that_is_told() {
-    let compose = Compose::start("operator");
+    let compose = Compose::start();
     let within = std::time::Duration::from_secs(10);
     assert!(eventually(within, || compose.status(&compose.issuer.token()) == 200));
     let (runbook, story) = (read("docs/rotation.md"), read("envoy/compose.yaml"));
@@ -124,7 +117,7 @@ fn what_an_operator_does_by_curl_has_the_effect_that_is_told() {
 
 #[test]
 fn rotations_are_rehearsed_at_one_fetch_each() {
-    let compose = Compose::start("rehearsal");
+    let compose = Compose::start();
     let program = workspace_root().join("target/debug/jwks-gate-rehearse");
     let output = Command::new(program)
         .args(["--issuer", &compose.issuer.addr().to_string(), "--api", &compose.envoy.addr().to_string()])

@@ -10,7 +10,7 @@ use jwks_gate_issuer::{Alg, Echo, Issuer, Options};
 use jwks_gate_testbed::{
     eventually,
     http::{self, Request},
-    workspace_root, Bootstrap, Envoy, EnvoyOptions,
+    workspace_root, Bootstrap, Directory, Envoy, EnvoyOptions,
 };
 use serde::Deserialize;
 use serde_json::{json, Value};
@@ -463,11 +463,10 @@ fn the_rehearsal_example_refuses_what_it_did_and_reports_the_stricter_rule() {
 
 #[test]
 fn the_live_example_revokes_a_key_by_moving_a_file_into_place() {
-    let directory = std::env::temp_dir().join(format!("jwks-gate-live-{}", std::process::id()));
-    fs::create_dir_all(&directory).unwrap();
-    let watched = directory.join("jwks-gate.yaml");
+    let directory = Directory::create().unwrap();
+    let watched = directory.file("jwks-gate.yaml");
     let publish = |config: &str| {
-        let new = directory.join("new.yaml");
+        let new = directory.file("new.yaml");
         fs::write(&new, config).unwrap();
         fs::rename(new, &watched).unwrap();
     };
@@ -502,8 +501,6 @@ fn the_live_example_revokes_a_key_by_moving_a_file_into_place() {
     assert!(eventually(within, || example.status("/", &old) == 401));
     assert_eq!(example.status("/", &new), 200);
     assert_eq!(example.issuer.stats().jwks_requests, 2, "the keys are taken over");
-    drop(example);
-    fs::remove_dir_all(directory).unwrap();
 }
 
 /// As README says to try a configuration before it is rolled out.
@@ -526,11 +523,11 @@ fn a_mistake_is_named_before_the_configuration_is_rolled_out() {
         }
     }
     assert!(seen >= 10, "{seen}");
-    let bad = std::env::temp_dir().join(format!("jwks-gate-bad-{}.yaml", std::process::id()));
+    let directory = Directory::create().unwrap();
+    let bad = directory.file("bad.yaml");
     fs::write(&bad, read("envoy/minimal.yaml").replace("cluster: issuer, timeout: 2s", "cluster: issuer, timeout: 2x"))
         .unwrap();
     let (is_valid, log) = validate(&bad);
-    fs::remove_file(bad).unwrap();
     let message = "providers.issuer.remote_jwks.http_uri.timeout: must be a duration in seconds";
     assert!(!is_valid && log.contains(message), "{log}");
     assert!(read("README.md").contains("target/envoy/envoy --mode validate -c FILE"));

@@ -4,7 +4,7 @@
 use std::{cell::Cell, fs, io::Write, net::TcpStream, path::PathBuf, time::Duration};
 
 use jwks_gate_issuer::{Alg, Fault, Issuer, Options, Rotation, Times};
-use jwks_gate_testbed::{eventually, http::Request, wasm_filter};
+use jwks_gate_testbed::{eventually, http::Request, wasm_filter, Directory};
 use serde_json::{json, Value};
 
 use crate::setup::{remote, Plan, Site};
@@ -13,7 +13,7 @@ use crate::setup::{remote, Plan, Site};
 /// configuration as a JSON string, no `vm_id`, and the resource's version in the environment, so that each change of the
 /// resource is another VM.
 struct Discovery {
-    directory: PathBuf,
+    directory: Directory,
     failure_policy: &'static str,
     version: Cell<u32>,
 }
@@ -22,16 +22,15 @@ struct Discovery {
 const RESOURCE: &str = "extensions.istio.io/wasmplugin/istio-system.jwks-gate";
 
 impl Discovery {
-    fn new(name: &str, failure_policy: &'static str, config: &Value) -> Self {
-        let directory = std::env::temp_dir().join(format!("jwks-gate-ecds-{}-{name}", std::process::id()));
-        fs::create_dir_all(&directory).unwrap();
+    fn new(failure_policy: &'static str, config: &Value) -> Self {
+        let directory = Directory::create().unwrap();
         let discovery = Self { directory, failure_policy, version: Cell::new(0) };
         discovery.publish(config);
         discovery
     }
 
     fn file(&self) -> PathBuf {
-        self.directory.join("ecds.json")
+        self.directory.file("ecds.json")
     }
 
     fn publish(&self, config: &Value) {
@@ -47,7 +46,7 @@ impl Discovery {
         resource["@type"] = json!("type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig");
         let response = json!({ "resources": [resource] });
         // Envoy takes notice of what is moved into place.
-        let new = self.directory.join("new.json");
+        let new = self.directory.file("new.json");
         fs::write(&new, response.to_string()).unwrap();
         fs::rename(new, self.file()).unwrap();
     }
@@ -60,12 +59,6 @@ impl Discovery {
                 "type_urls": ["type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm"],
             },
         })
-    }
-}
-
-impl Drop for Discovery {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.directory);
     }
 }
 
@@ -99,7 +92,7 @@ fn so_it_is_where_a_vm_that_fails_is_not_reloaded() {
 fn updates_are_taken_over_or_refused(failure_policy: &'static str) {
     let plan = Plan::new();
     let mut config = documented(&plan);
-    let discovery = Discovery::new(failure_policy, failure_policy, &config);
+    let discovery = Discovery::new(failure_policy, &config);
     let issuer = plan.issuer.addr();
     let cluster = config["providers"]["p"]["remote_jwks"]["http_uri"]["cluster"].as_str().unwrap().to_owned();
     let site = plan.cluster(&cluster, issuer).filters(vec![discovery.filter()]).start_with_vms(None);
@@ -142,7 +135,7 @@ fn updates_are_taken_over_or_refused(failure_policy: &'static str) {
 fn a_configuration_that_goes_while_it_fetches_leaves_nobody_waiting_for_it() {
     let plan = Plan::new().timeout("20s").fault(Fault::Delay(Duration::from_millis(1000)), Times::Always);
     let mut config = plan.config.clone();
-    let discovery = Discovery::new("abandon", "FAIL_RELOAD", &config);
+    let discovery = Discovery::new("FAIL_RELOAD", &config);
     let site = plan.filters(vec![discovery.filter()]).start_with_vms(None);
     assert!(eventually(Duration::from_secs(5), || site.gets() == 1));
     config["max_parked_requests"] = json!(100);
@@ -193,7 +186,7 @@ fn the_gauges_are_the_newest_configurations() {
     let old = plan.issuer.current().kid.clone();
     plan.issuer.rotate(Rotation::Overlap);
     let mut config = plan.config.clone();
-    let discovery = Discovery::new("gauges", "FAIL_RELOAD", &config);
+    let discovery = Discovery::new("FAIL_RELOAD", &config);
     let site = plan.filters(vec![discovery.filter()]).start_with_vms(None);
     let keys = || crate::metrics::scrape(&site.envoy).get("jwks_gate_provider_keys{provider=\"p\"}").copied();
     assert!(eventually(Duration::from_secs(5), || keys() == Some(2.0)));

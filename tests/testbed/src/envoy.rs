@@ -4,14 +4,12 @@ use std::fmt;
 use std::fs::{self, File};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
-use std::process::{self, Command};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::http::{self, Request};
-use crate::{envoy_path, workspace_root, Process};
+use crate::{envoy_path, workspace_root, Directory, Process};
 
 const START_TIMEOUT: Duration = Duration::from_secs(20);
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
@@ -57,7 +55,7 @@ impl Envoy {
     fn try_start(config_yaml: &str, options: &EnvoyOptions) -> Result<Self, StartError> {
         let directory = Directory::create()?;
         fs::write(directory.file("envoy.yaml"), config_yaml)?;
-        let log = File::create(directory.file("log"))?;
+        let output = File::create(directory.file("log"))?;
         let mut process = Process::spawn_in(
             Command::new(envoy_path())
                 .current_dir(workspace_root())
@@ -69,23 +67,21 @@ impl Envoy {
                 .args(["--concurrency", &options.concurrency.to_string()])
                 .arg("--disable-hot-restart")
                 .args(["--file-flush-interval-msec", "100"])
-                .stdout(log.try_clone()?)
-                .stderr(log),
-            &directory.0,
+                .stdout(output.try_clone()?)
+                .stderr(output),
+            &directory,
         )?;
 
         let end = Instant::now() + START_TIMEOUT;
         loop {
             if process.exited().is_some() {
-                let log = directory.log();
-                return Err(StartError::Exited { log });
+                return Err(StartError::Exited { log: log(&directory) });
             }
-            if let Some((admin, addr)) = directory.admin().and_then(live) {
+            if let Some((admin, addr)) = admin_address(&directory).and_then(live) {
                 return Ok(Self { addr, admin, process, directory });
             }
             if Instant::now() >= end {
-                let log = directory.log();
-                return Err(StartError::TimedOut { log });
+                return Err(StartError::TimedOut { log: log(&directory) });
             }
             thread::sleep(POLL_INTERVAL);
         }
@@ -119,7 +115,7 @@ impl Envoy {
 
     /// All it has logged and printed.
     pub fn log(&self) -> String {
-        self.directory.log()
+        log(&self.directory)
     }
 
     /// Whether the process is alive.
@@ -179,35 +175,12 @@ impl From<io::Error> for StartError {
     }
 }
 
-struct Directory(PathBuf);
-
-impl Directory {
-    fn create() -> io::Result<Self> {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("jwks-gate-{}-{number}", process::id()));
-        fs::create_dir(&path)?;
-        Ok(Self(path))
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-
-    fn admin(&self) -> Option<SocketAddr> {
-        fs::read_to_string(self.file("admin")).ok()?.parse().ok()
-    }
-
-    fn log(&self) -> String {
-        fs::read(self.file("log")).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
-    }
+fn admin_address(directory: &Directory) -> Option<SocketAddr> {
+    fs::read_to_string(directory.file("admin")).ok()?.parse().ok()
 }
 
-impl Drop for Directory {
-    fn drop(&mut self) {
-        // Best effort: it is in the system's directory for such files.
-        let _ = fs::remove_dir_all(&self.0);
-    }
+fn log(directory: &Directory) -> String {
+    fs::read(directory.file("log")).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
 }
 
 /// The admin's address and the first listener's, once Envoy is live.

@@ -4,6 +4,7 @@
 //! This is test infrastructure: what it cannot do it says in a panic.
 
 mod bootstrap;
+mod directory;
 mod envoy;
 pub mod http;
 mod paths;
@@ -14,6 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 pub use bootstrap::{wasm_filter, Bootstrap};
+pub use directory::Directory;
 pub use envoy::{Envoy, EnvoyOptions, StartError};
 pub use paths::{envoy_path, wasm_path, workspace_root};
 pub use process::Process;

@@ -5,6 +5,8 @@ use std::io;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
+use crate::Directory;
+
 /// A child process. Dropping it kills it; and if we die first, by whatever signal, its guard does.
 pub struct Process {
     child: Child,
@@ -26,8 +28,8 @@ impl Process {
     }
 
     /// Starts the command. If we die before it, its directory goes with it.
-    pub(crate) fn spawn_in(command: &mut Command, directory: &Path) -> io::Result<Self> {
-        Self::spawn_with(command, Some(directory))
+    pub fn spawn_in(command: &mut Command, directory: &Directory) -> io::Result<Self> {
+        Self::spawn_with(command, Some(directory.path()))
     }
 
     fn spawn_with(command: &mut Command, directory: Option<&Path>) -> io::Result<Self> {
