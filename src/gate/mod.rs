@@ -217,11 +217,18 @@ impl<C: SignatureCheck> Gate<C> {
                 // A generation is the time at which it began.
                 since(document.map(|document| UnixTime::from_millis(document.generation))),
                 document.map_or(0, |document| document.generation),
+                1,
             ];
             let named = GAUGES.into_iter().zip(values);
             gauges.extend(named.map(|(family, value)| (Series { provider, family, value: "" }, value)));
         }
         gauges
+    }
+
+    /// The same of a configuration that is over: a stat stays in Envoy, and what it said last would keep an alert alive.
+    pub fn gauges_when_over(&self) -> Vec<(Series, u64)> {
+        let of = |provider| GAUGES.into_iter().map(move |family| (Series { provider, family, value: "" }, 0));
+        self.plan.remote_ids().flat_map(of).collect()
     }
 
     /// The newest fetch of this provider's keys that has begun.
@@ -309,7 +316,7 @@ impl<C: SignatureCheck> Gate<C> {
 }
 
 /// What there is to know of a key set; in seconds where it is a time.
-pub const GAUGES: [&str; 9] = [
+pub const GAUGES: [&str; 10] = [
     "keys",
     "keys_usable",
     "key_set_age_seconds",
@@ -319,6 +326,7 @@ pub const GAUGES: [&str; 9] = [
     "fetch_failures_in_a_row",
     "keys_unchanged_seconds",
     "key_set_generation",
+    "configured",
 ];
 /// A gauge too: how many requests wait for keys, in all workers.
 pub const PARKED_NOW: &str = "parked_now";

@@ -183,7 +183,19 @@ impl Worker {
             return;
         }
         self.measured.set(now);
-        let mut gauges = self.gate.borrow().gauges(now);
+        let gauges = self.gate.borrow().gauges(now);
+        self.set_gauges(gauges, now);
+    }
+
+    /// This context ends. If nobody has taken the gauges over, they shall not stay as they are.
+    fn stop_measuring(&self) {
+        if self.measured.get() != UnixTime::default() {
+            let gauges = self.gate.borrow().gauges_when_over();
+            self.set_gauges(gauges, host::now());
+        }
+    }
+
+    fn set_gauges(&self, mut gauges: Vec<(Series, u64)>, now: UnixTime) {
         let mut speaks = vec![false; self.cells.len()];
         for ((place, cell), speaks) in self.cells.iter().enumerate().zip(&mut speaks) {
             let (Some((cell, voice)), provider) = (cell, ProviderId::new(place)) else { continue };
@@ -323,6 +335,7 @@ impl Drop for Root {
         if let Some(worker) = &self.worker {
             worker.queues.unregister();
             worker.abandon();
+            worker.stop_measuring();
         }
     }
 }

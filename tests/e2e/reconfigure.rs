@@ -16,6 +16,8 @@ struct Discovery {
     directory: Directory,
     failure_policy: &'static str,
     version: Cell<u32>,
+    /// Else the VMs stay.
+    is_istios: bool,
 }
 
 /// As istiod calls it: `extensions.istio.io/wasmplugin/<namespace>.<name>`.
@@ -24,7 +26,7 @@ const RESOURCE: &str = "extensions.istio.io/wasmplugin/istio-system.jwks-gate";
 impl Discovery {
     fn new(failure_policy: &'static str, config: &Value) -> Self {
         let directory = Directory::create().unwrap();
-        let discovery = Self { directory, failure_policy, version: Cell::new(0) };
+        let discovery = Self { directory, failure_policy, version: Cell::new(0), is_istios: true };
         discovery.publish(config);
         discovery
     }
@@ -41,8 +43,10 @@ impl Discovery {
         plugin["name"] = json!("istio-system.jwks-gate");
         plugin["root_id"] = json!("jwks-gate");
         plugin["failure_policy"] = json!(self.failure_policy);
-        plugin["vm_config"]["environment_variables"] =
-            json!({"key_values": {"ISTIO_META_WASM_PLUGIN_RESOURCE_VERSION": self.version.get().to_string()}});
+        if self.is_istios {
+            plugin["vm_config"]["environment_variables"] =
+                json!({"key_values": {"ISTIO_META_WASM_PLUGIN_RESOURCE_VERSION": self.version.get().to_string()}});
+        }
         resource["@type"] = json!("type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig");
         let response = json!({ "resources": [resource] });
         // Envoy takes notice of what is moved into place.
@@ -227,4 +231,35 @@ fn configurations_with_other_providers_have_their_gauges_beside_each_other() {
         crate::metrics::scrape(&site.envoy).get(&series).copied().unwrap_or(-1.0)
     };
     assert!(eventually(Duration::from_secs(10), || age("p") >= 3.0 && age("q") >= 3.0), "{} {}", age("p"), age("q"));
+}
+
+/// Stats stay in Envoy while the VM does: what they said last would keep an alert alive.
+#[test]
+fn a_provider_that_is_configured_no_longer_has_gauges_that_say_so() {
+    for is_istios in [true, false] {
+        let plan = Plan::new().bootstrap(crate::metrics::with_labels).fault(Fault::Status(500), Times::Always);
+        let with = plan.config.clone();
+        let mut without = with.clone();
+        without["providers"] = json!({ "q": without["providers"]["p"].take() });
+        without["rules"] = json!([]);
+        let discovery = Discovery { is_istios, ..Discovery::new("FAIL_RELOAD", &with) };
+        discovery.publish(&with);
+        let site = plan.filters(vec![discovery.filter()]).start_with_vms(None);
+        let gauges = |provider: &str| {
+            let values = crate::metrics::scrape(&site.envoy);
+            ["configured", "fetch_failures_in_a_row"].map(|gauge| {
+                values.get(&format!("jwks_gate_provider_{gauge}{{provider=\"{provider}\"}}")).copied().unwrap_or(-1.0)
+            })
+        };
+        let fails =
+            |provider| matches!(gauges(provider), [configured, failures] if configured == 1.0 && failures >= 1.0);
+        // With their VM the stats themselves are gone.
+        let over = if is_istios { [-1.0, -1.0] } else { [0.0, 0.0] };
+        let within = Duration::from_secs(5);
+        assert!(eventually(within, || fails("p")), "{:?}", gauges("p"));
+        discovery.publish(&without);
+        assert!(eventually(within, || gauges("p") == over && fails("q")), "{:?} {:?}", gauges("p"), gauges("q"));
+        discovery.publish(&with);
+        assert!(eventually(within, || fails("p") && gauges("q") == over), "{:?} {:?}", gauges("p"), gauges("q"));
+    }
 }
