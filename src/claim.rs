@@ -49,6 +49,13 @@ impl Claim {
         [self.configuration, self.worker, self.at.as_millis()].into_iter().flat_map(u64::to_le_bytes).collect()
     }
 
+    /// What remains of it when this worker ends, if it was the newest of the configuration that speaks: whoever is still
+    /// there claims it anew.
+    pub fn resigned(self, configuration: u64, worker: u64, now: UnixTime) -> Option<Self> {
+        let is_newest = self.configuration == configuration && self.worker <= worker;
+        is_newest.then_some(Self { configuration, worker: 0, at: now })
+    }
+
     /// What this worker of this configuration makes of it now.
     pub fn standing(found: Option<Self>, configuration: u64, worker: u64, now: UnixTime) -> Standing {
         let own = Self { configuration, worker, at: now };
@@ -97,6 +104,18 @@ mod tests {
         for now in [at(5), at(86_400), UnixTime::from_millis(0)] {
             assert!(matches!(Claim::standing(Some(new), OLD, 2, now), Standing::Writes(_)));
         }
+    }
+
+    #[test]
+    fn the_last_of_its_workers_resigns() {
+        let claim = Claim { configuration: NEW, worker: 4, at: at(0) };
+        assert_eq!((claim.resigned(OLD, 5, at(1)), claim.resigned(NEW, 3, at(1))), (None, None));
+        let resigned = claim.resigned(NEW, 4, at(1)).unwrap();
+        // Another worker of the same configuration is there, or an older one.
+        let again = Claim { configuration: NEW, worker: 3, at: at(1) };
+        assert_eq!(Claim::standing(Some(resigned), NEW, 3, at(1)), Standing::Writes(again));
+        assert_eq!(resigned.resigned(NEW, 3, at(1)), Some(resigned));
+        assert!(matches!(Claim::standing(Some(resigned), OLD, 1, at(1)), Standing::Writes(_)));
     }
 
     #[test]

@@ -136,13 +136,12 @@ impl Counts {
         self.add_many_of(provider, family, value, 1);
     }
 
-    /// Counts so many of a provider's.
+    /// Counts so many of a provider's; where there was none yet, the counter is there then.
     pub fn add_many_of(&mut self, provider: ProviderId, family: &'static str, value: &'static str, times: u32) {
         let series = Series { provider, family, value };
         match self.series.iter_mut().find(|(own, _)| *own == series) {
             Some((_, count)) => *count = count.saturating_add(times),
-            None if times > 0 => self.series.push((series, times)),
-            None => {}
+            None => self.series.push((series, times)),
         }
     }
 

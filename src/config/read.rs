@@ -85,7 +85,9 @@ impl<'p> Members<'p> {
     pub(super) fn finish(self) -> Result<()> {
         match self.members.keys().next() {
             Some(name) => {
-                let alike = || self.known.iter().filter_map(|known| Some((distance(name, known)?, known)));
+                let to =
+                    |known| [distance(name, known), distance(name, &camel_case(known))].into_iter().flatten().min();
+                let alike = || self.known.iter().filter_map(|known| Some((to(known)?, known)));
                 let least = alike().map(|(distance, _)| distance).min();
                 let alike =
                     alike().filter(|(distance, _)| Some(*distance) == least).map(|(_, known)| format!("`{known}`"));
@@ -344,6 +346,7 @@ mod tests {
             (json!({"match": "true"}), "m.match: invalid type: string \"true\", expected a boolean"),
             (json!({"b": 1}), "m.b: unknown field `b`"),
             (json!({"mach": true}), "m.mach: unknown field `mach`; did you mean `match`?"),
+            (json!({"aLisstOff": true}), "m.aLisstOff: unknown field `aLisstOff`; did you mean `a_list_of`?"),
             (json!([]), "m: invalid type: a list, expected an object"),
         ] {
             let refusal = read(bad).unwrap_err();

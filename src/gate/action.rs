@@ -55,6 +55,8 @@ pub struct Response {
 pub enum FetchError {
     /// The host would not start it: the cluster is unknown, not ready yet, or has no hosts.
     NotStarted,
+    /// Its configuration went before the answer came.
+    Abandoned,
     /// The connection broke within the response.
     Reset,
     /// Neither a 200 nor a 304 that was asked for. Envoy itself answers 503 and 504 where the issuer cannot be reached
@@ -68,6 +70,7 @@ impl fmt::Display for FetchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotStarted => f.write_str("the cluster is unknown, not ready or has no hosts"),
+            Self::Abandoned => f.write_str("its configuration has gone"),
             Self::Reset => f.write_str("the response broke off"),
             Self::Status(503) => f.write_str("answered 503, by the issuer, or by Envoy where it cannot reach it"),
             Self::Status(504) => f.write_str("answered 504, by the issuer, or by Envoy at the timeout"),

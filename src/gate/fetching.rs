@@ -40,6 +40,7 @@ impl<C: SignatureCheck> Gate<C> {
     /// The outcome of an [`Action::Change`]: the record as it is now, and what follows.
     pub fn on_changed(&mut self, provider: ProviderId, record: Record, effect: Effect, now: UnixTime) -> Vec<Action> {
         let before = self.views.get(provider.index()).map(|view| (view.keys.clone(), view.skipped.clone()));
+        let rotated_before = self.rotated_at(provider);
         self.see(provider, record);
         let mut actions = Vec::new();
         match effect {
@@ -54,6 +55,11 @@ impl<C: SignatureCheck> Gate<C> {
                 actions.push(Action::Fetch(provider, fetch, validators.unwrap_or_default()));
             }
             Effect::Settled => {
+                if let Some(rotated) = self.rotated_at(provider) {
+                    // The first document is none; but then the counter is there to grow.
+                    let is_rotation = rotated_before.is_some_and(|before| before != rotated);
+                    self.counts.add_many_of(provider, "rotations", "", u32::from(is_rotation));
+                }
                 self.report(provider, before.unwrap_or_default(), now);
                 actions.push(Action::WakeWorkers);
             }
@@ -186,6 +192,10 @@ impl<C: SignatureCheck> Gate<C> {
             Some(lease) if lease.is_held(now) => Some((cause, due.max(lease.until))),
             _ => Some((cause, due)),
         }
+    }
+
+    fn rotated_at(&self, provider: ProviderId) -> Option<UnixTime> {
+        Some(self.views.get(provider.index())?.record.document.as_ref()?.rotated_at)
     }
 
     fn see(&mut self, provider: ProviderId, record: Record) {

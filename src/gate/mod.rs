@@ -214,8 +214,7 @@ impl<C: SignatureCheck> Gate<C> {
                 since(expires),
                 until(ends).min(LONGEST),
                 u64::from(view.record.failures),
-                // A generation is the time at which it began.
-                since(document.map(|document| UnixTime::from_millis(document.generation))),
+                since(document.map(|document| document.rotated_at)),
                 document.map_or(0, |document| document.generation),
                 1,
             ];
@@ -326,7 +325,7 @@ pub const GAUGES: [&str; 10] = [
     "fetch_failures_in_a_row",
     "keys_unchanged_seconds",
     "key_set_generation",
-    "configured",
+    "in_configuration",
 ];
 /// A gauge too: how many requests wait for keys, in all workers.
 pub const PARKED_NOW: &str = "parked_now";

@@ -113,6 +113,13 @@ pub(super) fn raw_keys(body: &[u8]) -> Vec<Vec<u8>> {
     members(body).map_or_else(Vec::new, |members| members.keys.iter().map(|json| json.get().into()).collect())
 }
 
+/// Whether a document has a usable key that is none of these JWKs.
+pub(super) fn brings_a_key(body: &[u8], known: &[&[u8]]) -> bool {
+    let known: Vec<Key> = known.iter().filter_map(|jwk| parse_key(jwk)).collect();
+    let mut keys = raw_keys(body).into_iter().filter_map(|jwk| parse_key(&jwk));
+    keys.any(|key| !known.iter().any(|known| known.is_same(&key)))
+}
+
 /// One member of `keys`, if it can be used.
 pub fn parse_key(jwk: &[u8]) -> Option<Key> {
     Key::from_json(std::str::from_utf8(jwk).ok()?).ok()

@@ -13,10 +13,11 @@
 use std::time::Duration;
 
 use super::{
+    document,
     http_cache::{Freshness, Validators},
     lease::Lease,
     record::{Record, Stored},
-    retired,
+    retired::{self, Retired},
     schedule::{self, Terms},
 };
 use crate::time::UnixTime;
@@ -166,8 +167,10 @@ fn settle(
                 Some(old) if old.body == body && changed.retired == before => old.generation,
                 old => next(old.as_ref().map_or(0, |old| old.generation), now),
             };
+            let rotated_at = old.as_ref().map_or(now, |old| rotated_at(old, &body, &before, now));
             changed.renew();
-            Some(Stored { fetch, generation, fetched_at: now, freshness: aged(freshness), validators, jitter, body })
+            let freshness = aged(freshness);
+            Some(Stored { fetch, generation, rotated_at, fetched_at: now, freshness, validators, jitter, body })
         }
         (Outcome::NotModified(stated), Some(old)) => {
             changed.renew();
@@ -189,6 +192,19 @@ fn settle(
         }
     };
     (Some(changed), Effect::Settled)
+}
+
+/// When the keys were rotated last, now that `body` takes the place of `old`. That a key leaves is no rotation, nor that one
+/// comes back, as from servers of an issuer that do not agree.
+fn rotated_at(old: &Stored, body: &[u8], retired: &[Retired], now: UnixTime) -> UnixTime {
+    let published = document::raw_keys(&old.body);
+    let known = published.iter().chain(retired.iter().map(|retired| &retired.jwk));
+    let known: Vec<&[u8]> = known.map(Vec::as_slice).collect();
+    if old.body != body && document::brings_a_key(body, &known) {
+        now
+    } else {
+        old.rotated_at
+    }
 }
 
 /// The number after this one. It follows the clock, so that no number comes again even if shared data was lost.

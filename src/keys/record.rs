@@ -45,6 +45,8 @@ pub struct Stored {
     pub fetch: u64,
     /// Grows when the keys change; workers parse once per generation.
     pub generation: u64,
+    /// When a key came that was not there before, or the first document did.
+    pub rotated_at: UnixTime,
     /// When it was fetched or confirmed.
     pub fetched_at: UnixTime,
     /// What the issuer says about its lifetime.
@@ -58,7 +60,7 @@ pub struct Stored {
 }
 
 /// Format marker; another layout takes another one.
-const MAGIC: &[u8; 8] = b"jwksgat3";
+const MAGIC: &[u8; 8] = b"jwksgat4";
 const ABSENT: u64 = u64::MAX;
 
 impl Record {
@@ -79,6 +81,7 @@ impl Record {
         if let Some(document) = &self.document {
             out.number(document.fetch);
             out.number(document.generation);
+            out.number(document.rotated_at.as_millis());
             out.number(document.fetched_at.as_millis());
             out.freshness(document.freshness);
             out.number(u64::from(document.jitter));
@@ -111,6 +114,7 @@ impl Record {
             _ => Some(Stored {
                 fetch: from.number()?,
                 generation: from.number()?,
+                rotated_at: UnixTime::from_millis(from.number()?),
                 fetched_at: UnixTime::from_millis(from.number()?),
                 freshness: from.freshness()?,
                 jitter: u32::try_from(from.number()?).ok()?,
@@ -144,6 +148,7 @@ impl Record {
         self.unknown_kid_at = self.unknown_kid_at.filter(|at| *at <= now);
         self.lease = self.lease.map(|lease| lease.as_of(now));
         if let Some(document) = &mut self.document {
+            document.rotated_at = document.rotated_at.min(now);
             document.fetched_at = document.fetched_at.min(now);
         }
         self.retired = self.retired.into_iter().map(|retired| retired.as_of(now)).collect();
@@ -278,6 +283,7 @@ mod tests {
             document: Some(Stored {
                 fetch: 3,
                 generation: 2,
+                rotated_at: at(1),
                 fetched_at: at(1),
                 freshness: freshness(9),
                 validators: Validators { etag: Some("\"a\"".to_owned()), last_modified: None },

@@ -87,7 +87,7 @@ pub fn retire(old: &Stored, new: &[u8], before: &[Retired], limits: Limits, now:
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::keys::schedule;
     use base64::{engine::general_purpose::URL_SAFE_NO_PAD as BASE64, Engine as _};
@@ -99,7 +99,7 @@ mod tests {
     }
 
     /// A document with a key for each number.
-    fn set(numbers: &[u8]) -> Vec<u8> {
+    pub(in crate::keys) fn set(numbers: &[u8]) -> Vec<u8> {
         let key = |number: &u8| {
             let modulus = BASE64.encode([&[0xff; 255][..], &[2 * number + 1]].concat());
             format!(r#"{{"kty":"RSA","kid":"k{number}","e":"AQAB","n":"{modulus}"}}"#)

@@ -21,10 +21,7 @@ use super::{
 use crate::{
     config,
     gate::{Action, FetchError, Gate, Response, PARKED_NOW},
-    keys::{
-        http_cache::Validators,
-        life::{Event, Outcome},
-    },
+    keys::{http_cache::Validators, life::Event},
     metrics::{Metric, Series},
     time::UnixTime,
     token::{offload::Offload, ProviderId},
@@ -150,8 +147,11 @@ impl Worker {
     fn abandon(&self) {
         let fetches = std::mem::take(&mut *self.fetches.borrow_mut());
         for (provider, fetch) in fetches.into_values() {
-            let outcome = Outcome::Failed { retry_after: None };
-            self.change(provider, &Event::Fetched { fetch, outcome, jitter: 0 });
+            for action in self.fetched(provider, fetch, Err(FetchError::Abandoned)) {
+                if let Action::Change(provider, event) = action {
+                    self.change(provider, &event);
+                }
+            }
             self.queues.wake_all();
         }
     }
@@ -184,26 +184,35 @@ impl Worker {
         }
         self.measured.set(now);
         let gauges = self.gate.borrow().gauges(now);
-        self.set_gauges(gauges, now);
-    }
-
-    /// This context ends. If nobody has taken the gauges over, they shall not stay as they are.
-    fn stop_measuring(&self) {
-        if self.measured.get() != UnixTime::default() {
-            let gauges = self.gate.borrow().gauges_when_over();
-            self.set_gauges(gauges, host::now());
-        }
-    }
-
-    fn set_gauges(&self, mut gauges: Vec<(Series, u64)>, now: UnixTime) {
-        let mut speaks = vec![false; self.cells.len()];
-        for ((place, cell), speaks) in self.cells.iter().enumerate().zip(&mut speaks) {
-            let (Some((cell, voice)), provider) = (cell, ProviderId::new(place)) else { continue };
+        self.set_gauges(gauges, now, |provider, voice| {
             let turn = voice.turn(self.queues.worker(), now);
             if turn == Turn::Begins {
                 self.gate.borrow().tell_revoked(provider);
             }
-            *speaks = turn != Turn::IsSilent;
+            turn != Turn::IsSilent
+        });
+    }
+
+    /// This context ends. If nobody has taken its gauges over, they shall not stay as they are.
+    fn stop_measuring(&self) {
+        // A context that was made only to try the configuration out never had any.
+        if self.measured.get() != UnixTime::default() {
+            let (gauges, now) = (self.gate.borrow().gauges_when_over(), host::now());
+            self.set_gauges(gauges, now, |_, voice| voice.resign(self.queues.worker(), now));
+        }
+    }
+
+    /// Sets those of the providers for which this configuration speaks.
+    fn set_gauges(
+        &self,
+        mut gauges: Vec<(Series, u64)>,
+        now: UnixTime,
+        may_speak: impl Fn(ProviderId, &Voice) -> bool,
+    ) {
+        let mut speaks = vec![false; self.cells.len()];
+        for ((place, cell), speaks) in self.cells.iter().enumerate().zip(&mut speaks) {
+            let (Some((cell, voice)), provider) = (cell, ProviderId::new(place)) else { continue };
+            *speaks = may_speak(provider, voice);
             let waiting = u32::try_from(self.gate.borrow().waiting_for(provider)).unwrap_or(u32::MAX);
             let value = cell.share_parked(self.queues.worker(), waiting, now);
             gauges.push((Series { provider, family: PARKED_NOW, value: "" }, value));
@@ -333,6 +342,7 @@ impl Context for Root {
 impl Drop for Root {
     fn drop(&mut self) {
         if let Some(worker) = &self.worker {
+            worker.flush_counts();
             worker.queues.unregister();
             worker.abandon();
             worker.stop_measuring();

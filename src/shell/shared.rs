@@ -172,6 +172,21 @@ impl Voice {
         Self { key: format!("{name}.speaks"), configuration }
     }
 
+    /// A worker ends. Whether it was the last to speak: then nobody does, until another claims it.
+    pub(super) fn resign(&self, worker: u64, now: UnixTime) -> bool {
+        for _ in 0..MAX_TRIES {
+            let Ok((value, cas)) = hostcalls::get_shared_data(&self.key) else { break };
+            let found = value.as_deref().and_then(Claim::decode);
+            let Some(claim) = found.and_then(|found| found.resigned(self.configuration, worker, now)) else { break };
+            match hostcalls::set_shared_data(&self.key, Some(&claim.encode()), Some(cas.unwrap_or(CREATE))) {
+                Err(Status::CasMismatch) => {}
+                Ok(()) => return true,
+                Err(_) => break,
+            }
+        }
+        false
+    }
+
     /// Whether it speaks now.
     pub(super) fn turn(&self, worker: u64, now: UnixTime) -> Turn {
         for _ in 0..MAX_TRIES {

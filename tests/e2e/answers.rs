@@ -59,11 +59,11 @@ fn report_mode_counts_and_marks_and_refuses_nothing() {
 
 #[test]
 fn report_mode_holds_nothing_back_while_an_issuer_hangs() {
-    let site = Plan::new().top("mode", "report").timeout("1s").fault(Fault::Hang, Times::Always).start();
+    let site = Plan::new().top("mode", "report").timeout("4s").fault(Fault::Hang, Times::Always).start();
     let begin = std::time::Instant::now();
     let token = site.issuer.token();
     assert_eq!(site.get_at_once(20, |_| token.clone()), [(200, 20)]);
-    assert!(begin.elapsed() < Duration::from_secs(1), "{:?}", begin.elapsed());
+    assert!(begin.elapsed() < Duration::from_secs(3), "{:?}", begin.elapsed());
     assert!(eventually(Duration::from_secs(10), || site.stat("would_be_unavailable") == 20));
     site.issuer.heal();
     assert!(eventually(Duration::from_secs(10), || { site.get(&token).status == 200 && site.stat("allowed") > 0 }));

@@ -7,8 +7,8 @@ use jwks_gate_testbed::{eventually, http::Request, Bootstrap};
 
 use crate::setup::{Plan, Site};
 
-fn slow(adjust: fn(Bootstrap) -> Bootstrap) -> Site {
-    Plan::new().bootstrap(adjust).fault(Fault::Delay(Duration::from_millis(1500)), Times::Always).start()
+fn hanging(adjust: fn(Bootstrap) -> Bootstrap) -> Site {
+    Plan::new().timeout("20s").bootstrap(adjust).fault(Fault::Hang, Times::Always).start()
 }
 
 const SETTINGS: [fn(Bootstrap) -> Bootstrap; 2] =
@@ -17,7 +17,7 @@ const SETTINGS: [fn(Bootstrap) -> Bootstrap; 2] =
 #[test]
 fn a_body_waits_and_arrives_whole() {
     for adjust in SETTINGS {
-        let site = slow(adjust);
+        let site = hanging(adjust);
         let request = Request::post("/api/x").bearer(&site.issuer.token()).body(vec![b'x'; 300_000]);
         waits_and_arrives(&site, &request, 300_000);
     }
@@ -26,15 +26,17 @@ fn a_body_waits_and_arrives_whole() {
 #[test]
 fn the_body_of_a_refused_request_goes_nowhere() {
     for adjust in SETTINGS {
-        let site = slow(adjust);
+        let site = hanging(adjust);
         let chunked = |token: &str| {
             let mut request = Request::post("/api/x").bearer(token).header("transfer-encoding", "chunked");
             request.headers.push(("trailer".to_owned(), b"x-end".to_vec()));
             request.body(b"5\r\nhello\r\n0\r\nx-end: yes\r\n\r\n".to_vec())
         };
-        let refused = site.send(&chunked(&site.token_of_nobody()));
-        assert_eq!((refused.status, site.echo.requests()), (401, 0));
-        assert!(site.stat("parked") >= 1, "it had to wait for its verdict");
+        std::thread::scope(|scope| {
+            let refused = scope.spawn(|| site.send(&chunked(&site.token_of_nobody())));
+            site.heal_when_parked(1);
+            assert_eq!((refused.join().unwrap().status, site.echo.requests()), (401, 0));
+        });
         let large = Request::post("/api/x").body(vec![b'x'; 300_000]);
         assert_eq!((site.send(&large).status, site.echo.requests()), (401, 0));
         site.is_unharmed();
@@ -44,7 +46,7 @@ fn the_body_of_a_refused_request_goes_nowhere() {
 #[test]
 fn chunks_and_trailers_wait_too() {
     for adjust in SETTINGS {
-        let site = slow(adjust);
+        let site = hanging(adjust);
         let request = Request::post("/api/x")
             .bearer(&site.issuer.token())
             .header("transfer-encoding", "chunked")
@@ -58,9 +60,10 @@ fn chunks_and_trailers_wait_too() {
 fn waits_and_arrives(site: &Site, request: &Request, bytes: usize) {
     std::thread::scope(|scope| {
         let response = scope.spawn(|| site.send(request));
-        assert!(eventually(Duration::from_secs(1), || site.stat("parked") == 1));
+        assert!(eventually(Duration::from_secs(10), || site.stat("parked") == 1));
         std::thread::sleep(Duration::from_millis(300));
         assert_eq!(site.echo.requests(), 0, "the verdict is not there yet");
+        site.issuer.heal();
         let response = response.join().unwrap();
         assert_eq!((response.status, &response.json()["body_bytes"]), (200, &bytes.into()));
     });

@@ -207,7 +207,7 @@ fn connect_is_asked_for_its_token_too() {
 /// HTTP/2, and gRPC within it: another Envoy in front translates.
 #[test]
 fn http_2_and_grpc_clients_are_told_in_their_own_way() {
-    let site = Plan::new().fault(Fault::Delay(Duration::from_millis(300)), Times::Next(1)).start();
+    let site = Plan::new().timeout("20s").fault(Fault::Hang, Times::Always).start();
     let bridge = Bootstrap::with_filter(
         site.envoy.addr(),
         json!({
@@ -219,7 +219,12 @@ fn http_2_and_grpc_clients_are_told_in_their_own_way() {
     .upstream_http_2();
     let bridge = Envoy::start(&bridge.yaml(), EnvoyOptions::default()).unwrap();
     let send = |request: &Request| jwks_gate_testbed::http::send(bridge.addr(), request).unwrap();
-    let good = send(&Request::post("/api/x").bearer(&site.issuer.token()).body(vec![b'x'; 70_000]));
+    let good = std::thread::scope(|scope| {
+        let post = Request::post("/api/x").bearer(&site.issuer.token()).body(vec![b'x'; 70_000]);
+        let good = scope.spawn(move || send(&post));
+        site.heal_when_parked(1);
+        good.join().unwrap()
+    });
     assert_eq!((good.status, &good.json()["body_bytes"]), (200, &json!(70_000)));
     assert!(
         send(&Request::get("/api/x")).text() == MISSING && site.envoy.stat("http.test.downstream_cx_http2_total") > 0

@@ -1,6 +1,6 @@
 //! What the issuer says about the lifetime of its keys.
 
-use std::{thread, time::Duration};
+use std::time::Duration;
 
 use jwks_gate_issuer::{Alg, Rotation};
 use jwks_gate_testbed::eventually;
@@ -11,9 +11,10 @@ use crate::setup::{issuer_with, Plan};
 fn keys_are_refreshed_before_they_expire_without_a_request() {
     let site = Plan::with(issuer_with(Alg::Es256, Some(2))).rotation("min_ttl", "1s").start_warm();
     site.issuer.rotate(Rotation::Overlap);
+    let before = site.gets();
     // Due within the last fifth of two seconds.
-    assert!(eventually(Duration::from_millis(2500), || site.gets() >= 2));
-    thread::sleep(Duration::from_millis(300));
+    assert!(eventually(Duration::from_secs(5), || site.gets() > before));
+    assert!(eventually(Duration::from_secs(5), || site.stat("jwks_fetch_success") > before));
     let parked = site.stat("parked");
     let token = site.issuer.token();
     assert_eq!(site.get_at_once(20, |_| token.clone()), [(200, 20)]);
@@ -24,7 +25,11 @@ fn keys_are_refreshed_before_they_expire_without_a_request() {
 fn what_has_not_changed_is_not_sent_again() {
     let site = Plan::with(issuer_with(Alg::Es256, Some(1))).rotation("min_ttl", "1s").start_warm();
     assert!(eventually(Duration::from_secs(5), || site.issuer.stats().not_modified >= 2));
-    assert_eq!(site.issuer.stats().jwks_requests, site.issuer.stats().not_modified + 1);
+    let one_was_sent = || {
+        let stats = site.issuer.stats();
+        stats.jwks_requests == stats.not_modified + 1
+    };
+    assert!(eventually(Duration::from_secs(5), one_was_sent), "{:?}", site.issuer.stats());
     let token = site.issuer.token();
     assert_eq!(site.get_at_once(20, |_| token.clone()), [(200, 20)]);
 }
@@ -36,7 +41,8 @@ fn the_issuers_word_counts_within_floor_and_ceiling() {
         let plan = Plan::with(issuer_with(Alg::Es256, Some(max_age))).rotation(field, value);
         let plan = if field == "max_ttl" { plan.rotation("min_ttl", "1s") } else { plan };
         let site = plan.start_warm();
-        let reached = eventually(Duration::from_millis(3500), || site.gets() > gets);
+        let most = if gets > 1 { 15_000 } else { 3_500 };
+        let reached = eventually(Duration::from_millis(most), || site.gets() > gets);
         assert_eq!((reached, site.gets() > 1), (gets > 1, gets > 1), "{field}: {} GETs", site.gets());
     }
 }
@@ -46,5 +52,5 @@ fn without_cache_headers_cache_duration_counts() {
     let mut plan = Plan::with(issuer_with(Alg::Es256, None));
     plan.config["providers"]["p"]["remote_jwks"]["cache_duration"] = "1s".into();
     let site = plan.start_warm();
-    assert!(eventually(Duration::from_secs(4), || site.gets() >= 3));
+    assert!(eventually(Duration::from_secs(15), || site.gets() >= 3));
 }

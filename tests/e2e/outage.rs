@@ -51,7 +51,7 @@ fn an_issuer_that_hangs_keeps_nobody_for_longer_than_its_time() {
     let token = site.issuer.token();
     let began = Instant::now();
     assert_eq!(site.get_at_once(100, |_| token.clone()), [(503, 100)]);
-    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
     assert_eq!(site.echo.requests(), 0);
     site.issuer.heal();
     assert!(eventually(Duration::from_secs(10), || site.get(&token).status == 200));
@@ -88,9 +88,9 @@ fn whatever_goes_wrong_in_a_refresh_the_old_keys_stay() {
 fn stale_keys_are_used_for_max_stale_and_no_longer_and_recovery_is_at_once() {
     let site = Plan::with(issuer_with(Alg::Es256, Some(1)))
         .rotation("min_ttl", "1s")
-        .rotation("max_stale", "3s")
+        .rotation("max_stale", "5s")
         .rotation("unknown_kid_max_wait", "0.2s")
-        .timeout("0.2s")
+        .timeout("1s")
         .start_warm();
     let token = site.issuer.token();
     site.issuer.stop();
@@ -99,8 +99,8 @@ fn stale_keys_are_used_for_max_stale_and_no_longer_and_recovery_is_at_once() {
         assert_eq!(site.get(&token).status, 200, "{:?}", stopped.elapsed());
         thread::sleep(Duration::from_millis(50));
     }
-    // One second of lifetime and three of staleness, counted from the last fetch.
-    assert!(eventually(Duration::from_millis(2000), || site.get(&token).status == 503));
+    // One second of lifetime and five of staleness, counted from the last fetch.
+    assert!(eventually(Duration::from_secs(6), || site.get(&token).status == 503));
     assert_unavailable(&site, &token);
     site.issuer.resume();
     assert!(eventually(Duration::from_secs(12), || site.get(&token).status == 200));
@@ -125,6 +125,7 @@ fn one_issuers_outage_is_not_anothers() {
     other.fault(Fault::Hang, Times::Always);
     let mut plan = Plan::new().cluster("other", other.addr());
     plan.config["providers"]["q"] = remote(&other, "other");
+    plan.config["providers"]["q"]["remote_jwks"]["http_uri"]["timeout"] = json!("6s");
     plan.config["rules"] = json!([
         {"match": {"prefix": "/api/other/"}, "requires": {"provider_name": "q"}},
         {"match": {"prefix": "/api/"}, "requires": {"provider_name": "p"}},
@@ -139,7 +140,7 @@ fn one_issuers_outage_is_not_anothers() {
         site.issuer.rotate(Rotation::Hard);
         let new = site.issuer.token();
         assert_eq!(site.get_at_once(40, |_| new.clone()), [(200, 40)]);
-        assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
         assert!(hanging.into_iter().all(|thread| thread.join().unwrap() == 503));
     });
     // A token of one issuer opens nothing at the other.

@@ -33,12 +33,12 @@ fn a_flood_within_the_interval_costs_the_issuer_nothing_more() {
 #[test]
 fn a_request_waits_for_a_refresh_that_is_due_within_its_wait() {
     let site = Plan::new().rotation("unknown_kid_min_interval", "2s").start_warm();
+    let began = Instant::now();
     assert_eq!(site.get(&site.token_of_nobody()).status, 401);
-    let refused = Instant::now();
     site.issuer.rotate(Rotation::Hard);
     let token = site.issuer.token();
     assert_eq!(site.get_at_once(20, |_| token.clone()), [(200, 20)]);
-    assert!(refused.elapsed() > Duration::from_millis(1500), "the budget was spent");
+    assert!(began.elapsed() > Duration::from_secs(2), "the budget was spent");
     assert_eq!(site.gets(), 3);
 }
 

@@ -235,3 +235,27 @@ fn what_aged_on_the_way_has_less_of_its_lifetime_left() {
         assert_eq!(left(&record), expected);
     }
 }
+
+#[test]
+fn a_rotation_is_a_key_that_was_not_there() {
+    let set = |keys: &[u8]| String::from_utf8(retired::tests::set(keys)).unwrap();
+    let mut record = fresh(&set(&[1]));
+    let rotated_at = |record: &Record| record.document.as_ref().unwrap().rotated_at;
+    assert_eq!(rotated_at(&record), at(0));
+    let steps: [(u64, &[u8], u64); 7] = [
+        (10_000, &[1], 0),
+        (20_000, &[2, 1], 20_000),
+        (30_000, &[2], 20_000),
+        (40_000, &[1, 2], 20_000),
+        (50_000, &[2], 20_000),
+        // A day later it is forgotten, and that is no rotation either.
+        (150_000, &[2], 20_000),
+        (160_000, &[3], 160_000),
+    ];
+    for (now, keys, expected) in steps {
+        assert_eq!(refresh(&mut record, Cause::Schedule, at(now)), fetch_at(now));
+        assert_eq!(fetched(&mut record, document(&set(keys)), at(now)), Effect::Settled);
+        assert_eq!(rotated_at(&record), at(expected), "{now}");
+    }
+    assert!(record.retired.len() == 1, "{:?}", record.retired);
+}
