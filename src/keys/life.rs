@@ -197,10 +197,13 @@ fn settle(
 /// When the keys were rotated last, now that `body` takes the place of `old`. That a key leaves is no rotation, nor that one
 /// comes back, as from servers of an issuer that do not agree.
 fn rotated_at(old: &Stored, body: &[u8], retired: &[Retired], now: UnixTime) -> UnixTime {
+    if old.body == body {
+        return old.rotated_at;
+    }
     let published = document::raw_keys(&old.body);
     let known = published.iter().chain(retired.iter().map(|retired| &retired.jwk));
     let known: Vec<&[u8]> = known.map(Vec::as_slice).collect();
-    if old.body != body && document::brings_a_key(body, &known) {
+    if document::brings_a_key(body, &known) {
         now
     } else {
         old.rotated_at
