@@ -37,11 +37,16 @@ struct World {
 }
 
 fn world() -> World {
+    world_with(5)
+}
+
+/// With so many seconds of `unknown_kid_max_wait`; the interval is ten.
+fn world_with(max_wait: u32) -> World {
     let config = json!({
         "providers": {"p": {"issuer": "i", "remote_jwks": {
             "http_uri": {"uri": "http://i/jwks", "cluster": "c", "timeout": "2s"},
             "cache_duration": "100s",
-            "rotation": {"unknown_kid_min_interval": "10s", "unknown_kid_max_wait": "5s"},
+            "rotation": {"unknown_kid_min_interval": "10s", "unknown_kid_max_wait": format!("{max_wait}s")},
         }}},
         "rules": [{"match": {"prefix": "/"}, "requires": {"provider_name": "p"}}],
     });
@@ -139,6 +144,15 @@ impl World {
         self.now = end;
     }
 
+    /// Time passes while requests wait: the workers wake once a second at least.
+    fn pass_waking(&mut self, time: Duration) {
+        let end = self.now.plus(time);
+        while self.now < end {
+            self.pass(end.since(self.now).min(SECOND));
+            self.wake();
+        }
+    }
+
     fn started(mut self, kids: &[&str]) -> Self {
         self.wake();
         self.fetched(Ok(jwks(kids)));
@@ -208,6 +222,37 @@ fn a_refresh_that_is_due_within_the_wait_is_waited_for() {
     world.pass(4 * SECOND);
     world.fetched(Ok(jwks(&["a", "b"])));
     assert_eq!(world.statuses(), [200]);
+}
+
+/// The request's deadline and the next refresh fall together; the event loop comes to both too late.
+#[test]
+fn a_refresh_that_was_promised_is_waited_for_however_late_it_begins() {
+    for late in [0, 1, 30, 1_900] {
+        let mut world = world_with(10).started(&["a"]);
+        assert_eq!(world.request(0, "x"), None);
+        world.fetched(Ok(jwks(&["a"])));
+        assert_eq!(world.statuses(), [401]);
+        assert_eq!((world.request(0, "b"), world.request(1, "b")), (None, None));
+        world.pass_waking(9 * SECOND);
+        world.now = world.now.plus(SECOND).plus(Duration::from_millis(late));
+        world.wake();
+        assert_eq!((world.fetches.len(), world.statuses()), (1, vec![]), "{late} ms late");
+        world.fetched(Ok(jwks(&["b"])));
+        assert_eq!(world.statuses(), [200; 2], "{late} ms late");
+    }
+}
+
+#[test]
+fn a_promised_refresh_that_never_ends_keeps_nobody_for_longer_than_its_timeout() {
+    let mut world = world_with(10).started(&["a"]);
+    assert_eq!(world.request(0, "x"), None);
+    world.fetched(Ok(jwks(&["a"])));
+    world.statuses();
+    assert_eq!(world.request(1, "b"), None);
+    world.pass_waking(11 * SECOND);
+    assert_eq!((world.fetches.len(), world.statuses()), (1, vec![]));
+    world.pass_waking(SECOND);
+    assert_eq!(world.statuses(), [503]);
 }
 
 #[test]

@@ -108,6 +108,14 @@ impl View {
         self.record = record;
     }
 
+    /// The clock has gone back behind `then`: what had ended by then does not come back.
+    pub(super) fn forget_ended(&mut self, then: UnixTime) {
+        if let Some(left) = self.keys.as_ref().and_then(|keys| keys.without_ended(then)) {
+            self.keys = Some(Rc::new(left));
+            self.forget();
+        }
+    }
+
     fn forget(&mut self) {
         self.verified.iter_mut().for_each(|cache| cache.get_mut().clear());
     }
@@ -136,8 +144,9 @@ impl View {
         let unavailable = |due: UnixTime| Refusal::KeysUnavailable(due.since(now));
         let asked_since = record.document.as_ref().is_some_and(|d| d.fetch > arrived_after);
         let ended_since = record.finished > arrived_after;
-        let failed_since = ended_since && !(1..=terms.retries).contains(&record.failures);
-        let due = life::refresh_due(record, cause, terms, now).max(now);
+        let failed_since = ended_since && record.failures > terms.retries;
+        // Not counted from `now`: what was due in time can tell, also where it is late to begin.
+        let due = life::refresh_due(record, cause, terms, now);
         let can_tell = record.is_fetching(now) || due <= until;
         match (cause, refusal) {
             // The issuer has been asked since the request came: it has no such key.

@@ -7,7 +7,7 @@ use super::{
     Action, Decision, Gate,
 };
 use crate::{
-    keys::life::Cause,
+    keys::life::{self, Cause},
     metrics::Metric,
     parked::{Full, StreamId},
     policy::{extract::Candidate, forward::Edits, reply::Refusal, requirement::Question},
@@ -37,11 +37,15 @@ pub(super) struct Waiting {
 }
 
 impl<C: SignatureCheck> Gate<C> {
-    /// Keeps the time that each request has left when the clock steps, forwards or backwards.
+    /// Keeps the time that each request has left when the clock steps, forwards or backwards, and what is over of a key's
+    /// grace.
     pub(super) fn notice_time(&mut self, now: UnixTime) {
         let last = std::mem::replace(&mut self.last_seen, now);
         if now < last || now.since(last) > LONGEST_GAP {
             self.parked.shift(last, now);
+        }
+        if now < last {
+            self.views.iter_mut().for_each(|view| view.forget_ended(last));
         }
     }
 
@@ -148,14 +152,16 @@ impl<C: SignatureCheck> Gate<C> {
         actions
     }
 
-    /// When a request stops waiting: at its deadline, or when the refresh that it waits for is over, if that has begun.
+    /// When a request stops waiting: at its deadline; where the refresh that it was promised has not ended by then, one fetch
+    /// timeout later. A refresh is promised if it is due by the deadline, however late this worker comes to start it.
     pub(super) fn ends_at(&self, deadline: UnixTime, waiting: &Waiting, now: UnixTime) -> UnixTime {
-        let fetches = waiting.waits.iter().filter_map(|(provider, cause)| {
-            let is_fetching = self.views.get(provider.index())?.record.is_fetching(now);
-            let timeout = self.plan.remote(*provider)?.terms.fetch_timeout;
-            (is_fetching && *cause != Cause::Schedule).then_some(timeout)
+        let promised = waiting.waits.iter().filter_map(|(provider, cause)| {
+            let record = &self.views.get(provider.index())?.record;
+            let terms = &self.plan.remote(*provider)?.terms;
+            let is_promised = record.is_fetching(now) || life::refresh_due(record, *cause, terms, now) <= deadline;
+            (is_promised && *cause != Cause::Schedule).then_some(terms.fetch_timeout)
         });
-        deadline.plus(fetches.max().unwrap_or_default())
+        deadline.plus(promised.max().unwrap_or_default())
     }
 
     /// The refusal of a request that waited for as long as it may.

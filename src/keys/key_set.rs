@@ -49,6 +49,16 @@ impl KeySet {
         self
     }
 
+    /// Without the keys whose grace had ended by then; `None`: it has none of them.
+    pub fn without_ended(&self, then: UnixTime) -> Option<Self> {
+        let has_ended = |entry: &Entry| entry.until.is_some_and(|until| until <= then);
+        self.entries.iter().any(has_ended).then(|| {
+            let mut left = self.clone();
+            left.entries.retain(|entry| !has_ended(entry));
+            left
+        })
+    }
+
     /// How many keys the document has that can be used.
     pub fn len(&self) -> usize {
         self.published().count()
@@ -158,6 +168,9 @@ mod tests {
         assert_eq!(kids(&set, Some("old"), NOW), [Some("old")]);
         assert!(kids(&set, Some("old"), LATER).is_empty() && !set.names("old", LATER));
         assert_eq!(set.len(), 1);
+        assert!(set.without_ended(NOW).is_none());
+        let left = set.without_ended(LATER).unwrap();
+        assert!(kids(&left, Some("old"), NOW).is_empty() && left.len() == 1);
     }
 
     #[test]

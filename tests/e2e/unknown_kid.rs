@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use jwks_gate_issuer::{Alg, Rotation, SigningKey};
-use jwks_gate_testbed::eventually;
+use jwks_gate_issuer::{Alg, Issuer, Rotation, SigningKey};
+use jwks_gate_testbed::{eventually, http::Request};
+use serde_json::json;
 
-use crate::setup::{Plan, UNKNOWN_KEY};
+use crate::setup::{issuer_with, remote, Plan, UNKNOWN_KEY};
 
 #[test]
 fn one_refresh_and_then_no() {
@@ -40,6 +41,48 @@ fn a_request_waits_for_a_refresh_that_is_due_within_its_wait() {
     assert_eq!(site.get_at_once(20, |_| token.clone()), [(200, 20)]);
     assert!(began.elapsed() > Duration::from_secs(2), "the budget was spent");
     assert_eq!(site.gets(), 3);
+}
+
+/// The next refresh is due when the request's wait is over, to the millisecond. `SEQUENCES=1000` for more of them.
+#[test]
+fn a_new_keys_token_right_after_an_invented_kid_is_let_through() {
+    const ISSUERS: usize = 16;
+    let sequences = std::env::var("SEQUENCES").map_or(3 * ISSUERS, |text| text.parse().unwrap());
+    let issuers: Vec<_> = (0..ISSUERS).map(|_| issuer_with(Alg::Es256, Some(600))).collect();
+    let mut plan = Plan::new();
+    let mut rules = Vec::new();
+    for (number, issuer) in issuers.iter().enumerate() {
+        let name = format!("p{number}");
+        let mut provider = remote(issuer, &name);
+        // As in the default terms, the wait is as long as the interval.
+        provider["remote_jwks"]["rotation"] = json!({"unknown_kid_min_interval": "1s", "unknown_kid_max_wait": "1s"});
+        plan.config["providers"][&name] = provider;
+        rules.push(json!({"match": {"prefix": format!("/{number}/")}, "requires": {"provider_name": name}}));
+        plan = plan.cluster(&name, issuer.addr());
+    }
+    let site = plan.top("rules", rules).start();
+    let denied: Vec<_> = std::thread::scope(|scope| {
+        let site = &site;
+        let one = move |number: usize, issuer: &Issuer| {
+            let path = format!("/{number}/x");
+            let mut denied = Vec::new();
+            for round in 0..sequences.div_ceil(ISSUERS) {
+                let invented = random_kid(&issuer.claims(), round);
+                assert_eq!(site.send(&Request::get(&path).bearer(&invented)).status, 401);
+                issuer.rotate(Rotation::Hard);
+                let response = site.send(&Request::get(&path).bearer(&issuer.token()));
+                if response.status != 200 {
+                    denied.push((number, round, response.status, response.text()));
+                }
+            }
+            denied
+        };
+        let threads: Vec<_> =
+            issuers.iter().enumerate().map(|(number, issuer)| scope.spawn(move || one(number, issuer))).collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
+    assert!(denied.is_empty(), "{} of {sequences}: {denied:?}", denied.len());
+    site.has_its_vms();
 }
 
 #[test]

@@ -261,10 +261,13 @@ impl Ledger {
             terms.revoked.contains(&key.kid) || terms.revoked.iter().any(|name| name == keys::thumbprint(key.material));
         let is_published = key.from <= *arrived && key.until.is_none();
         let is_well = account.well_from <= *arrived;
-        // Who does not let requests wait for as long as the budget lasts has chosen this.
+        // Who does not let requests wait for as long as the budget lasts has chosen this. By a clock that goes back it lasts
+        // longer.
         let is_chosen = status == 401
-            && terms.wait < terms.interval
-            && account.last_asked_ever.is_some_and(|last| now <= last + terms.interval + self.lost_since(last) + SLACK);
+            && account.last_asked_ever.is_some_and(|last| {
+                let budget = terms.interval + self.lost_since(last);
+                terms.wait < budget && now <= last + budget + SLACK
+            });
         // The same name for another key is found out by its failing signature, but not within `min_ttl`.
         let is_renamed = status == 401
             && account

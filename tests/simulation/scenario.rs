@@ -6,7 +6,7 @@ use serde_json::{json, Value};
 
 use crate::{
     issuer::{CacheStyle, Fault, Rotation, FAULTS},
-    world::Happening,
+    world::{Happening, LATENCY},
 };
 
 /// An issuer's terms, in milliseconds, and how it behaves.
@@ -30,6 +30,8 @@ pub struct Scenario {
     pub max_parked: usize,
     pub terms: Vec<Terms>,
     pub cache: Vec<CacheStyle>,
+    /// How late a loaded event loop runs a timer or a wake-up, in milliseconds, at most.
+    pub lateness: u64,
     /// The end, in milliseconds.
     pub length: u64,
     pub happenings: Vec<(u64, Happening)>,
@@ -59,6 +61,7 @@ impl Scenario {
             max_parked: rng.usize(6..=40),
             terms: (0..issuers).map(|issuer| terms(&mut Rng::with_seed(seed ^ (77 << issuer)), issuer)).collect(),
             cache: (0..issuers).map(|issuer| cache(&mut Rng::with_seed(seed ^ (99 << issuer)))).collect(),
+            lateness: [0, 3, 40][rng.usize(0..3)],
             length,
             happenings: Vec::new(),
         };
@@ -105,6 +108,18 @@ impl Scenario {
             // The new key is used at once, everywhere.
             for _ in 0..rng.u64(0..8) {
                 self.push(at, Happening::Request { issuer, kind: Kind::Good, patience: None, draw: rng.usize(..) });
+            }
+        }
+        // An invented `kid` spends the budget. The issuer rotates around the end of that refresh, and the new key is used
+        // within the same millisecond.
+        for _ in 0..rng.usize(0..4) {
+            let at = rng.u64(0..self.length);
+            self.push(at, Happening::Request { issuer, kind: Kind::Unknown, patience: None, draw: rng.usize(..) });
+            let ended = at + 2 * LATENCY + rng.u64(0..4);
+            self.push(ended, Happening::Rotate(issuer, Rotation::Hard));
+            for _ in 0..4 {
+                let draw = rng.usize(..);
+                self.push(ended + rng.u64(0..2), Happening::Request { issuer, kind: Kind::Good, patience: None, draw });
             }
         }
         for _ in 0..rng.usize(0..3) {
@@ -199,7 +214,7 @@ fn terms(rng: &mut Rng, issuer: usize) -> Terms {
     let mut choose = |from: &[u64]| from[rng.usize(0..from.len())];
     let min_ttl = choose(&[1_000, 2_000, 5_000]);
     let interval = choose(&[500, 1_000, 2_000, 10_000]);
-    let wait = choose(&[1_000, interval + 1_500, interval + 1_500]);
+    let wait = choose(&[1_000, interval, interval + 1_500]);
     let revoked = match choose(&[0, 1, 2]) {
         0 => Vec::new(),
         1 => vec![format!("i{issuer}-2")],

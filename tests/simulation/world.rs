@@ -30,7 +30,7 @@ use crate::{
 const EPOCH: u64 = 1_800_000_000_000;
 const BUSY_TICK: u64 = 25;
 const IDLE_TICK: u64 = 1_000;
-const LATENCY: u64 = 20;
+pub const LATENCY: u64 = 20;
 
 /// Something that happens.
 #[derive(Clone, Debug)]
@@ -357,7 +357,8 @@ impl World {
         }
         let number = self.sequence;
         self.workers[worker].tick = Some((at, number));
-        self.at(at, Happening::Tick { worker, number });
+        let late = self.lateness(worker);
+        self.at(at + late, Happening::Tick { worker, number });
     }
 
     /// Chance depends on when and where only, not on what happens elsewhere.
@@ -365,11 +366,16 @@ impl World {
         Rng::with_seed(self.scenario.seed ^ (self.now << 16) ^ place as u64)
     }
 
+    /// By how much a worker's event loop is behind now.
+    fn lateness(&self, worker: usize) -> u64 {
+        self.chance(worker ^ 0x100).u64(0..=self.scenario.lateness)
+    }
+
     fn wake(&mut self, worker: usize, most: u64) {
         // One in ten gets lost.
         let mut chance = self.chance(worker);
         if chance.u8(0..10) > 0 {
-            let delay = chance.u64(0..=most);
+            let delay = chance.u64(0..=most) + self.lateness(worker);
             self.after(delay, Happening::Wake(worker));
         }
     }
