@@ -10,29 +10,28 @@
 //! * [`token`] decides whether a token is good under given keys.
 //! * [`keys`] knows which keys an issuer has now, and when to ask it again.
 //! * [`parked`] holds the requests that wait for keys.
-//! * [`gate`] is the engine that puts them together, and [`metrics`] what it counts.
+//! * [`engine`] is the engine that puts them together, and [`metrics`] what it counts.
 //!
-//! All workers of a process share one [`keys::record::Record`] per issuer, changed only by compare-and-swap through
-//! [`keys::life::step`]; that makes one fetch at a time out of any number of workers. Each worker keeps the parsed keys of
+//! All workers of a process share one [`rotation::record::Record`] per issuer, changed only by compare-and-swap through
+//! [`rotation::transition::step`]; that makes one fetch at a time out of any number of workers. Each worker keeps the parsed keys of
 //! the generation it last saw. A request that lacks a key is parked, the issuer is asked once, and the same pure question
-//! is asked again: [`gate`] never suspends a decision.
+//! is asked again: [`engine`] never suspends a decision.
 
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
 
-pub mod claim;
 pub mod config;
 pub use jwks_gate_crypto as crypto;
-pub mod gate;
+pub mod engine;
+#[cfg(target_arch = "wasm32")]
+mod getrandom_stub;
 mod json;
 pub mod keys;
-pub mod matcher;
 pub mod metrics;
-pub mod parked;
 pub mod policy;
-#[cfg(target_arch = "wasm32")]
-mod randomness;
-pub mod shares;
+pub mod rotation;
+pub mod shared;
 #[cfg(all(target_arch = "wasm32", feature = "filter"))]
 mod shell;
+pub mod string_matcher;
 pub mod time;
 pub mod token;

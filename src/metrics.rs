@@ -50,15 +50,15 @@ pub enum Metric {
     /// Requests refused for their token: 401 and 403.
     Refused,
     /// Those among them that were refused for this.
-    RefusedFor(TokenError),
+    DeniedFor(TokenError),
     /// CORS preflights that passed without a token.
     PreflightBypassed,
     /// Requests refused because we could not know: 503.
     Unavailable,
     /// Requests that report mode let through and that would have been refused for their token.
-    WouldRefuse,
+    WouldDeny,
     /// Those among them that would have been refused for this.
-    WouldRefuseFor(TokenError),
+    WouldDenyFor(TokenError),
     /// Requests that report mode let through and that would have got a 503.
     WouldBeUnavailable,
 }
@@ -76,10 +76,10 @@ impl Metric {
             Self::PreflightBypassed,
             Self::Refused,
             Self::Unavailable,
-            Self::WouldRefuse,
+            Self::WouldDeny,
             Self::WouldBeUnavailable,
         ];
-        plain.into_iter().chain(TokenError::ALL.map(Self::RefusedFor)).chain(TokenError::ALL.map(Self::WouldRefuseFor))
+        plain.into_iter().chain(TokenError::ALL.map(Self::DeniedFor)).chain(TokenError::ALL.map(Self::WouldDenyFor))
     }
 
     /// Its stat name; a prefix, if there is one, stands in it.
@@ -97,11 +97,11 @@ impl Metric {
             Self::KeySkipped => "jwks_keys_skipped",
             Self::Parked => "parked",
             Self::Refused => "denied",
-            Self::RefusedFor(error) => return format!("denied.{}", error.reason()),
+            Self::DeniedFor(error) => return format!("denied.{}", error.reason()),
             Self::PreflightBypassed => "cors_preflight_bypassed",
             Self::Unavailable => "unavailable",
-            Self::WouldRefuse => "would_deny",
-            Self::WouldRefuseFor(error) => return format!("would_deny.{}", error.reason()),
+            Self::WouldDeny => "would_deny",
+            Self::WouldDenyFor(error) => return format!("would_deny.{}", error.reason()),
             Self::WouldBeUnavailable => "would_be_unavailable",
         };
         name.to_owned()

@@ -5,10 +5,8 @@ use serde_json::{json, Value};
 
 use super::{parse, protobuf::tests::encode};
 use crate::{
-    crypto::Hash,
-    keys::{schedule::MaxStale, Algorithm},
-    policy::provider::KeySource,
-    token::rules::ClaimValue,
+    crypto::Hash, keys::Algorithm, policy::provider::KeySource, rotation::schedule::MaxStale,
+    token::validation::ClaimValue,
 };
 
 fn minimal() -> Value {

@@ -109,12 +109,12 @@ fn read(body: &[u8], limits: Limits, key: fn(&str) -> Result<Key, KeyError>) -> 
 }
 
 /// The members of `keys`, unread; none if this is no JWKS.
-pub(super) fn raw_keys(body: &[u8]) -> Vec<Vec<u8>> {
+pub fn raw_keys(body: &[u8]) -> Vec<Vec<u8>> {
     members(body).map_or_else(Vec::new, |members| members.keys.iter().map(|json| json.get().into()).collect())
 }
 
 /// Whether a document has a usable key that is none of these JWKs.
-pub(super) fn brings_a_key(body: &[u8], known: &[&[u8]]) -> bool {
+pub fn introduces_key(body: &[u8], known: &[&[u8]]) -> bool {
     let known: Vec<Key> = known.iter().filter_map(|jwk| parse_key(jwk)).collect();
     let mut keys = raw_keys(body).into_iter().filter_map(|jwk| parse_key(&jwk));
     keys.any(|key| !known.iter().any(|known| known.is_same(&key)))

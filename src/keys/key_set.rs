@@ -1,6 +1,6 @@
 //! The keys that a token may be checked with.
 
-use super::{revoked::Revoked, Algorithm, Key, Material};
+use super::{revoked::RevokedKeys, Algorithm, Key, Material};
 use crate::time::UnixTime;
 
 /// The usable keys of one issuer at one generation.
@@ -8,9 +8,9 @@ use crate::time::UnixTime;
 pub struct KeySet {
     /// Those of the document first, then those that left it and are within their grace.
     entries: Vec<Entry>,
-    revoked: Revoked,
+    revoked: RevokedKeys,
     /// The keys that were taken out because they are on that list.
-    taken_out: Vec<Key>,
+    revoked_keys: Vec<Key>,
 }
 
 #[derive(Clone, Debug)]
@@ -37,14 +37,14 @@ impl KeySet {
     }
 
     /// Without the keys that are on this list, published or not.
-    pub fn without(mut self, revoked: &Revoked) -> Self {
+    pub fn without(mut self, revoked: &RevokedKeys) -> Self {
         let (out, kept): (Vec<Entry>, Vec<Entry>) =
             self.entries.into_iter().partition(|entry| revoked.holds(&entry.key));
         // The same key under another name, or under none, is revoked with it.
         let is_out = |entry: &Entry| out.iter().any(|other| other.key.thumbprint() == entry.key.thumbprint());
         let (same, kept) = kept.into_iter().partition(is_out);
         self.entries = kept;
-        self.taken_out.extend([out, same].into_iter().flatten().map(|entry: Entry| entry.key));
+        self.revoked_keys.extend([out, same].into_iter().flatten().map(|entry: Entry| entry.key));
         self.revoked = revoked.clone();
         self
     }
@@ -80,8 +80,8 @@ impl KeySet {
     }
 
     /// The keys that were taken out because they are revoked.
-    pub fn taken_out(&self) -> &[Key] {
-        &self.taken_out
+    pub fn revoked_keys(&self) -> &[Key] {
+        &self.revoked_keys
     }
 
     /// Until when a key verifies that the document has no longer; `None`: it does not, or the document has it.
@@ -101,7 +101,7 @@ impl KeySet {
 
     /// Whether this `kid` belongs to revoked keys only: then the issuer need not be asked for it.
     pub fn is_revoked(&self, kid: &str, now: UnixTime) -> bool {
-        self.revoked.names(kid) || (self.taken_out.iter().any(|key| key.kid() == Some(kid)) && !self.names(kid, now))
+        self.revoked.names(kid) || (self.revoked_keys.iter().any(|key| key.kid() == Some(kid)) && !self.names(kid, now))
     }
 
     /// The keys that a token with this `kid` and algorithm may be checked with, at most eight, each with the time until
@@ -177,7 +177,7 @@ mod tests {
     fn a_revoked_key_is_in_no_set_by_kid_or_thumbprint_published_or_retired() {
         let bad = key(Some("bad"), 2);
         for name in ["bad", bad.thumbprint()] {
-            let revoked = Revoked::new([name.to_owned()]);
+            let revoked = RevokedKeys::new([name.to_owned()]);
             for set in [
                 KeySet::new(vec![key(Some("good"), 1), bad.clone()]),
                 KeySet::new(vec![key(Some("good"), 1)]).with_retired([(bad.clone(), LATER)]),
@@ -189,12 +189,12 @@ mod tests {
         }
         // By thumbprint, another key may take over the name.
         let both =
-            KeySet::new(vec![bad.clone(), key(Some("bad"), 3)]).without(&Revoked::new([bad.thumbprint().into()]));
+            KeySet::new(vec![bad.clone(), key(Some("bad"), 3)]).without(&RevokedKeys::new([bad.thumbprint().into()]));
         assert!(!both.is_revoked("bad", NOW) && kids(&both, Some("bad"), NOW).len() == 1);
         assert!(!both.is_revoked("other", NOW));
         // Nor does it verify under another name, or under none.
         let again = KeySet::new(vec![bad.clone(), key(None, 2), key(Some("alias"), 2), key(None, 4)]);
-        let again = again.without(&Revoked::new(["bad".to_owned()]));
+        let again = again.without(&RevokedKeys::new(["bad".to_owned()]));
         assert_eq!((again.len(), kids(&again, Some("alias"), NOW)), (1, vec![None]));
     }
 }

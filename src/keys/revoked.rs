@@ -6,9 +6,9 @@ use super::Key;
 
 /// The configuration's `revoked_keys`: each names a `kid` or an RFC 7638 thumbprint.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Revoked(BTreeSet<String>);
+pub struct RevokedKeys(BTreeSet<String>);
 
-impl Revoked {
+impl RevokedKeys {
     /// A list of these names.
     pub fn new(names: impl IntoIterator<Item = String>) -> Self {
         let mut own = BTreeSet::new();

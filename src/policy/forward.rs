@@ -10,10 +10,10 @@ use base64::{
 use serde_json::Value;
 
 use super::{
-    extract::{Candidate, Source},
     headers::Headers,
     provider::Provider,
     query,
+    token_location::{Candidate, Source},
 };
 use crate::{json, token::claims};
 
@@ -107,7 +107,7 @@ impl Edits {
     }
 
     /// Passes on what a good token says. `target` is the request's.
-    pub fn pass_on(&mut self, provider: &Provider, candidate: &Candidate, target: &[u8]) {
+    pub fn forward_verified(&mut self, provider: &Provider, candidate: &Candidate, target: &[u8]) {
         let forward = &provider.forward;
         self.tell(forward, candidate);
         if !forward.token {
@@ -137,20 +137,20 @@ impl Edits {
             self.add.push((name.clone(), value));
         }
         if !forward.claims.is_empty() {
-            self.tell_claims(forward, payload);
+            self.write_claim_headers(forward, payload);
         }
         if let (Some(name), Ok(header)) = (&forward.header_state, URL_SAFE_NO_PAD.decode(header)) {
             self.state.push((name.clone(), header));
         }
         if let (Some(name), Ok(payload)) = (&forward.payload_state, URL_SAFE_NO_PAD.decode(payload)) {
-            self.tell_payload(forward, name, &payload);
+            self.write_payload(forward, name, &payload);
         }
         // Envoy does so only where something changed that a route may look at.
         let tells = !forward.claims.is_empty() || forward.payload_header.is_some() || forward.payload_state.is_some();
         self.clear_route_cache |= forward.clear_route_cache && tells;
     }
 
-    fn tell_claims(&mut self, forward: &Forward, payload: &[u8]) {
+    fn write_claim_headers(&mut self, forward: &Forward, payload: &[u8]) {
         let mut names: Vec<_> = forward.claims().collect();
         // A name with dots may be one name.
         let whole: Vec<_> = forward.claims.iter().map(|claim| claim.path.join(".")).collect();
@@ -177,7 +177,7 @@ impl Edits {
         }
     }
 
-    fn tell_payload(&mut self, forward: &Forward, name: &str, payload: &[u8]) {
+    fn write_payload(&mut self, forward: &Forward, name: &str, payload: &[u8]) {
         let Ok(Value::Object(mut members)) = json::parse(payload) else { return };
         // One token's claims, never those of several.
         self.state

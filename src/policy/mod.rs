@@ -1,6 +1,5 @@
 //! Which tokens does this request need, where are they, and what is the answer?
 
-pub mod extract;
 pub mod forward;
 pub mod headers;
 pub mod provider;
@@ -8,4 +7,5 @@ pub mod query;
 pub mod reply;
 pub mod requirement;
 pub mod route;
-pub mod rules;
+pub mod route_table;
+pub mod token_location;

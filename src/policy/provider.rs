@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use super::{forward::Forward, reply::Style, requirement::Requirements, rules};
+use super::{forward::Forward, reply::ResponseFormat, requirement::Requirements, route_table};
 use crate::{
-    keys::{revoked::Revoked, schedule::Terms, KeySet},
-    token::{cache, rules::Rules, ProviderId},
+    keys::{revoked::RevokedKeys, KeySet},
+    rotation::schedule::RotationPolicy,
+    token::{cache, validation::TokenPolicy, ProviderId},
 };
 
 /// A whole configuration. Nothing invalid can be written in it: rules name providers that exist.
@@ -14,7 +15,7 @@ pub struct Plan {
     /// Looked up by [`ProviderId`].
     pub providers: Vec<Provider>,
     /// Which requirement a request falls under.
-    pub rules: rules::Rules,
+    pub rules: route_table::RouteTable,
     /// What those are.
     pub requirements: Requirements,
     /// Headers that only this filter may set, lower-case.
@@ -24,7 +25,7 @@ pub struct Plan {
     /// What becomes of a refused request.
     pub mode: Mode,
     /// How refusals are worded.
-    pub style: Style,
+    pub style: ResponseFormat,
     /// Whether the filter state also says why a request was let through.
     pub explain_allowed: bool,
     /// Stands in the names of the counters.
@@ -53,7 +54,7 @@ pub struct Provider {
     /// Its name in the configuration, for logs.
     pub name: String,
     /// What is asked of its tokens: its own rules, then those with the audiences of a requirement.
-    pub rules: Vec<Rules>,
+    pub rules: Vec<TokenPolicy>,
     /// How many verified tokens are remembered.
     pub cache: cache::Limits,
     /// What is passed on of its tokens.
@@ -90,9 +91,9 @@ pub struct Remote {
     /// The `:path` header.
     pub path: String,
     /// The life of its key set.
-    pub terms: Terms,
+    pub terms: RotationPolicy,
     /// Keys that never verify.
-    pub revoked: Revoked,
+    pub revoked: RevokedKeys,
 }
 
 impl Plan {

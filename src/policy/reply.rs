@@ -9,7 +9,7 @@ use crate::token::TokenError;
 
 /// Why a request is not let through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum Denial {
     /// The token's fault.
     Token(TokenError),
     /// We cannot know: the issuer's keys cannot be had. The client may try again after this.
@@ -36,7 +36,7 @@ pub const OWN_STATE: &str = "jwks_gate";
 
 /// How refusals are worded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Style {
+pub struct ResponseFormat {
     /// Whether they say nothing but their status: Envoy's `strip_failure_response`.
     pub strip: bool,
     /// Whether their bodies are problem details (RFC 9457) and not plain text.
@@ -47,7 +47,7 @@ pub struct Style {
 
 /// What is known of a refused request.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct About<'a> {
+pub struct ChallengeContext<'a> {
     /// See [`realm`].
     pub realm: &'a str,
     /// What its token should have been good for.
@@ -93,7 +93,7 @@ fn status(error: TokenError) -> u16 {
     }
 }
 
-impl Refusal {
+impl Denial {
     /// Its name for machines: in answers and the filter state. It does not change.
     pub fn reason(self) -> &'static str {
         match self {
@@ -114,12 +114,12 @@ impl Refusal {
 }
 
 /// The reply to a refusal: 401 and 403 with a challenge (RFC 6750 §3) where the token is at fault, 503 where we are.
-pub fn reply(refusal: Refusal, style: &Style, about: About<'_>) -> Reply {
+pub fn reply(refusal: Denial, style: &ResponseFormat, about: ChallengeContext<'_>) -> Reply {
     let (status, mut headers) = match refusal {
-        Refusal::Token(error) if style.strip => (status(error), Vec::new()),
-        Refusal::Token(error) => (status(error), vec![("www-authenticate", challenge(error, style, about))]),
-        Refusal::KeysUnavailable(retry_after) => (503, vec![("retry-after", seconds(retry_after))]),
-        Refusal::TooManyParked => (503, vec![("retry-after", seconds(Duration::from_secs(1)))]),
+        Denial::Token(error) if style.strip => (status(error), Vec::new()),
+        Denial::Token(error) => (status(error), vec![("www-authenticate", challenge(error, style, about))]),
+        Denial::KeysUnavailable(retry_after) => (503, vec![("retry-after", seconds(retry_after))]),
+        Denial::TooManyParked => (503, vec![("retry-after", seconds(Duration::from_secs(1)))]),
     };
     let body = match (style.strip, style.json) {
         (true, _) => Cow::Borrowed(""),
@@ -143,7 +143,7 @@ fn seconds(time: Duration) -> String {
 }
 
 /// A request without a token is told how to authenticate, and no error (RFC 6750 §3.1).
-fn challenge(error: TokenError, style: &Style, about: About<'_>) -> String {
+fn challenge(error: TokenError, style: &ResponseFormat, about: ChallengeContext<'_>) -> String {
     let mut challenge = format!("Bearer realm=\"{}\"", about.realm);
     let code = match error {
         TokenError::Missing => None,
@@ -172,22 +172,22 @@ mod tests {
 
     #[test]
     fn the_tokens_fault_is_401_or_403_and_ours_is_503() {
-        let about = About { realm: "http://h/p", scopes: &["a".to_owned(), "b".to_owned()] };
-        let answer = |refusal| reply(refusal, &Style::default(), about);
-        let missing = answer(Refusal::Token(TokenError::Missing));
+        let about = ChallengeContext { realm: "http://h/p", scopes: &["a".to_owned(), "b".to_owned()] };
+        let answer = |refusal| reply(refusal, &ResponseFormat::default(), about);
+        let missing = answer(Denial::Token(TokenError::Missing));
         assert_eq!((missing.status, &*missing.body), (401, "Jwt is missing"));
         assert_eq!(missing.headers, [("www-authenticate", "Bearer realm=\"http://h/p\"".to_owned())]);
-        let expired = answer(Refusal::Token(TokenError::Expired));
+        let expired = answer(Denial::Token(TokenError::Expired));
         assert_eq!(
             expired.headers[0].1,
             "Bearer realm=\"http://h/p\", error=\"invalid_token\", error_description=\"Jwt is expired\""
         );
-        assert_eq!(answer(Refusal::Token(TokenError::AudienceNotAllowed)).status, 403);
-        let scope = answer(Refusal::Token(TokenError::InsufficientScope));
+        assert_eq!(answer(Denial::Token(TokenError::AudienceNotAllowed)).status, 403);
+        let scope = answer(Denial::Token(TokenError::InsufficientScope));
         assert!(scope.status == 403 && scope.headers[0].1.ends_with("insufficient\", scope=\"a b\""), "{scope:?}");
-        let down = answer(Refusal::KeysUnavailable(Duration::from_millis(1001)));
+        let down = answer(Denial::KeysUnavailable(Duration::from_millis(1001)));
         assert_eq!((down.status, down.headers), (503, vec![("retry-after", "2".to_owned())]));
-        assert_eq!(answer(Refusal::KeysUnavailable(Duration::ZERO)).headers[0].1, "1");
+        assert_eq!(answer(Denial::KeysUnavailable(Duration::ZERO)).headers[0].1, "1");
     }
 
     #[test]
@@ -201,8 +201,8 @@ mod tests {
     #[test]
     fn bodies_may_be_problem_details_or_nothing() {
         let metadata = Some("https://h/.well-known/oauth-protected-resource".to_owned());
-        let style = Style { json: true, resource_metadata: metadata, ..Style::default() };
-        let missing = reply(Refusal::Token(TokenError::Missing), &style, About { realm: "r", scopes: &[] });
+        let style = ResponseFormat { json: true, resource_metadata: metadata, ..ResponseFormat::default() };
+        let missing = reply(Denial::Token(TokenError::Missing), &style, ChallengeContext { realm: "r", scopes: &[] });
         assert_eq!(
             serde_json::from_str::<serde_json::Value>(&missing.body).unwrap(),
             json!({"title": "Unauthorized", "status": 401, "detail": "Jwt is missing", "reason": "missing"})
@@ -211,8 +211,11 @@ mod tests {
         let expected =
             [("www-authenticate", challenge.to_owned()), ("content-type", "application/problem+json".to_owned())];
         assert_eq!(missing.headers, expected);
-        let stripped =
-            reply(Refusal::Token(TokenError::Expired), &Style { strip: true, ..Style::default() }, About::default());
+        let stripped = reply(
+            Denial::Token(TokenError::Expired),
+            &ResponseFormat { strip: true, ..ResponseFormat::default() },
+            ChallengeContext::default(),
+        );
         assert_eq!((stripped.status, &*stripped.body, stripped.headers.len()), (401, "", 0));
     }
 }

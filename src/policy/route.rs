@@ -3,7 +3,7 @@
 //! in the connection manager.
 
 use super::{headers::Headers, query};
-use crate::matcher::{Pattern, StringMatcher};
+use crate::string_matcher::{Pattern, StringMatcher};
 
 /// Which requests a rule is for: all of it must hold.
 #[derive(Clone, Debug)]

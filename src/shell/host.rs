@@ -9,15 +9,16 @@ use proxy_wasm::{
 use sha2::{Digest, Sha256};
 
 use crate::{
-    gate::{FetchError, Response},
-    keys::{document::DocumentError, http_cache::Validators},
+    engine::{FetchError, Response},
+    keys::document::DocumentError,
     policy::{
         forward::Edits,
         provider::Remote,
-        reply::{self, About, Refusal, Reply, Style},
+        reply::{self, ChallengeContext, Denial, Reply, ResponseFormat},
     },
+    rotation::http_cache::Validators,
     time::UnixTime,
-    token::offload,
+    token::host_verifier,
 };
 
 /// The host's clock. The end of time if it has none: then every key and every token has expired.
@@ -66,7 +67,7 @@ pub(super) fn edit(edits: &Edits) -> Result<(), Status> {
 
 /// The answer where something failed that should not: no request goes on for that.
 pub(super) fn unavailable() -> Reply {
-    reply::reply(Refusal::KeysUnavailable(Duration::ZERO), &Style::default(), About::default())
+    reply::reply(Denial::KeysUnavailable(Duration::ZERO), &ResponseFormat::default(), ChallengeContext::default())
 }
 
 /// Lets the current, paused request go on.
@@ -122,7 +123,7 @@ pub(super) fn fetched(headers: usize, body: usize, max_body: usize) -> Result<Re
 
 /// Envoy's function of that name; `None`: this host has none, or takes no such argument.
 pub(super) fn verify_signature(argument: &[u8]) -> Option<Vec<u8>> {
-    hostcalls::call_foreign_function(offload::FUNCTION, Some(argument)).ok().flatten()
+    hostcalls::call_foreign_function(host_verifier::FUNCTION, Some(argument)).ok().flatten()
 }
 
 /// A number that no two proxies share: enough to spread what they do, and nothing more. The VM has no randomness, but a

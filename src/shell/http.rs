@@ -8,7 +8,10 @@ use proxy_wasm::{
 };
 
 use super::{host, root::Worker};
-use crate::{gate::Decision, parked::StreamId, policy::headers::Headers};
+use crate::{
+    engine::{parked::StreamId, Decision},
+    policy::headers::Headers,
+};
 
 /// One request.
 pub(super) struct Http {
@@ -30,18 +33,18 @@ impl Http {
             return unavailable();
         };
         let headers = Headers::new(&headers);
-        let question = worker.gate.borrow_mut().question(headers);
+        let question = worker.engine.borrow_mut().question(headers);
         for provider in question.providers() {
             worker.look(provider);
         }
-        worker.gate.borrow_mut().on_request(self.stream, question, headers, host::now())
+        worker.engine.borrow_mut().on_request(self.stream, question, headers, host::now())
     }
 
     /// Nothing of a request goes on before its verdict, nor ever after a bad one. The host holds the body back by itself
     /// unless it was told `allow_on_headers_stop_iteration`.
     fn flow(&self) -> Flow {
         let worker = self.worker.as_ref();
-        if self.let_through || worker.is_some_and(|worker| worker.gate.borrow().is_let_through(self.stream)) {
+        if self.let_through || worker.is_some_and(|worker| worker.engine.borrow().is_let_through(self.stream)) {
             Flow::Continue
         } else {
             Flow::Pause
@@ -102,7 +105,7 @@ impl Drop for Http {
     fn drop(&mut self) {
         if self.parked {
             if let Some(worker) = &self.worker {
-                worker.gate.borrow_mut().on_stream_end(self.stream);
+                worker.engine.borrow_mut().on_stream_end(self.stream);
             }
         }
     }

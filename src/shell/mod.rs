@@ -1,4 +1,4 @@
-//! The proxy-wasm contexts. They translate the proxy's callbacks into calls of [`crate::gate`] and its actions into host
+//! The proxy-wasm contexts. They translate the proxy's callbacks into calls of [`crate::engine`] and its actions into host
 //! calls, and decide nothing.
 
 #![allow(unsafe_code)] // `proxy_wasm::main!` exports C functions.
@@ -6,7 +6,7 @@
 mod host;
 mod http;
 mod root;
-mod shared;
+mod shared_data;
 
 use proxy_wasm::types::LogLevel;
 

@@ -16,15 +16,15 @@ use proxy_wasm::{
 use super::{
     host,
     http::Http,
-    shared::{self, Cell, Queues, Turn, Voice},
+    shared_data::{self, Cell, Queues, Turn, Voice},
 };
 use crate::{
     config,
-    gate::{Action, FetchError, Gate, Response, PARKED_NOW},
-    keys::{http_cache::Validators, life::Event},
+    engine::{Action, Engine, FetchError, Response, PARKED_NOW},
     metrics::{Metric, Series},
+    rotation::{http_cache::Validators, transition::Event},
     time::UnixTime,
-    token::{offload::Offload, ProviderId},
+    token::{host_verifier::HostVerifier, ProviderId},
 };
 
 /// While requests are parked, a lost wake-up costs no more than this.
@@ -33,12 +33,12 @@ const BUSY_TICK: Duration = Duration::from_millis(25);
 const IDLE_TICK: Duration = Duration::from_secs(1);
 
 /// Signatures are checked by the host where it can.
-type Crypto = Offload<fn(&[u8]) -> Option<Vec<u8>>>;
+type Crypto = HostVerifier<fn(&[u8]) -> Option<Vec<u8>>>;
 
 /// One worker's side of one configuration; shared by the root context and its streams.
 pub(super) struct Worker {
     root: u32,
-    pub(super) gate: RefCell<Gate<Crypto>>,
+    pub(super) engine: RefCell<Engine<Crypto>>,
     /// Of each provider whose keys are fetched.
     cells: Vec<Option<(Cell, Voice)>>,
     queues: Queues,
@@ -55,9 +55,9 @@ impl Worker {
     /// Shows the engine the provider's record, if it has not seen this version.
     pub(super) fn look(&self, provider: ProviderId) {
         let Some(Some((cell, _))) = self.cells.get(provider.index()) else { return };
-        if cell.version() != self.gate.borrow().version(provider) {
+        if cell.version() != self.engine.borrow().version(provider) {
             let bytes = cell.read();
-            self.gate.borrow_mut().on_record(provider, &bytes);
+            self.engine.borrow_mut().on_record(provider, &bytes);
         }
     }
 
@@ -69,18 +69,18 @@ impl Worker {
 
     /// From the root's context: does all there is to do now, and sets the next tick.
     fn run(&self) {
-        let providers: Vec<_> = self.gate.borrow().plan().remote_ids().collect();
+        let providers: Vec<_> = self.engine.borrow().plan().remote_ids().collect();
         for provider in providers {
             self.look(provider);
         }
         // Not before the looks: what they show would lie in the future.
-        let actions = self.gate.borrow_mut().on_wake(host::now());
+        let actions = self.engine.borrow_mut().on_wake(host::now());
         self.perform(actions);
         self.flush_counts();
         self.measure();
         let (waiting, next) = {
-            let gate = self.gate.borrow();
-            (gate.waiting(), gate.next_timeout(host::now()))
+            let engine = self.engine.borrow();
+            (engine.waiting(), engine.next_timeout(host::now()))
         };
         let most = if waiting > 0 { BUSY_TICK } else { IDLE_TICK };
         self.tick_in(next.map_or(most, |next| next.since(host::now()).clamp(Duration::from_millis(5), most)));
@@ -112,23 +112,23 @@ impl Worker {
 
     fn change(&self, provider: ProviderId, event: &Event) -> Vec<Action> {
         let changed = {
-            let gate = self.gate.borrow();
+            let engine = self.engine.borrow();
             let (Some(remote), Some(Some((cell, _)))) =
-                (gate.plan().remote(provider), self.cells.get(provider.index()))
+                (engine.plan().remote(provider), self.cells.get(provider.index()))
             else {
                 return Vec::new();
             };
             cell.change(event, &remote.terms, host::now)
         };
         match changed {
-            Some((record, effect)) => self.gate.borrow_mut().on_changed(provider, record, effect, host::now()),
+            Some((record, effect)) => self.engine.borrow_mut().on_changed(provider, record, effect, host::now()),
             None => Vec::new(),
         }
     }
 
     fn fetch(&self, provider: ProviderId, fetch: u64, validators: &Validators) -> Vec<Action> {
         let _ = host::act_for(self.root);
-        let started = self.gate.borrow().plan().remote(provider).map(|remote| host::fetch(remote, validators));
+        let started = self.engine.borrow().plan().remote(provider).map(|remote| host::fetch(remote, validators));
         match started {
             Some(Ok(token)) => {
                 self.fetches.borrow_mut().insert(token, (provider, fetch));
@@ -140,7 +140,7 @@ impl Worker {
 
     fn fetched(&self, provider: ProviderId, fetch: u64, response: Result<Response, FetchError>) -> Vec<Action> {
         let now = host::now();
-        self.gate.borrow_mut().on_fetched(provider, fetch, response, host::random(fetch), now)
+        self.engine.borrow_mut().on_fetched(provider, fetch, response, host::random(fetch), now)
     }
 
     /// This context ends, and with it its fetches: nobody shall wait for their leases.
@@ -157,7 +157,7 @@ impl Worker {
     }
 
     pub(super) fn flush_counts(&self) {
-        let counts = self.gate.borrow_mut().take_counts();
+        let counts = self.engine.borrow_mut().take_counts();
         for (metric, times) in counts.iter() {
             if let Some((_, id)) = self.counters.iter().find(|(own, _)| *own == metric) {
                 host::count(*id, times);
@@ -183,11 +183,11 @@ impl Worker {
             return;
         }
         self.measured.set(now);
-        let gauges = self.gate.borrow().gauges(now);
+        let gauges = self.engine.borrow().gauges(now);
         self.set_gauges(gauges, now, |provider, voice| {
             let turn = voice.turn(self.queues.worker(), now);
             if turn == Turn::Begins {
-                self.gate.borrow().tell_revoked(provider);
+                self.engine.borrow().tell_revoked(provider);
             }
             turn != Turn::IsSilent
         });
@@ -197,7 +197,7 @@ impl Worker {
     fn stop_measuring(&self) {
         // A context that was made only to try the configuration out never had any.
         if self.measured.get() != UnixTime::default() {
-            let (gauges, now) = (self.gate.borrow().gauges_when_over(), host::now());
+            let (gauges, now) = (self.engine.borrow().gauges_when_over(), host::now());
             self.set_gauges(gauges, now, |_, voice| voice.resign(self.queues.worker(), now));
         }
     }
@@ -213,7 +213,7 @@ impl Worker {
         for ((place, cell), speaks) in self.cells.iter().enumerate().zip(&mut speaks) {
             let (Some((cell, voice)), provider) = (cell, ProviderId::new(place)) else { continue };
             *speaks = may_speak(provider, voice);
-            let waiting = u32::try_from(self.gate.borrow().waiting_for(provider)).unwrap_or(u32::MAX);
+            let waiting = u32::try_from(self.engine.borrow().waiting_for(provider)).unwrap_or(u32::MAX);
             let value = cell.share_parked(self.queues.worker(), waiting, now);
             gauges.push((Series { provider, family: PARKED_NOW, value: "" }, value));
         }
@@ -230,8 +230,8 @@ impl Worker {
             return *known;
         }
         let name = {
-            let gate = self.gate.borrow();
-            let plan = gate.plan();
+            let engine = self.engine.borrow();
+            let plan = engine.plan();
             series.name(&plan.stat_prefix, &plan.provider(series.provider)?.name)
         };
         let id = define(&name);
@@ -281,7 +281,7 @@ impl RootContext for Root {
         };
         info!("jwks-gate: signatures checked by the host: {by_host}; all others by the VM");
         let plugin = [host::property("plugin_name"), b"/".to_vec(), host::property("plugin_root_id")].concat();
-        let digest = shared::digest(&configuration);
+        let digest = shared_data::digest(&configuration);
         let cells = (0..plan.providers.len()).map(ProviderId::new).map(|id| {
             let own = plan.provider(id)?;
             let cell = Cell::new(&plugin, &own.name, own.issuer().unwrap_or_default(), plan.remote(id)?);
@@ -298,7 +298,7 @@ impl RootContext for Root {
             series: RefCell::default(),
             measured: Mutable::default(),
             ticking: Mutable::default(),
-            gate: RefCell::new(Gate::new(plan, crypto)),
+            engine: RefCell::new(Engine::new(plan, crypto)),
         };
         worker.tick_in(Duration::from_millis(1));
         self.worker = Some(Rc::new(worker));
@@ -332,7 +332,7 @@ impl Context for Root {
         let Some(worker) = &self.worker else { return };
         let Some((provider, fetch)) = worker.fetches.borrow_mut().remove(&token) else { return };
         let max_body =
-            worker.gate.borrow().plan().remote(provider).map_or(0, |remote| remote.terms.limits.max_document_bytes);
+            worker.engine.borrow().plan().remote(provider).map_or(0, |remote| remote.terms.limits.max_document_bytes);
         worker.perform(worker.fetched(provider, fetch, host::fetched(headers, body, max_body)));
         worker.run();
     }

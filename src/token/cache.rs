@@ -25,12 +25,12 @@ const MAX_BYTES: usize = 1 << 20;
 #[derive(Debug)]
 pub struct TokenCache {
     limits: Limits,
-    recent: Half,
-    older: Half,
+    recent: Generation,
+    older: Generation,
 }
 
 #[derive(Debug, Default)]
-struct Half {
+struct Generation {
     tokens: BTreeMap<[u8; END], Entry>,
     bytes: usize,
 }
@@ -47,7 +47,7 @@ const END: usize = 16;
 impl TokenCache {
     /// One that remembers nothing yet.
     pub fn new(limits: Limits) -> Self {
-        Self { limits, recent: Half::default(), older: Half::default() }
+        Self { limits, recent: Generation::default(), older: Generation::default() }
     }
 
     /// What is remembered of this token.
@@ -79,7 +79,7 @@ impl TokenCache {
         let bytes = self.recent.bytes.saturating_add(entry.token.len());
         if self.recent.tokens.len() >= half.max(1) || bytes > MAX_BYTES.div_euclid(2) {
             let full = std::mem::take(&mut self.recent);
-            self.older = if half > 0 { full } else { Half::default() };
+            self.older = if half > 0 { full } else { Generation::default() };
         }
         self.recent.remove(&end);
         self.recent.bytes = self.recent.bytes.saturating_add(entry.token.len());
@@ -115,7 +115,7 @@ impl TokenCache {
     }
 }
 
-impl Half {
+impl Generation {
     fn remove(&mut self, end: &[u8; END]) -> Option<Entry> {
         let entry = self.tokens.remove(end)?;
         self.bytes = self.bytes.saturating_sub(entry.token.len());
@@ -136,8 +136,8 @@ mod tests {
         keys::{Algorithm, Key, KeySet},
         time::UnixTime,
         token::{
-            rules::Rules,
             signature::{BadSignature, SignatureCheck},
+            validation::TokenPolicy,
             verify::verify,
         },
     };
@@ -154,7 +154,8 @@ mod tests {
         // RFC 7515 A.3.1
         let key = r#"{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}"#;
         let keys = KeySet::new(vec![Key::from_json(key).unwrap()]);
-        verify(b"eyJhbGciOiJFUzI1NiJ9.e30.AA", &Rules::lax(), Some(&keys), &Anything, UnixTime::default()).unwrap()
+        verify(b"eyJhbGciOiJFUzI1NiJ9.e30.AA", &TokenPolicy::permissive(), Some(&keys), &Anything, UnixTime::default())
+            .unwrap()
     }
 
     fn token(number: u32) -> Vec<u8> {

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::{
     jws::{from_object, present, Text},
-    Fault, TokenError,
+    MalformedField, TokenError,
 };
 use crate::{
     json::{self, Strict},
@@ -94,14 +94,14 @@ impl<'de> Deserialize<'de> for NumericDate {
 pub struct Audiences<'a>(Vec<Cow<'a, str>>);
 
 impl Audiences<'_> {
-    /// Whether one of these is among them, each of them [`bare`].
+    /// Whether one of these is among them, each of them [`normalize_audience`].
     pub fn has_any(&self, wanted: &[String]) -> bool {
-        self.0.iter().any(|aud| wanted.iter().any(|wanted| wanted == bare(aud)))
+        self.0.iter().any(|aud| wanted.iter().any(|wanted| wanted == normalize_audience(aud)))
     }
 }
 
 /// An audience as Envoy compares it: without `http://` or `https://` and without a slash at its end.
-pub fn bare(audience: &str) -> &str {
+pub fn normalize_audience(audience: &str) -> &str {
     let rest = audience.strip_prefix("https://").or_else(|| audience.strip_prefix("http://")).unwrap_or(audience);
     rest.strip_suffix('/').unwrap_or(rest)
 }
@@ -139,19 +139,19 @@ impl<'de: 'a, 'a> Deserialize<'de> for Audiences<'a> {
 }
 
 /// What is wrong with a payload that could not be read.
-fn fault(payload: &[u8]) -> Fault {
-    let Ok(Value::Object(members)) = json::parse(payload) else { return Fault::Whole };
+fn fault(payload: &[u8]) -> MalformedField {
+    let Ok(Value::Object(members)) = json::parse(payload) else { return MalformedField::Whole };
     let is_text = |name: &str| members.get(name).is_none_or(Value::is_string);
     let is_list = |value: &Value| value.as_array().is_some_and(|list| list.iter().all(Value::is_string));
-    for (name, fault) in [("iss", Fault::Iss), ("sub", Fault::Sub), ("jti", Fault::Jti)] {
+    for (name, fault) in [("iss", MalformedField::Iss), ("sub", MalformedField::Sub), ("jti", MalformedField::Jti)] {
         if !is_text(name) {
             return fault;
         }
     }
     for (name, no_number, out_of_range) in [
-        ("iat", Fault::Iat, Fault::IatRange),
-        ("nbf", Fault::Nbf, Fault::NbfRange),
-        ("exp", Fault::Exp, Fault::ExpRange),
+        ("iat", MalformedField::Iat, MalformedField::IatRange),
+        ("nbf", MalformedField::Nbf, MalformedField::NbfRange),
+        ("exp", MalformedField::Exp, MalformedField::ExpRange),
     ] {
         match members.get(name) {
             Some(Value::Number(number)) if NumericDate::read(number.as_f64().unwrap_or(-1.0)).is_none() => {
@@ -162,9 +162,9 @@ fn fault(payload: &[u8]) -> Fault {
         }
     }
     if !is_text("aud") && !members.get("aud").is_some_and(is_list) {
-        return Fault::Aud;
+        return MalformedField::Aud;
     }
-    Fault::Whole
+    MalformedField::Whole
 }
 
 /// The values of some members of a payload, in the order of their names; `None` where it has none.
@@ -197,14 +197,14 @@ pub fn pick(payload: &[u8], names: &[&str]) -> Result<Vec<Option<Value>>, TokenE
 
     let mut json = serde_json::Deserializer::from_slice(payload);
     let picked = json.deserialize_map(Pick(names)).and_then(|picked| json.end().map(|()| picked));
-    picked.map_err(|_| TokenError::MalformedPayload(Fault::Whole))
+    picked.map_err(|_| TokenError::MalformedPayload(MalformedField::Whole))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const WHOLE: TokenError = TokenError::MalformedPayload(Fault::Whole);
+    const WHOLE: TokenError = TokenError::MalformedPayload(MalformedField::Whole);
 
     #[test]
     fn bad_payloads_are_refused() {

@@ -9,7 +9,7 @@ use serde::{
 };
 use serde_json::Value;
 
-use super::{Fault, TokenError};
+use super::{MalformedField, TokenError};
 use crate::{json, keys::Algorithm};
 
 /// Longer tokens are refused unread.
@@ -130,7 +130,7 @@ pub fn parse(token: &[u8]) -> Result<Jws<'_>, TokenError> {
     if header.asks_for_extensions {
         return Err(TokenError::UnknownExtension);
     }
-    let alg = header.alg.ok_or(TokenError::MalformedHeader(Fault::Alg))?;
+    let alg = header.alg.ok_or(TokenError::MalformedHeader(MalformedField::Alg))?;
     let algorithm = Algorithm::from_name(&alg.0).ok_or(TokenError::AlgorithmNotSupported)?;
     let payload = decode(payload).ok_or(TokenError::PayloadEncoding)?;
     let signature = decode(signature).ok_or(TokenError::SignatureEncoding)?;
@@ -138,12 +138,12 @@ pub fn parse(token: &[u8]) -> Result<Jws<'_>, TokenError> {
 }
 
 /// What is wrong with a header that could not be read.
-fn fault(header: &[u8]) -> Fault {
+fn fault(header: &[u8]) -> MalformedField {
     let is_wrong = |member: Option<&Value>| member.is_some_and(|member| !member.is_string());
     match json::parse(header) {
-        Ok(Value::Object(members)) if is_wrong(members.get("alg")) => Fault::Alg,
-        Ok(Value::Object(members)) if is_wrong(members.get("kid")) => Fault::Kid,
-        _ => Fault::Whole,
+        Ok(Value::Object(members)) if is_wrong(members.get("alg")) => MalformedField::Alg,
+        Ok(Value::Object(members)) if is_wrong(members.get("kid")) => MalformedField::Kid,
+        _ => MalformedField::Whole,
     }
 }
 
@@ -211,7 +211,7 @@ mod tests {
         let members = (0..65).map(|number| format!(r#""m{number}":1"#)).collect::<Vec<_>>();
         assert_eq!(
             error(&format!(r#"{{"alg":"ES256",{}}}"#, members.join(",")), "{}"),
-            TokenError::MalformedHeader(Fault::Whole)
+            TokenError::MalformedHeader(MalformedField::Whole)
         );
         for header in [
             r#"{}"#,
@@ -229,7 +229,7 @@ mod tests {
             r#"{"kid":"a"}"#,
             r#"{"alg":"ES256"} x"#,
         ] {
-            assert_eq!(error(header, "{}").kind(), TokenError::MalformedHeader(Fault::Whole), "{header}");
+            assert_eq!(error(header, "{}").kind(), TokenError::MalformedHeader(MalformedField::Whole), "{header}");
         }
     }
 }

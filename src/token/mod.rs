@@ -5,10 +5,10 @@
 
 pub mod cache;
 pub mod claims;
+pub mod host_verifier;
 pub mod jws;
-pub mod offload;
-pub mod rules;
 pub mod signature;
+pub mod validation;
 pub mod verify;
 
 use std::fmt;
@@ -59,9 +59,9 @@ pub enum TokenError {
     /// The signature is not canonical base64url.
     SignatureEncoding,
     /// The header is not a JSON object of the right shape, or repeats a member.
-    MalformedHeader(Fault),
+    MalformedHeader(MalformedField),
     /// The payload is not a JSON object of the right shape, or repeats a claim that is read here.
-    MalformedPayload(Fault),
+    MalformedPayload(MalformedField),
     /// The request has no token.
     Missing,
     /// There is no `exp`, and the provider requires one.
@@ -84,7 +84,7 @@ pub enum TokenError {
 
 /// Which member is not of the right shape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub enum MalformedField {
     /// None in particular.
     Whole,
     /// The header's `alg`.
@@ -114,7 +114,7 @@ pub enum Fault {
 }
 
 impl TokenError {
-    /// Every one; those with a [`Fault`] once.
+    /// Every one; those with a [`MalformedField`] once.
     pub const ALL: [Self; 24] = [
         Self::AlgorithmNotAllowed,
         Self::AlgorithmNotSupported,
@@ -129,8 +129,8 @@ impl TokenError {
         Self::HeaderEncoding,
         Self::PayloadEncoding,
         Self::SignatureEncoding,
-        Self::MalformedHeader(Fault::Whole),
-        Self::MalformedPayload(Fault::Whole),
+        Self::MalformedHeader(MalformedField::Whole),
+        Self::MalformedPayload(MalformedField::Whole),
         Self::Missing,
         Self::NoExpiration,
         Self::NotYetValid,
@@ -145,8 +145,8 @@ impl TokenError {
     /// The one in [`Self::ALL`] that stands for it.
     pub fn kind(self) -> Self {
         match self {
-            Self::MalformedHeader(_) => Self::MalformedHeader(Fault::Whole),
-            Self::MalformedPayload(_) => Self::MalformedPayload(Fault::Whole),
+            Self::MalformedHeader(_) => Self::MalformedHeader(MalformedField::Whole),
+            Self::MalformedPayload(_) => Self::MalformedPayload(MalformedField::Whole),
             other => other,
         }
     }
@@ -198,22 +198,22 @@ impl TokenError {
             Self::PayloadEncoding => "Jwt payload is an invalid Base64url encoded",
             Self::SignatureEncoding => "Jwt signature is an invalid Base64url encoded",
             Self::MalformedHeader(fault) => match fault {
-                Fault::Alg => "Jwt header [alg] field is required and must be a string",
-                Fault::Kid => "Jwt header [kid] field is not a string",
+                MalformedField::Alg => "Jwt header [alg] field is required and must be a string",
+                MalformedField::Kid => "Jwt header [kid] field is not a string",
                 _ => "Jwt header is an invalid JSON",
             },
             Self::MalformedPayload(fault) => match fault {
-                Fault::Iss => "Jwt payload [iss] field is not a string",
-                Fault::Sub => "Jwt payload [sub] field is not a string",
-                Fault::Jti => "Jwt payload [jti] field is not a string",
-                Fault::Aud => "Jwt payload [aud] field is not a string or string list",
-                Fault::Iat => "Jwt payload [iat] field is not an integer",
-                Fault::Nbf => "Jwt payload [nbf] field is not an integer",
-                Fault::Exp => "Jwt payload [exp] field is not an integer",
-                Fault::IatRange => "Jwt payload [iat] field is not a positive 64 bit integer",
-                Fault::NbfRange => "Jwt payload [nbf] field is not a positive 64 bit integer",
-                Fault::ExpRange => "Jwt payload [exp] field is not a positive 64 bit integer",
-                Fault::Whole | Fault::Alg | Fault::Kid => "Jwt payload is an invalid JSON",
+                MalformedField::Iss => "Jwt payload [iss] field is not a string",
+                MalformedField::Sub => "Jwt payload [sub] field is not a string",
+                MalformedField::Jti => "Jwt payload [jti] field is not a string",
+                MalformedField::Aud => "Jwt payload [aud] field is not a string or string list",
+                MalformedField::Iat => "Jwt payload [iat] field is not an integer",
+                MalformedField::Nbf => "Jwt payload [nbf] field is not an integer",
+                MalformedField::Exp => "Jwt payload [exp] field is not an integer",
+                MalformedField::IatRange => "Jwt payload [iat] field is not a positive 64 bit integer",
+                MalformedField::NbfRange => "Jwt payload [nbf] field is not a positive 64 bit integer",
+                MalformedField::ExpRange => "Jwt payload [exp] field is not a positive 64 bit integer",
+                MalformedField::Whole | MalformedField::Alg | MalformedField::Kid => "Jwt payload is an invalid JSON",
             },
             Self::Missing => "Jwt is missing",
             Self::NotYetValid => "Jwt not yet valid",

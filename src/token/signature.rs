@@ -34,9 +34,9 @@ pub trait SignatureCheck {
 
 /// Checks in the VM itself, by jwt-compact and the algorithms of [`crate::crypto`].
 #[derive(Clone, Copy, Debug, Default)]
-pub struct InVm;
+pub struct WasmVerifier;
 
-impl SignatureCheck for InVm {
+impl SignatureCheck for WasmVerifier {
     fn check(&self, key: &Key, algorithm: Algorithm, signed: &[u8], signature: &[u8]) -> Result<(), BadSignature> {
         if !key.fits(algorithm) {
             return Err(BadSignature);

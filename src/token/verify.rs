@@ -3,8 +3,8 @@
 use super::{
     claims::{Claims, Times},
     jws::{self, Jws},
-    rules::Rules,
     signature::SignatureCheck,
+    validation::TokenPolicy,
     TokenError,
 };
 use crate::{keys::KeySet, time::UnixTime};
@@ -28,7 +28,7 @@ impl Verified {
     ///
     /// # Errors
     /// [`Unverified::Refused`] for the token's own times; [`Unverified::UnknownKey`] when its key is no longer good.
-    pub fn still(self, rules: &Rules, now: UnixTime) -> Result<Self, Unverified> {
+    pub fn still(self, rules: &TokenPolicy, now: UnixTime) -> Result<Self, Unverified> {
         rules.check_times(&self.times, now)?;
         if self.until.is_some_and(|until| now >= until) {
             return Err(Unverified::UnknownKey(TokenError::UnknownKey));
@@ -62,7 +62,7 @@ impl From<TokenError> for Unverified {
 /// See [`Unverified`].
 pub fn verify(
     token: &[u8],
-    rules: &Rules,
+    rules: &TokenPolicy,
     keys: Option<&KeySet>,
     check: &impl SignatureCheck,
     now: UnixTime,

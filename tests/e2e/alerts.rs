@@ -44,8 +44,8 @@ fn the_rules_pass_their_unit_tests() {
 fn alerts_and_dashboard_use_the_series_that_there_are() {
     let prefix = "jwks_gate_provider_";
     let counters = ["requests", "would_deny", "fetches", "refreshes", "fetch_ms_bucket", "wait_ms_bucket"];
-    let others = ["cache_hits", "rotations", jwks_gate::gate::PARKED_NOW];
-    let known: BTreeSet<_> = jwks_gate::gate::GAUGES.into_iter().chain(counters).chain(others).collect();
+    let others = ["cache_hits", "rotations", jwks_gate::engine::PARKED_NOW];
+    let known: BTreeSet<_> = jwks_gate::engine::GAUGES.into_iter().chain(counters).chain(others).collect();
     let mut used = BTreeSet::new();
     for file in ["envoy/prometheus/alerts.yaml", "envoy/prometheus/dashboard.json"] {
         let text = read(file);

@@ -5,7 +5,7 @@ use fastrand::Rng;
 use jwks_gate::{
     keys::{document, Algorithm},
     time::UnixTime,
-    token::{rules::Rules, signature::InVm, verify::verify},
+    token::{signature::WasmVerifier, validation::TokenPolicy, verify::verify},
 };
 use jwks_gate_issuer::{Alg, SigningKey};
 use jwks_gate_testbed::http::{Connection, Request};
@@ -143,10 +143,12 @@ fn host_and_vm_agree_on_ten_thousand_tokens() {
             let response = connection.send(&Request::get("/api/x").bearer(&token)).unwrap();
             (response.status, response.text())
         });
-        let rules =
-            Rules { algorithms: names().into_iter().filter_map(Algorithm::from_name).collect(), ..Rules::lax() };
+        let rules = TokenPolicy {
+            algorithms: names().into_iter().filter_map(Algorithm::from_name).collect(),
+            ..TokenPolicy::permissive()
+        };
         let now = UnixTime::default().plus(std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap());
-        let native = verify(token.as_bytes(), &rules, Some(&document.keys), &InVm, now).is_ok();
+        let native = verify(token.as_bytes(), &rules, Some(&document.keys), &WasmVerifier, now).is_ok();
         assert_eq!(answers[0].0 == 200, native, "host and native: {answers:?} {token}");
         // The shipped wasm leaves ES384 and ES512 to the host.
         if answers[1].1 != "Jwt header [alg] is not supported" {

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, fs, net::SocketAddr, path::Path};
 
 use jwks_gate::{
-    policy::reply::{self, Refusal},
+    policy::reply::{self, Denial},
     token::TokenError,
 };
 use jwks_gate_issuer::{Alg, Echo, Issuer, Options};
@@ -68,8 +68,8 @@ fn the_blocks_of_the_documents_are_what_runs() {
     }
     assert_eq!(seen, 3);
     let problem: Value = serde_json::from_str(&blocks(&read("docs/refusals.md"), "json")[0]).unwrap();
-    let style = reply::Style { json: true, ..reply::Style::default() };
-    let answer = reply::reply(Refusal::Token(TokenError::Expired), &style, reply::About::default());
+    let style = reply::ResponseFormat { json: true, ..reply::ResponseFormat::default() };
+    let answer = reply::reply(Denial::Token(TokenError::Expired), &style, reply::ChallengeContext::default());
     assert_eq!(serde_json::from_str::<Value>(&answer.body).unwrap(), problem);
 }
 
@@ -213,9 +213,9 @@ const IMPORTS: [(&str, &[&str]); 14] = [
     ("policy", &["json", "keys", "matcher", "token", "time"]),
     ("parked", &["time"]),
     ("shares", &["time"]),
-    ("gate", &["policy", "token", "keys", "parked", "metrics", "time"]),
+    ("engine", &["policy", "token", "keys", "parked", "metrics", "time"]),
     ("config", &["json", "policy", "token", "keys", "matcher", "time"]),
-    ("shell", &["claim", "gate", "config", "keys", "policy", "token", "parked", "metrics", "shares", "time"]),
+    ("shell", &["claim", "engine", "config", "keys", "policy", "token", "parked", "metrics", "shares", "time"]),
 ];
 
 #[test]
@@ -289,7 +289,8 @@ fn the_reasons_are_those_that_there_are() {
     let mut errors = TokenError::ALL;
     errors.sort_unstable_by_key(|error| error.reason());
     let expected = errors.map(|error| {
-        let reply = reply::reply(Refusal::Token(error), &reply::Style::default(), reply::About::default());
+        let reply =
+            reply::reply(Denial::Token(error), &reply::ResponseFormat::default(), reply::ChallengeContext::default());
         format!("| `{}` | {} | {} |", error.reason(), reply.status, error.text())
     });
     assert_eq!(listed.len(), expected.len());

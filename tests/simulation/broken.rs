@@ -1,6 +1,6 @@
 //! Rules that can be broken on purpose, to see that the invariants notice.
 
-use jwks_gate::keys::record::Record;
+use jwks_gate::rotation::record::Record;
 
 use crate::{invariants::Invariant, scenario::Terms};
 

@@ -7,10 +7,9 @@
 use fastrand::Rng;
 use jwks_gate::{
     config,
-    gate::{Action, Decision, Gate, Response},
-    keys::{http_cache::Validators, life, record::Record},
-    parked::StreamId,
+    engine::{parked::StreamId, Action, Decision, Engine, Response},
     policy::headers::Headers,
+    rotation::{http_cache::Validators, record::Record, transition},
     time::UnixTime,
     token::ProviderId,
 };
@@ -94,7 +93,7 @@ impl Report {
 }
 
 struct Proxy {
-    gate: Gate<Check>,
+    engine: Engine<Check>,
     record: Record,
     style: Style,
     rng: Rng,
@@ -115,7 +114,7 @@ impl Proxy {
         });
         let plan = config::parse(config.to_string().as_bytes()).expect("a good configuration");
         Self {
-            gate: Gate::new(plan, Check { accepts_anything: false }),
+            engine: Engine::new(plan, Check { accepts_anything: false }),
             record: Record::default(),
             style,
             rng: Rng::with_seed(u64::from(number) ^ 0x5eed),
@@ -143,7 +142,7 @@ impl Proxy {
             if self.now == fetched {
                 if let Some((_, number, response)) = self.fetch.take() {
                     let (jitter, now) = (self.rng.u32(..), self.clock());
-                    let actions = self.gate.on_fetched(PROVIDER, number, Ok(response), jitter, now);
+                    let actions = self.engine.on_fetched(PROVIDER, number, Ok(response), jitter, now);
                     self.perform(actions, report);
                 }
             } else if self.now == request {
@@ -156,9 +155,9 @@ impl Proxy {
                 replay = self.style.removed_at(removed) + self.rng.u64(0..HOUR / 2);
             }
             let now = self.clock();
-            let actions = self.gate.on_wake(now);
+            let actions = self.engine.on_wake(now);
             self.perform(actions, report);
-            wake = self.gate.next_timeout(now).map_or(u64::MAX, |next| self.now.max(next.as_millis() - EPOCH) + 1);
+            wake = self.engine.next_timeout(now).map_or(u64::MAX, |next| self.now.max(next.as_millis() - EPOCH) + 1);
         }
     }
 
@@ -168,8 +167,8 @@ impl Proxy {
             [(":path".to_owned(), b"/".to_vec()), ("authorization".to_owned(), format!("Bearer {token}").into_bytes())];
         let now = self.clock();
         self.streams += 1;
-        let question = self.gate.question(Headers::new(&list));
-        match self.gate.on_request(StreamId(self.streams), question, Headers::new(&list), now) {
+        let question = self.engine.question(Headers::new(&list));
+        match self.engine.on_request(StreamId(self.streams), question, Headers::new(&list), now) {
             Decision::Continue(_) | Decision::Shadow(_) => self.ended(key, is_good, true, report),
             Decision::Reply(_) => self.ended(key, is_good, false, report),
             Decision::Park => self.parked.push((self.streams, key, is_good)),
@@ -187,7 +186,7 @@ impl Proxy {
     }
 
     fn answered(&mut self, stream: StreamId, accepted: bool, report: &mut Report) {
-        self.gate.on_stream_end(stream);
+        self.engine.on_stream_end(stream);
         if let Some(place) = self.parked.iter().position(|(own, _, _)| *own == stream.0) {
             let (_, key, is_good) = self.parked.remove(place);
             self.ended(key, is_good, accepted, report);
@@ -198,11 +197,11 @@ impl Proxy {
         for action in actions {
             match action {
                 Action::Change(provider, event) => {
-                    let terms = self.gate.plan().remote(provider).expect("a remote").terms;
-                    let (next, effect) = life::step(&self.record, event, &terms, self.clock());
+                    let terms = self.engine.plan().remote(provider).expect("a remote").terms;
+                    let (next, effect) = transition::step(&self.record, event, &terms, self.clock());
                     self.record = next.unwrap_or_else(|| self.record.clone());
                     let now = self.clock();
-                    let actions = self.gate.on_changed(provider, self.record.clone(), effect, now);
+                    let actions = self.engine.on_changed(provider, self.record.clone(), effect, now);
                     self.perform(actions, report);
                 }
                 Action::Fetch(_, number, validators) => {

@@ -1,8 +1,8 @@
 //! An issuer that rotates, states lifetimes, and fails in every way.
 
 use jwks_gate::{
-    gate::{FetchError, Response},
-    keys::http_cache::Validators,
+    engine::{FetchError, Response},
+    rotation::http_cache::Validators,
 };
 
 use crate::keys::{self, Material};

@@ -6,14 +6,13 @@ use std::collections::BTreeMap;
 use fastrand::Rng;
 use jwks_gate::{
     config,
-    gate::{Action, Decision, FetchError, Gate, Response},
-    keys::{
-        http_cache::Validators,
-        life::{self, Cause, Effect, Event},
-        record::Record,
-    },
-    parked::StreamId,
+    engine::{parked::StreamId, Action, Decision, Engine, FetchError, Response},
     policy::{headers::Headers, reply::Reply},
+    rotation::{
+        http_cache::Validators,
+        record::Record,
+        transition::{self, Cause, Effect, Event},
+    },
     time::UnixTime,
     token::ProviderId,
 };
@@ -89,7 +88,7 @@ pub enum Happening {
 
 /// A root context with its engine.
 struct Worker {
-    gate: Gate<Check>,
+    engine: Engine<Check>,
     terms: Vec<Terms>,
     /// Takes no new requests.
     draining: bool,
@@ -195,19 +194,19 @@ impl World {
     fn start_workers(&mut self) {
         for _ in 0..self.scenario.workers {
             let terms = self.scenario.terms.clone();
-            let gate = self.gate(&terms);
-            self.workers.push(Worker { gate, terms, draining: false, dead: false, tick: None });
+            let engine = self.engine(&terms);
+            self.workers.push(Worker { engine, terms, draining: false, dead: false, tick: None });
             self.tick_in(self.workers.len() - 1, 1);
         }
     }
 
-    fn gate(&self, terms: &[Terms]) -> Gate<Check> {
+    fn engine(&self, terms: &[Terms]) -> Engine<Check> {
         let mut terms = terms.to_vec();
         let mut max_parked = self.scenario.max_parked;
         Rule::bend(self.broken, &mut terms, &mut max_parked);
         let configuration = Scenario::configuration(&terms, max_parked).to_string();
         let plan = config::parse(configuration.as_bytes()).expect("a good configuration");
-        Gate::new(plan, Check { accepts_anything: self.broken == Some(Rule::SignaturesAreChecked) })
+        Engine::new(plan, Check { accepts_anything: self.broken == Some(Rule::SignaturesAreChecked) })
     }
 
     fn happen(&mut self, what: Happening) {
@@ -265,7 +264,7 @@ impl World {
             }
             Happening::Announce { issuer, version } => self.announce(issuer, version),
             Happening::Leave { worker, stream } => {
-                self.workers[worker].gate.on_stream_end(StreamId(stream));
+                self.workers[worker].engine.on_stream_end(StreamId(stream));
                 self.ledger.left(worker, stream);
             }
             Happening::Inspect => self.inspect(),
@@ -294,14 +293,14 @@ impl World {
             ("authorization".to_owned(), format!("Bearer {token}").into_bytes()),
         ];
         let headers = Headers::new(&list);
-        let question = self.workers[worker].gate.question(headers);
+        let question = self.workers[worker].engine.question(headers);
         assert_eq!(question.providers(), [ProviderId::new(issuer)]);
         self.look(worker, issuer);
         let request =
             Request { issuer, kind, key, arrived: self.now, terms: self.workers[worker].terms[issuer].clone() };
         self.ledger.arrived(worker, stream, request);
         let now = self.clock();
-        let mut decision = self.workers[worker].gate.on_request(StreamId(stream), question, headers, now);
+        let mut decision = self.workers[worker].engine.on_request(StreamId(stream), question, headers, now);
         if self.broken == Some(Rule::UnknownKeysAreAskedFor) && decision == Decision::Park && self.now > 2_000 {
             decision = Decision::Reply(Reply {
                 status: 401,
@@ -338,13 +337,13 @@ impl World {
             self.look(worker, issuer);
         }
         let now = self.clock();
-        let actions = self.workers[worker].gate.on_wake(now);
+        let actions = self.workers[worker].engine.on_wake(now);
         self.perform(worker, actions);
-        let gate = &self.workers[worker].gate;
-        let most = if gate.waiting() > 0 { BUSY_TICK } else { IDLE_TICK };
+        let engine = &self.workers[worker].engine;
+        let most = if engine.waiting() > 0 { BUSY_TICK } else { IDLE_TICK };
         let now = self.clock();
-        let next = gate.next_timeout(now).map_or(most, |next| (next.since(now).as_millis() as u64).clamp(5, most));
-        if self.workers[worker].draining && self.workers[worker].gate.waiting() == 0 {
+        let next = engine.next_timeout(now).map_or(most, |next| (next.since(now).as_millis() as u64).clamp(5, most));
+        if self.workers[worker].draining && self.workers[worker].engine.waiting() == 0 {
             return;
         }
         self.tick_in(worker, next);
@@ -383,8 +382,8 @@ impl World {
     fn look(&mut self, worker: usize, issuer: usize) {
         let provider = ProviderId::new(issuer);
         let cell = &self.cells[issuer];
-        if cell.announced != self.workers[worker].gate.version(provider) {
-            self.workers[worker].gate.on_record(provider, &cell.record);
+        if cell.announced != self.workers[worker].engine.version(provider) {
+            self.workers[worker].engine.on_record(provider, &cell.record);
         }
     }
 
@@ -394,7 +393,7 @@ impl World {
                 Action::Change(provider, event) => {
                     let (record, effect) = self.step(worker, provider.index(), event);
                     let now = self.clock();
-                    let actions = self.workers[worker].gate.on_changed(provider, record, effect, now);
+                    let actions = self.workers[worker].engine.on_changed(provider, record, effect, now);
                     self.perform(worker, actions);
                 }
                 Action::Fetch(provider, fetch, validators) => self.fetch(worker, provider.index(), fetch, validators),
@@ -430,8 +429,8 @@ impl World {
             Event::Refresh(cause) => Some(*cause),
             Event::Fetched { .. } | Event::Discard(_) => None,
         };
-        let terms = self.workers[worker].gate.plan().remote(ProviderId::new(issuer)).expect("a remote").terms;
-        let (next, effect) = life::step(&record, event, &terms, self.clock());
+        let terms = self.workers[worker].engine.plan().remote(ProviderId::new(issuer)).expect("a remote").terms;
+        let (next, effect) = transition::step(&record, event, &terms, self.clock());
         if let (Effect::Fetch(_), Some(cause)) = (effect, cause) {
             if cause != Cause::Schedule {
                 self.ledger.asked_for_a_key(issuer, self.now, &self.workers[worker].terms[issuer]);
@@ -500,17 +499,17 @@ impl World {
         response: Result<Response, FetchError>,
     ) -> Vec<Action> {
         let (jitter, now) = (self.chance(issuer).u32(..), self.clock());
-        self.workers[worker].gate.on_fetched(ProviderId::new(issuer), fetch, response, jitter, now)
+        self.workers[worker].engine.on_fetched(ProviderId::new(issuer), fetch, response, jitter, now)
     }
 
     fn reload(&mut self, worker: usize) {
         let terms = self.workers[worker].terms.clone();
         let draining = self.workers[worker].draining;
-        let gate = self.gate(&terms);
+        let engine = self.engine(&terms);
         self.workers[worker].dead = true;
         self.ledger.vm_died(worker, self.now);
         // A new VM has a number of its own: nothing that was under way finds it.
-        self.workers.push(Worker { gate, terms, draining, dead: false, tick: None });
+        self.workers.push(Worker { engine, terms, draining, dead: false, tick: None });
         self.workers[worker].draining = true;
         self.tick_in(self.workers.len() - 1, 1);
     }
@@ -552,7 +551,7 @@ impl World {
 
     fn inspect(&mut self) {
         for worker in self.workers.iter().filter(|worker| !worker.dead) {
-            self.ledger.inspect_worker(worker.gate.waiting());
+            self.ledger.inspect_worker(worker.engine.waiting());
         }
         self.ledger.inspect(self.now);
     }

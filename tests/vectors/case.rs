@@ -3,7 +3,7 @@
 use base64::{engine::general_purpose::URL_SAFE_NO_PAD as BASE64, Engine as _};
 use jwks_gate::{
     keys::{Algorithm, Key},
-    token::signature::{InVm, SignatureCheck},
+    token::signature::{SignatureCheck, WasmVerifier},
 };
 use serde_json::Value;
 
@@ -24,7 +24,8 @@ impl Case {
     /// The verdict of the VM's code, run natively.
     pub fn verdict(&self) -> bool {
         let algorithm = Algorithm::from_name(self.algorithm).unwrap();
-        Key::from_json(&self.key).is_ok_and(|key| InVm.check(&key, algorithm, &self.message, &self.signature).is_ok())
+        Key::from_json(&self.key)
+            .is_ok_and(|key| WasmVerifier.check(&key, algorithm, &self.message, &self.signature).is_ok())
     }
 }
 

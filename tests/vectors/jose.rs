@@ -3,7 +3,7 @@
 use jwks_gate::{
     keys::document,
     time::UnixTime,
-    token::{jws, signature::InVm, verify::signed_by},
+    token::{jws, signature::WasmVerifier, verify::signed_by},
 };
 use serde_json::{json, Value};
 use wycheproof_ng_kdf_jose::json_web::TestName;
@@ -26,7 +26,7 @@ pub fn is_good(keys: &Value, token: &str) -> bool {
     let set = if keys.get("keys").is_some() { keys.clone() } else { json!({ "keys": [keys] }) };
     let Ok(document) = document::parse_local(set.to_string().as_bytes()) else { return false };
     let Ok(jws) = jws::parse(token.as_bytes()) else { return false };
-    signed_by(&jws, &document.keys, &InVm, UnixTime::default()).is_ok()
+    signed_by(&jws, &document.keys, &WasmVerifier, UnixTime::default()).is_ok()
 }
 
 fn judge(which: &'static str, name: TestName) -> (usize, usize) {

@@ -14,14 +14,14 @@ use super::{
     schema::{self, ErrorFormat, JwtAuthentication, StringMatcher},
 };
 use crate::{
-    matcher::{self, Pattern},
     policy::{
-        extract::Source,
         provider::{KeySource, Mode, Plan, Provider},
-        reply::{Style, OWN_STATE},
+        reply::{ResponseFormat, OWN_STATE},
         requirement::{Known, Requirements},
-        rules::Rules,
+        route_table::RouteTable,
+        token_location::Source,
     },
+    string_matcher::{self, Pattern},
     token::ProviderId,
 };
 
@@ -51,7 +51,7 @@ pub(super) fn plan(config: JwtAuthentication) -> Result<Plan> {
     }
     let mut requirements = Requirements::new(known, places);
     let mut compiler = rules::Compiler { ids: &ids, providers: &mut providers, requirements: &mut requirements };
-    let rules = Rules::new(compiler.rules(config.rules, config.requirement_map)?);
+    let rules = RouteTable::new(compiler.rules(config.rules, config.requirement_map)?);
     let max_parked_requests = match config.max_parked_requests.map(usize::try_from) {
         None => MAX_PARKED_REQUESTS,
         Some(Ok(number)) if number <= MOST_PARKED_REQUESTS => number,
@@ -69,7 +69,7 @@ pub(super) fn plan(config: JwtAuthentication) -> Result<Plan> {
     }
     let mut own_headers = BTreeSet::new();
     own_headers.extend(providers.iter().flat_map(|provider| provider.forward.headers()).map(str::to_owned));
-    own_headers.extend(requirements.telling_headers().into_iter().map(str::to_owned));
+    own_headers.extend(requirements.status_headers().into_iter().map(str::to_owned));
     check_states(&providers)?;
     Ok(Plan {
         warnings: warnings(&rules, &requirements, &providers),
@@ -82,7 +82,7 @@ pub(super) fn plan(config: JwtAuthentication) -> Result<Plan> {
             schema::Mode::Enforce => Mode::Enforce,
             schema::Mode::Report => Mode::Report,
         },
-        style: Style {
+        style: ResponseFormat {
             strip: config.strip_failure_response,
             json: config.error_format == ErrorFormat::Json,
             resource_metadata: config.resource_metadata,
@@ -115,7 +115,7 @@ fn check_states(providers: &[Provider]) -> Result<()> {
 }
 
 /// What `jwt_authn` takes without a word, and what is open because of it.
-fn warnings(rules: &Rules, requirements: &Requirements, providers: &[Provider]) -> Vec<String> {
+fn warnings(rules: &RouteTable, requirements: &Requirements, providers: &[Provider]) -> Vec<String> {
     let anybody = providers.iter().filter(|provider| provider.issuer().is_none());
     let mut warnings: Vec<_> = anybody
         .map(|provider| format!("providers.{}.issuer: not set, so that any iss is taken", provider.name))
@@ -127,7 +127,7 @@ fn warnings(rules: &Rules, requirements: &Requirements, providers: &[Provider]) 
             provider.name
         )
     }));
-    if !rules.iter().any(|rule| rule.requires.is_some_and(|id| requirements.can_refuse(id))) {
+    if !rules.iter().any(|rule| rule.requires.is_some_and(|id| requirements.can_deny(id))) {
         warnings.push("rules: none requires a token, so that every request passes".to_owned());
     }
     warnings
@@ -146,7 +146,7 @@ fn header_name(name: &str) -> Option<String> {
     (!name.is_empty() && name.bytes().all(token)).then(|| name.to_ascii_lowercase())
 }
 
-fn string_matcher(path: &str, wire: StringMatcher) -> Result<matcher::StringMatcher> {
+fn string_matcher(path: &str, wire: StringMatcher) -> Result<string_matcher::StringMatcher> {
     if wire.custom.is_some() {
         return Err(ConfigError::new(format!("{path}.custom"), "no extension of Envoy's can be had in a VM"));
     }
@@ -163,7 +163,7 @@ fn string_matcher(path: &str, wire: StringMatcher) -> Result<matcher::StringMatc
     ];
     let mut given = patterns.into_iter().flatten();
     match (given.next(), given.next()) {
-        (Some(pattern), None) => Ok(matcher::StringMatcher::new(pattern, wire.ignore_case)),
+        (Some(pattern), None) => Ok(string_matcher::StringMatcher::new(pattern, wire.ignore_case)),
         _ => Err(ConfigError::new(path, "must have exactly one of exact, prefix, suffix, contains and safe_regex")),
     }
 }

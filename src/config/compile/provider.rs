@@ -13,14 +13,14 @@ use crate::{
     },
     keys::{document, Algorithm},
     policy::{
-        extract::Source,
         forward::{ClaimHeader, Forward},
         provider::{KeySource, Provider},
+        token_location::Source,
     },
     token::{
         cache,
-        claims::bare,
-        rules::{media_type, ClaimRule, ClaimValue, Rules, DEFAULT_CLOCK_SKEW},
+        claims::normalize_audience,
+        validation::{media_type, ClaimRule, ClaimValue, TokenPolicy, DEFAULT_CLOCK_SKEW},
     },
 };
 
@@ -63,9 +63,9 @@ pub(super) fn provider(path: &str, name: String, wire: JwtProvider) -> Result<(P
     }
     let max_lifetime =
         wire.max_lifetime.map(|wire| within(format!("{path}.max_lifetime"), wire, LIFETIME)).transpose()?;
-    let rules = Rules {
+    let rules = TokenPolicy {
         issuer: Some(wire.issuer).filter(|issuer| !issuer.is_empty()),
-        audiences: wire.audiences.iter().map(|audience| bare(audience).to_owned()).collect(),
+        audiences: wire.audiences.iter().map(|audience| normalize_audience(audience).to_owned()).collect(),
         subjects: wire.subjects.map(|wire| string_matcher(&format!("{path}.subjects"), wire)).transpose()?,
         algorithms,
         types: wire.types.iter().map(|typ| media_type(typ)).collect(),

@@ -8,12 +8,9 @@ use crate::{
         error::ConfigError,
         schema::{AsyncFetch, BackoffStrategy, HttpUri, RemoteJwks, RetryPolicy, Staleness},
     },
-    keys::{
-        document::Limits,
-        revoked::Revoked,
-        schedule::{self, MaxStale, Terms},
-    },
+    keys::{document::Limits, revoked::RevokedKeys},
     policy::provider::Remote,
+    rotation::schedule::{self, MaxStale, RotationPolicy},
 };
 
 /// Shorter than a millisecond is no timeout at all for Envoy; longer than an hour is surely a mistake.
@@ -42,11 +39,11 @@ pub(super) fn remote(path: &str, wire: RemoteJwks) -> Result<Remote> {
     if let Some(place) = wire.rotation.revoked_keys.iter().position(String::is_empty) {
         return Err(ConfigError::new(at(&format!("rotation.revoked_keys[{place}]")), "must not be empty"));
     }
-    let revoked = Revoked::new(wire.rotation.revoked_keys);
+    let revoked = RevokedKeys::new(wire.rotation.revoked_keys);
     Ok(Remote { cluster: cluster.clone(), scheme, authority, path: target, terms, revoked })
 }
 
-fn terms(path: &str, fetch_timeout: Duration, remote: &RemoteJwks) -> Result<Terms> {
+fn terms(path: &str, fetch_timeout: Duration, remote: &RemoteJwks) -> Result<RotationPolicy> {
     let wire = &remote.rotation;
     let retry = retry(path, remote)?;
     let duration = |field: &str, wire: Option<Duration>, default, bounds| {
@@ -70,7 +67,7 @@ fn terms(path: &str, fetch_timeout: Duration, remote: &RemoteJwks) -> Result<Ter
         Some(Staleness::For(wire)) => MaxStale::For(within(format!("{path}.rotation.max_stale"), wire, UP_TO_A_YEAR)?),
     };
     let limits = Limits::default();
-    Ok(Terms {
+    Ok(RotationPolicy {
         cache_duration: duration("cache_duration", remote.cache_duration, schedule::DEFAULT_CACHE_DURATION, TTL)?,
         honor_cache_headers: wire.honor_cache_headers.unwrap_or(true),
         min_ttl,

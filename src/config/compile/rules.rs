@@ -12,14 +12,14 @@ use crate::{
             RequirementRule, RouteMatch, StringMatcher,
         },
     },
-    matcher::{Pattern, StringMatcher as Matcher},
     policy::{
         provider::Provider,
-        requirement::{Allow, Lane, Requirement, RequirementId, Requirements, SIGNATURE_VERIFIED},
+        requirement::{Fallback, Requirement, RequirementId, Requirements, TokenPolicyRef, SIGNATURE_VERIFIED},
         route::{self, HeaderMatch, PathMatch, QueryMatch, ValueMatch},
-        rules::Rule,
+        route_table::Rule,
     },
-    token::{claims::bare, rules::Rules, ProviderId},
+    string_matcher::{Pattern, StringMatcher as Matcher},
+    token::{claims::normalize_audience, validation::TokenPolicy, ProviderId},
 };
 
 /// Requirements do not nest deeper.
@@ -89,7 +89,7 @@ impl Compiler<'_> {
         }
         if let Some(name) = provider_name {
             let provider = self.provider(&format!("{path}.provider_name"), &name)?;
-            return Ok(Requirement::Provider(Lane { provider, rules: 0 }));
+            return Ok(Requirement::Provider(TokenPolicyRef { provider, rules: 0 }));
         }
         if let Some(wire) = provider_and_audiences {
             return self.provider_and_audiences(&format!("{path}.provider_and_audiences"), wire);
@@ -127,33 +127,33 @@ impl Compiler<'_> {
         if let Some(place) = wire.audiences.iter().position(String::is_empty) {
             return Err(ConfigError::new(format!("{path}.audiences[{place}]"), "must not be empty"));
         }
-        let audiences: Vec<_> = wire.audiences.iter().map(|audience| bare(audience).to_owned()).collect();
-        let lane = |rules| Requirement::Provider(Lane { provider, rules });
+        let audiences: Vec<_> = wire.audiences.iter().map(|audience| normalize_audience(audience).to_owned()).collect();
+        let lane = |rules| Requirement::Provider(TokenPolicyRef { provider, rules });
         let Some(own) = self.providers.get_mut(provider.index()).filter(|_| !audiences.is_empty()) else {
             return Ok(lane(0));
         };
         if let Some(known) = own.rules.iter().position(|rules| rules.audiences == audiences) {
             return Ok(lane(known));
         }
-        let with = own.rules.first().map(|rules| Rules { audiences, ..rules.clone() });
+        let with = own.rules.first().map(|rules| TokenPolicy { audiences, ..rules.clone() });
         own.rules.extend(with);
         Ok(lane(own.rules.len().saturating_sub(1)))
     }
 
     fn any(&mut self, path: &str, wire: JwtRequirements, depth: u8) -> Result<Requirement> {
-        let mut allow = Allow::Nothing;
+        let mut allow = Fallback::Nothing;
         let mut children = Vec::new();
         for child in self.list(path, wire, depth)? {
             match child {
-                Requirement::AllowMissing => allow = allow.max(Allow::Missing),
-                Requirement::AllowMissingOrFailed => allow = Allow::MissingOrFailed,
+                Requirement::AllowMissing => allow = allow.max(Fallback::Missing),
+                Requirement::AllowMissingOrFailed => allow = Fallback::MissingOrFailed,
                 child => children.push(child),
             }
         }
         // As in Envoy: alone they look at the tokens of all providers.
         Ok(match (children.is_empty(), allow) {
-            (true, Allow::Missing) => Requirement::AllowMissing,
-            (true, Allow::MissingOrFailed) => Requirement::AllowMissingOrFailed,
+            (true, Fallback::Missing) => Requirement::AllowMissing,
+            (true, Fallback::MissingOrFailed) => Requirement::AllowMissingOrFailed,
             _ => self.requirements.any(children, allow),
         })
     }

@@ -9,7 +9,7 @@ use base64::{engine::general_purpose::URL_SAFE_NO_PAD as BASE64, Engine as _};
 use jwks_gate::{
     keys::{Algorithm, Key},
     token::{
-        offload::{Offload, FUNCTION},
+        host_verifier::{Offload, FUNCTION},
         signature::{InVm, SignatureCheck},
     },
 };

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::keys::{retired::Retired, schedule::tests::TERMS};
+use crate::rotation::{retired::Retired, schedule::tests::TERMS};
 
 /// The number of a fetch that starts then.
 fn fetch_at(seconds: u64) -> Effect {
@@ -199,7 +199,7 @@ fn a_dead_lease_from_before_a_step_back_ends_too() {
 
 #[test]
 fn a_grace_that_is_over_does_not_come_back_with_a_clock_that_steps_back() {
-    let terms = Terms { retired_key_grace: Duration::from_secs(20), ..TERMS };
+    let terms = RotationPolicy { retired_key_grace: Duration::from_secs(20), ..TERMS };
     let before = UnixTime::from_millis(at(0).as_millis() - 86_400_000);
     let mut record = fresh("a");
     record.retired = vec![Retired { gone_at: at(0), ..Retired::default() }];

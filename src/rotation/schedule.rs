@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
-use super::{document::Limits, http_cache::Freshness, record::Stored};
-use crate::time::UnixTime;
+use super::{http_cache::Freshness, record::CachedJwks};
+use crate::{keys::document::Limits, time::UnixTime};
 
 /// What a provider's configuration says about its key set's life.
 #[derive(Clone, Copy, Debug)]
-pub struct Terms {
+pub struct RotationPolicy {
     /// Lifetime of a document whose headers say nothing.
     pub cache_duration: Duration,
     /// Whether they are asked at all.
@@ -50,23 +50,23 @@ pub enum MaxStale {
 
 /// Envoy's `cache_duration` where none is configured.
 pub const DEFAULT_CACHE_DURATION: Duration = Duration::from_secs(600);
-/// See [`Terms::min_ttl`].
+/// See [`RotationPolicy::min_ttl`].
 pub const DEFAULT_MIN_TTL: Duration = Duration::from_secs(30);
-/// See [`Terms::max_ttl`].
+/// See [`RotationPolicy::max_ttl`].
 pub const DEFAULT_MAX_TTL: Duration = Duration::from_secs(24 * 3600);
 /// Past this, old keys are no better than none.
 pub const DEFAULT_MAX_STALE: Duration = Duration::from_secs(3600);
 /// A key that the issuer has withdrawn is not to be trusted for longer than this, whatever anybody wishes.
 pub const LONGEST_GRACE: Duration = Duration::from_secs(86_400);
-/// See [`Terms::unknown_kid_min_interval`].
+/// See [`RotationPolicy::unknown_kid_min_interval`].
 pub const DEFAULT_UNKNOWN_KID_MIN_INTERVAL: Duration = Duration::from_secs(10);
-/// See [`Terms::unknown_kid_max_wait`]. Not shorter than the interval: else whoever spends the budget on an invented
+/// See [`RotationPolicy::unknown_kid_max_wait`]. Not shorter than the interval: else whoever spends the budget on an invented
 /// `kid` could have a new key's tokens refused until the next refresh may start.
 pub const DEFAULT_UNKNOWN_KID_MAX_WAIT: Duration = DEFAULT_UNKNOWN_KID_MIN_INTERVAL;
 
-/// See [`Terms::first_backoff`].
+/// See [`RotationPolicy::first_backoff`].
 pub const DEFAULT_FIRST_BACKOFF: Duration = Duration::from_millis(200);
-/// See [`Terms::longest_backoff`].
+/// See [`RotationPolicy::longest_backoff`].
 pub const DEFAULT_LONGEST_BACKOFF: Duration = Duration::from_secs(30);
 /// An issuer that asks to be left alone for longer than this is asked again nevertheless.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(300);
@@ -74,7 +74,7 @@ pub const LONGEST_WAIT: Duration = Duration::from_secs(300);
 const REFRESH_AHEAD_DIVISOR: u32 = 5;
 
 /// How long a document is fresh from when it was fetched.
-pub fn lifetime(freshness: &Freshness, terms: &Terms) -> Duration {
+pub fn lifetime(freshness: &Freshness, terms: &RotationPolicy) -> Duration {
     match freshness.lifetime.filter(|_| terms.honor_cache_headers) {
         Some(stated) => stated.saturating_sub(freshness.age).max(terms.min_ttl).min(terms.max_ttl),
         None => terms.cache_duration,
@@ -82,12 +82,12 @@ pub fn lifetime(freshness: &Freshness, terms: &Terms) -> Duration {
 }
 
 /// When it stops being fresh.
-pub fn expires_at(document: &Stored, terms: &Terms) -> UnixTime {
+pub fn expires_at(document: &CachedJwks, terms: &RotationPolicy) -> UnixTime {
     document.fetched_at.plus(lifetime(&document.freshness, terms))
 }
 
 /// When a document that was fetched then can no longer be used, even though the issuer fails.
-pub fn unusable_at(fetched_at: UnixTime, freshness: &Freshness, terms: &Terms) -> UnixTime {
+pub fn unusable_at(fetched_at: UnixTime, freshness: &Freshness, terms: &RotationPolicy) -> UnixTime {
     let expires_at = fetched_at.plus(lifetime(freshness, terms));
     match (terms.max_stale, freshness.stale_if_error.filter(|_| terms.honor_cache_headers)) {
         (MaxStale::For(bound), Some(stated)) => expires_at.plus(bound.min(stated)),
@@ -98,7 +98,7 @@ pub fn unusable_at(fetched_at: UnixTime, freshness: &Freshness, terms: &Terms) -
 
 /// When its background refresh starts: somewhere in the first half of `refresh_ahead` before its expiry, so that proxies
 /// which fetched together do not refresh together. Never before half the lifetime is over.
-pub fn refresh_at(document: &Stored, terms: &Terms) -> UnixTime {
+pub fn refresh_at(document: &CachedJwks, terms: &RotationPolicy) -> UnixTime {
     let lifetime = lifetime(&document.freshness, terms);
     let fifth = lifetime.checked_div(REFRESH_AHEAD_DIVISOR).unwrap_or_default();
     let half = lifetime.checked_div(2).unwrap_or_default();
@@ -108,7 +108,7 @@ pub fn refresh_at(document: &Stored, terms: &Terms) -> UnixTime {
 
 /// How long to wait after this many failures in a row: twice as long each time, up to a bound, of which a random part of up
 /// to a half is let off. What the issuer asks for with `Retry-After` counts if it is longer.
-pub fn backoff(failures: u32, retry_after: Option<Duration>, jitter: u32, terms: &Terms) -> Duration {
+pub fn backoff(failures: u32, retry_after: Option<Duration>, jitter: u32, terms: &RotationPolicy) -> Duration {
     let doublings = failures.saturating_sub(1).min(16);
     let times = 1_u32.checked_shl(doublings).unwrap_or(u32::MAX);
     let most = terms.first_backoff.saturating_mul(times).min(terms.longest_backoff);
@@ -125,9 +125,9 @@ fn upper_half(most: Duration, jitter: u32) -> Duration {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::keys::http_cache::Freshness;
+    use crate::rotation::http_cache::Freshness;
 
-    pub(in crate::keys) const TERMS: Terms = Terms {
+    pub(in crate::rotation) const TERMS: RotationPolicy = RotationPolicy {
         cache_duration: Duration::from_secs(100),
         honor_cache_headers: true,
         min_ttl: Duration::from_secs(30),
@@ -144,13 +144,13 @@ pub(super) mod tests {
         limits: Limits { max_document_bytes: 65_536, max_keys: 100 },
     };
 
-    fn document(lifetime: Option<u64>, stale_if_error: Option<u64>) -> Stored {
+    fn document(lifetime: Option<u64>, stale_if_error: Option<u64>) -> CachedJwks {
         let freshness = Freshness {
             lifetime: lifetime.map(Duration::from_secs),
             age: Duration::ZERO,
             stale_if_error: stale_if_error.map(Duration::from_secs),
         };
-        Stored { freshness, ..Stored::default() }
+        CachedJwks { freshness, ..CachedJwks::default() }
     }
 
     fn seconds(time: UnixTime) -> u64 {
@@ -162,7 +162,7 @@ pub(super) mod tests {
         for (stated, expected) in [(None, 100), (Some(0), 30), (Some(60), 60), (Some(5000), 1000)] {
             assert_eq!(seconds(expires_at(&document(stated, None), &TERMS)), expected, "{stated:?}");
         }
-        let deaf = Terms { honor_cache_headers: false, ..TERMS };
+        let deaf = RotationPolicy { honor_cache_headers: false, ..TERMS };
         assert_eq!(seconds(expires_at(&document(Some(5000), None), &deaf)), 100);
     }
 
@@ -175,7 +175,7 @@ pub(super) mod tests {
                 "{stated:?}"
             );
         }
-        let unbounded = Terms { max_stale: MaxStale::Unbounded, ..TERMS };
+        let unbounded = RotationPolicy { max_stale: MaxStale::Unbounded, ..TERMS };
         assert_eq!(
             unusable_at(UnixTime::default(), &document(None, Some(1)).freshness, &unbounded).as_millis(),
             u64::MAX
@@ -184,9 +184,10 @@ pub(super) mod tests {
 
     #[test]
     fn refreshes_start_ahead_of_expiry_and_spread() {
-        let at = |jitter, terms: &Terms| seconds(refresh_at(&Stored { jitter, ..document(None, None) }, terms));
+        let at =
+            |jitter, terms: &RotationPolicy| seconds(refresh_at(&CachedJwks { jitter, ..document(None, None) }, terms));
         assert_eq!((at(0, &TERMS), at(u32::MAX / 2, &TERMS), at(u32::MAX, &TERMS)), (90, 85, 80));
-        let early = Terms { refresh_ahead: Some(Duration::from_secs(99)), ..TERMS };
+        let early = RotationPolicy { refresh_ahead: Some(Duration::from_secs(99)), ..TERMS };
         assert_eq!((at(0, &early), at(u32::MAX, &early)), (75, 50));
     }
 

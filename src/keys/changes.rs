@@ -12,7 +12,7 @@ const LONGEST_NAME: usize = 64;
 
 /// What became of one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Happening {
+pub enum KeyChange {
     /// The issuer publishes it, and did not before.
     Appeared(Name),
     /// The issuer publishes it no longer; it still verifies for this long.
@@ -20,7 +20,7 @@ pub enum Happening {
     /// It is published no longer, and verifies nothing.
     Gone(Name),
     /// It is in `revoked_keys`, and was found.
-    Revoked(Name),
+    RevokedKeys(Name),
     /// The key at this place of the document cannot be used.
     Skipped(usize, KeyError),
     /// So many more.
@@ -43,14 +43,14 @@ impl Name {
     }
 }
 
-impl Happening {
+impl KeyChange {
     /// Whether somebody should look into it.
     pub fn is_alarming(&self) -> bool {
-        matches!(self, Self::Revoked(_) | Self::Skipped(..))
+        matches!(self, Self::RevokedKeys(_) | Self::Skipped(..))
     }
 }
 
-impl fmt::Display for Happening {
+impl fmt::Display for KeyChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Appeared(Name(key)) => write!(f, "key {key} appeared in the JWKS"),
@@ -59,7 +59,9 @@ impl fmt::Display for Happening {
                 write!(f, "key {key} left the JWKS; it verifies for another {} s", left.as_millis().div_ceil(1000))
             }
             Self::Gone(Name(key)) => write!(f, "key {key} left the JWKS; it verifies nothing any more"),
-            Self::Revoked(Name(key)) => write!(f, "key {key} is revoked; it verifies nothing, whoever publishes it"),
+            Self::RevokedKeys(Name(key)) => {
+                write!(f, "key {key} is revoked; it verifies nothing, whoever publishes it")
+            }
             Self::Skipped(place, KeyError::Private) => {
                 write!(f, "key {place} of the JWKS is a PRIVATE key, published: skipped")
             }
@@ -71,7 +73,7 @@ impl fmt::Display for Happening {
 
 /// A document as it was taken.
 #[derive(Clone, Copy, Debug)]
-pub struct Taken<'a> {
+pub struct Snapshot<'a> {
     /// Its keys, and those that left and are within their grace.
     pub keys: &'a KeySet,
     /// Its keys that cannot be used, by their place.
@@ -79,29 +81,29 @@ pub struct Taken<'a> {
 }
 
 /// The keys that were found and are revoked.
-pub fn revoked(keys: &KeySet) -> impl Iterator<Item = Happening> + use<'_> {
-    keys.taken_out().iter().take(MOST).map(|key| Happening::Revoked(Name::of(key)))
+pub fn revoked(keys: &KeySet) -> impl Iterator<Item = KeyChange> + use<'_> {
+    keys.revoked_keys().iter().take(MOST).map(|key| KeyChange::RevokedKeys(Name::of(key)))
 }
 
 /// What became of the keys from `before` to `after`.
-pub fn between(before: Taken<'_>, after: Taken<'_>, now: UnixTime) -> Vec<Happening> {
+pub fn between(before: Snapshot<'_>, after: Snapshot<'_>, now: UnixTime) -> Vec<KeyChange> {
     let is_known = |keys: &[Key], key: &Key| keys.iter().any(|own| own.is_same(key));
-    let revoked = after.keys.taken_out().iter().filter(|key| !is_known(before.keys.taken_out(), key));
+    let revoked = after.keys.revoked_keys().iter().filter(|key| !is_known(before.keys.revoked_keys(), key));
     let appeared = after.keys.published().filter(|key| !before.keys.publishes(key));
     let left = before.keys.published().filter(|key| !after.keys.publishes(key));
-    let left = left.filter(|key| !is_known(after.keys.taken_out(), key));
-    let mut happenings: Vec<_> = revoked.map(|key| Happening::Revoked(Name::of(key))).collect();
-    happenings.extend(appeared.map(|key| Happening::Appeared(Name::of(key))));
+    let left = left.filter(|key| !is_known(after.keys.revoked_keys(), key));
+    let mut happenings: Vec<_> = revoked.map(|key| KeyChange::RevokedKeys(Name::of(key))).collect();
+    happenings.extend(appeared.map(|key| KeyChange::Appeared(Name::of(key))));
     happenings.extend(left.map(|key| match after.keys.retired_until(key).filter(|until| now < *until) {
-        Some(until) => Happening::Retired(Name::of(key), until.since(now)),
-        None => Happening::Gone(Name::of(key)),
+        Some(until) => KeyChange::Retired(Name::of(key), until.since(now)),
+        None => KeyChange::Gone(Name::of(key)),
     }));
     let skipped = after.skipped.iter().filter(|skipped| !before.skipped.contains(skipped));
-    happenings.extend(skipped.map(|(place, error)| Happening::Skipped(*place, *error)));
+    happenings.extend(skipped.map(|(place, error)| KeyChange::Skipped(*place, *error)));
     let more = happenings.len().saturating_sub(MOST);
     if more > 0 {
         happenings.truncate(MOST);
-        happenings.push(Happening::More(more));
+        happenings.push(KeyChange::More(more));
     }
     happenings
 }
@@ -109,7 +111,7 @@ pub fn between(before: Taken<'_>, after: Taken<'_>, now: UnixTime) -> Vec<Happen
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keys::revoked::Revoked;
+    use crate::keys::revoked::RevokedKeys;
     use base64::{engine::general_purpose::URL_SAFE_NO_PAD as BASE64, Engine as _};
 
     const NOW: UnixTime = UnixTime::from_millis(1000);
@@ -122,8 +124,8 @@ mod tests {
     }
 
     fn told(before: &KeySet, after: &KeySet) -> Vec<String> {
-        let [before, after] = [before, after].map(|keys| Taken { keys, skipped: &[] });
-        between(before, after, NOW).iter().map(Happening::to_string).collect()
+        let [before, after] = [before, after].map(|keys| Snapshot { keys, skipped: &[] });
+        between(before, after, NOW).iter().map(KeyChange::to_string).collect()
     }
 
     #[test]
@@ -141,7 +143,7 @@ mod tests {
 
     #[test]
     fn a_revoked_key_is_told_of_where_it_is_published() {
-        let revoked = Revoked::new(["b".to_owned()]);
+        let revoked = RevokedKeys::new(["b".to_owned()]);
         let ab = KeySet::new(vec![key("a"), key("b")]);
         let told_of = [r#"key "b" is revoked; it verifies nothing, whoever publishes it"#];
         assert_eq!(told(&ab, &ab.clone().without(&revoked)), told_of);
@@ -153,8 +155,8 @@ mod tests {
     fn a_bad_key_is_told_of_once() {
         let keys = KeySet::new(vec![key("a")]);
         let bad = [(1, KeyError::Private), (2, KeyError::Malformed)];
-        let [before, after] = [&bad[1..], &bad[..]].map(|skipped| Taken { keys: &keys, skipped });
-        assert_eq!(between(before, after, NOW), [Happening::Skipped(1, KeyError::Private)]);
+        let [before, after] = [&bad[1..], &bad[..]].map(|skipped| Snapshot { keys: &keys, skipped });
+        assert_eq!(between(before, after, NOW), [KeyChange::Skipped(1, KeyError::Private)]);
         assert!(between(after, after, NOW).is_empty());
     }
 

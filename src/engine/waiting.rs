@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use super::{
-    answer::{Answer, Arrived, Deadline, Verdict},
-    Action, Decision, Gate,
+    authenticate::{Deadline, Evaluation, FetchWatermark, Verdict},
+    Action, Decision, Engine,
 };
 use crate::{
-    keys::life::{self, Cause},
+    engine::parked::{Full, StreamId},
     metrics::Metric,
-    parked::{Full, StreamId},
-    policy::{extract::Candidate, forward::Edits, reply::Refusal, requirement::Question},
+    policy::{forward::Edits, reply::Denial, requirement::ResolvedRequirement, token_location::Candidate},
+    rotation::transition::{self, Cause},
     time::UnixTime,
     token::{jws, signature::SignatureCheck, ProviderId, TokenError},
 };
@@ -24,11 +24,11 @@ const AT_A_TIME: usize = 64;
 /// A parked request: what is needed to decide it again.
 #[derive(Debug)]
 pub(super) struct Waiting {
-    pub(super) question: Question,
+    pub(super) question: ResolvedRequirement,
     pub(super) realm: String,
     pub(super) target: Vec<u8>,
     pub(super) since: UnixTime,
-    pub(super) arrived: Arrived,
+    pub(super) arrived: FetchWatermark,
     pub(super) waits: Vec<(ProviderId, Cause)>,
     /// The request itself went on already: this is only to be counted.
     pub(super) is_shadow: bool,
@@ -36,10 +36,10 @@ pub(super) struct Waiting {
     pub(super) edits: Edits,
 }
 
-impl<C: SignatureCheck> Gate<C> {
+impl<C: SignatureCheck> Engine<C> {
     /// Keeps the time that each request has left when the clock steps, forwards or backwards, and what is over of a key's
     /// grace.
-    pub(super) fn notice_time(&mut self, now: UnixTime) {
+    pub(super) fn absorb_clock_step(&mut self, now: UnixTime) {
         let last = std::mem::replace(&mut self.last_seen, now);
         if now < last || now.since(last) > LONGEST_GAP {
             self.parked.shift(last, now);
@@ -59,7 +59,7 @@ impl<C: SignatureCheck> Gate<C> {
         group: ProviderId,
         deadline: UnixTime,
         waiting: Waiting,
-    ) -> Result<Decision, (Refusal, Box<Waiting>)> {
+    ) -> Result<Decision, (Denial, Box<Waiting>)> {
         let decision = if waiting.is_shadow { Decision::Shadow(waiting.edits.clone()) } else { Decision::Park };
         match self.parked.park(stream, group, deadline, waiting) {
             Ok(evicted) => {
@@ -68,7 +68,7 @@ impl<C: SignatureCheck> Gate<C> {
                 if let Some((stream, waiting)) = evicted {
                     let refusal = self.has_no_room(&waiting);
                     if waiting.is_shadow {
-                        self.would_refuse(Edits::default(), refusal);
+                        self.count_would_deny(Edits::default(), refusal);
                         self.parked.remove(stream);
                     } else {
                         let reply = self.refused(refusal, &waiting.question, &waiting.realm);
@@ -81,9 +81,9 @@ impl<C: SignatureCheck> Gate<C> {
         }
     }
 
-    fn has_no_room(&mut self, waiting: &Waiting) -> Refusal {
+    fn has_no_room(&mut self, waiting: &Waiting) -> Denial {
         let first = waiting.waits.first();
-        let refusal = without_room(first.map_or(Cause::Schedule, |(_, cause)| *cause));
+        let refusal = capacity_denial(first.map_or(Cause::Schedule, |(_, cause)| *cause));
         let family = if waiting.is_shadow { "would_deny" } else { "requests" };
         self.count_of(first.map(|(provider, _)| *provider), family, refusal.reason());
         refusal
@@ -91,7 +91,7 @@ impl<C: SignatureCheck> Gate<C> {
 
     /// Asks again for the parked requests for whose providers there is news, and for those whose time is up.
     pub(super) fn decide_parked(&mut self, now: UnixTime) -> Vec<Action> {
-        self.notice_time(now);
+        self.absorb_clock_step(now);
         for (stream, deadline, waiting) in self.parked.iter() {
             let is_news =
                 |(provider, _): &(ProviderId, Cause)| self.views.get(provider.index()).is_some_and(|view| view.news);
@@ -127,10 +127,10 @@ impl<C: SignatureCheck> Gate<C> {
             match answer.verdict {
                 Verdict::Allow => self.count_allowed(&answer),
                 Verdict::Refuse(refusal) if waiting.is_shadow => {
-                    self.count_of(answer.last_refused(), "would_deny", refusal.reason());
-                    self.would_refuse(Edits::default(), refusal);
+                    self.count_of(answer.last_denied(), "would_deny", refusal.reason());
+                    self.count_would_deny(Edits::default(), refusal);
                 }
-                Verdict::Refuse(refusal) => self.count_of(answer.last_refused(), "requests", refusal.reason()),
+                Verdict::Refuse(refusal) => self.count_of(answer.last_denied(), "requests", refusal.reason()),
                 Verdict::Wait => {}
             }
             if waiting.is_shadow {
@@ -158,22 +158,23 @@ impl<C: SignatureCheck> Gate<C> {
         let promised = waiting.waits.iter().filter_map(|(provider, cause)| {
             let record = &self.views.get(provider.index())?.record;
             let terms = &self.plan.remote(*provider)?.terms;
-            let is_promised = record.is_fetching(now) || life::refresh_due(record, *cause, terms, now) <= deadline;
+            let is_promised =
+                record.is_fetching(now) || transition::refresh_due(record, *cause, terms, now) <= deadline;
             (is_promised && *cause != Cause::Schedule).then_some(terms.fetch_timeout)
         });
         deadline.plus(promised.max().unwrap_or_default())
     }
 
     /// The refusal of a request that waited for as long as it may.
-    pub(super) fn too_late(&self, provider: ProviderId, cause: Cause, now: UnixTime) -> Refusal {
+    pub(super) fn deadline_denial(&self, provider: ProviderId, cause: Cause, now: UnixTime) -> Denial {
         match cause {
-            Cause::BadSignature => Refusal::Token(TokenError::BadSignature),
-            Cause::Schedule | Cause::UnknownKid => Refusal::KeysUnavailable(self.retry_after(provider, now)),
+            Cause::BadSignature => Denial::Token(TokenError::BadSignature),
+            Cause::Schedule | Cause::UnknownKid => Denial::KeysUnavailable(self.retry_after(provider, now)),
         }
     }
 
     /// Remembers what an answer was for want of a key, and has the issuer asked again where that was too early.
-    pub(super) fn note(&mut self, question: &Question, answer: &Answer) {
+    pub(super) fn note(&mut self, question: &ResolvedRequirement, answer: &Evaluation) {
         for provider in &answer.wanted {
             self.counts.add_of(*provider, "refreshes", "suppressed");
             if let Some(view) = self.views.get_mut(provider.index()) {
@@ -183,7 +184,7 @@ impl<C: SignatureCheck> Gate<C> {
         for (provider, token, refusal) in &answer.keyless {
             let kid = question.tokens.get(*token).and_then(kid);
             let view = self.views.get_mut(provider.index());
-            if let (Some(view), Some(kid), Refusal::Token(TokenError::UnknownKey)) = (view, kid, *refusal) {
+            if let (Some(view), Some(kid), Denial::Token(TokenError::UnknownKey)) = (view, kid, *refusal) {
                 view.refused.insert(&kid, view.record.finished);
             }
         }
@@ -197,11 +198,11 @@ impl<C: SignatureCheck> Gate<C> {
 }
 
 /// The refusal of a request that would have to wait where there is no room.
-fn without_room(cause: Cause) -> Refusal {
+fn capacity_denial(cause: Cause) -> Denial {
     match cause {
         // What we have says no; there was only a chance that the issuer says otherwise.
-        Cause::BadSignature => Refusal::Token(TokenError::BadSignature),
-        Cause::Schedule | Cause::UnknownKid => Refusal::TooManyParked,
+        Cause::BadSignature => Denial::Token(TokenError::BadSignature),
+        Cause::Schedule | Cause::UnknownKid => Denial::TooManyParked,
     }
 }
 

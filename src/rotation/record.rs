@@ -33,14 +33,14 @@ pub struct Record {
     /// When the last refresh was started because a token asked for it.
     pub unknown_kid_at: Option<UnixTime>,
     /// The last good document.
-    pub document: Option<Stored>,
+    pub document: Option<CachedJwks>,
     /// Keys that were in an earlier document.
     pub retired: Vec<Retired>,
 }
 
 /// A document as it was fetched.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Stored {
+pub struct CachedJwks {
     /// The fetch that brought or confirmed it.
     pub fetch: u64,
     /// Grows when the keys change; workers parse once per generation.
@@ -111,7 +111,7 @@ impl Record {
         let unknown_kid_at = from.time()?;
         let document = match from.number()? {
             0 => None,
-            _ => Some(Stored {
+            _ => Some(CachedJwks {
                 fetch: from.number()?,
                 generation: from.number()?,
                 rotated_at: UnixTime::from_millis(from.number()?),
@@ -156,7 +156,7 @@ impl Record {
     }
 
     /// Whether anything in it lies in the future.
-    pub fn is_ahead_of(&self, now: UnixTime) -> bool {
+    pub fn has_future_timestamps(&self, now: UnixTime) -> bool {
         let lease = self.lease.map(|lease| lease.taken_at);
         let document = self.document.as_ref().map(|document| document.fetched_at);
         let retired = self.retired.iter().map(Retired::seen_at);
@@ -174,7 +174,7 @@ impl Record {
     }
 
     /// What can change the verdict on a request that waits for a key: the end of a fetch, and other keys.
-    pub fn what_decides(&self) -> (u64, u32, Option<(u64, u64)>) {
+    pub fn decision_fingerprint(&self) -> (u64, u32, Option<(u64, u64)>) {
         (self.finished, self.failures, self.document.as_ref().map(|document| (document.fetch, document.generation)))
     }
 
@@ -280,7 +280,7 @@ mod tests {
             failed_at: at(8),
             pause: Duration::from_millis(22),
             unknown_kid_at: Some(at(5)),
-            document: Some(Stored {
+            document: Some(CachedJwks {
                 fetch: 3,
                 generation: 2,
                 rotated_at: at(1),
@@ -333,14 +333,14 @@ mod tests {
     fn nothing_lies_in_the_future_after_the_clock_stepped_back() {
         let at = UnixTime::from_millis;
         let now = at(4);
-        assert!(full().is_ahead_of(now) && !full().is_ahead_of(at(10)));
+        assert!(full().has_future_timestamps(now) && !full().has_future_timestamps(at(10)));
         let record = full().as_of(now);
         assert_eq!((record.retry_at(), record.unknown_kid_at), (now, None));
         assert_eq!(record.lease, Some(Lease { taken_at: now, until: at(14) }), "its length stays");
         assert_eq!(record.document.as_ref().map(|d| d.fetched_at), Some(at(1)));
         assert!(record.retired.iter().all(|retired| retired.seen_at() == now));
         assert_eq!(record.retired[0].gone_at, at(3), "what is over of its grace stays so");
-        assert!(!record.is_ahead_of(now));
+        assert!(!record.has_future_timestamps(now));
         assert_eq!(full().as_of(at(1000)), full());
     }
 }

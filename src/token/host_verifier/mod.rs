@@ -4,11 +4,11 @@
 //! It takes a protobuf message (hash name, key as SubjectPublicKeyInfo, signature, text) and knows RSASSA-PKCS1-v1_5 and
 //! ECDSA with DER signatures only. It is used for an algorithm only after it called a good signature good and bad ones bad.
 
-mod probe;
+mod self_test;
 
 use std::fmt;
 
-use super::signature::{BadSignature, InVm, SignatureCheck};
+use super::signature::{BadSignature, SignatureCheck, WasmVerifier};
 use crate::{
     crypto::{der, Hash},
     keys::{Algorithm, Key, Material},
@@ -18,18 +18,18 @@ use crate::{
 pub const FUNCTION: &str = "verify_signature";
 
 /// Checks signatures by the host's function where that was found to work, and in the VM elsewhere.
-pub struct Offload<H> {
+pub struct HostVerifier<H> {
     host: H,
     trusted: Vec<Algorithm>,
 }
 
-impl<H> fmt::Debug for Offload<H> {
+impl<H> fmt::Debug for HostVerifier<H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Offload").field("trusted", &self.trusted).finish_non_exhaustive()
+        f.debug_struct("HostVerifier").field("trusted", &self.trusted).finish_non_exhaustive()
     }
 }
 
-impl<H: Fn(&[u8]) -> Option<Vec<u8>>> Offload<H> {
+impl<H: Fn(&[u8]) -> Option<Vec<u8>>> HostVerifier<H> {
     /// One that leaves everything to the VM.
     pub fn disabled(host: H) -> Self {
         Self { host, trusted: Vec::new() }
@@ -38,7 +38,7 @@ impl<H: Fn(&[u8]) -> Option<Vec<u8>>> Offload<H> {
     /// Tries the host's function out: it takes the argument and gives the result, or `None` if the host would not.
     pub fn new(host: H) -> Self {
         let mut offload = Self::disabled(host);
-        offload.trusted = probe::known_good().filter(|probe| offload.is_sound(probe)).map(|p| p.algorithm).collect();
+        offload.trusted = self_test::known_good().filter(|probe| offload.passes(probe)).map(|p| p.algorithm).collect();
         offload
     }
 
@@ -48,17 +48,21 @@ impl<H: Fn(&[u8]) -> Option<Vec<u8>>> Offload<H> {
     }
 
     /// Whether the host takes a good signature, and nothing that is bent in any of its parts.
-    fn is_sound(&self, probe: &probe::Probe) -> bool {
-        let probe::Probe { algorithm, key, signature } = probe;
+    fn passes(&self, probe: &self_test::Probe) -> bool {
+        let self_test::Probe { algorithm, key, signature } = probe;
         let verdict = |text: &[u8], signature: &[u8]| self.ask(key, *algorithm, text, signature);
         let mut bent = signature.clone();
         if let Some(byte) = bent.last_mut() {
             *byte ^= 1;
         }
-        verdict(probe::TEXT, signature) == Some(true)
-            && [(&b"another text"[..], signature), (probe::TEXT, &bent), (probe::TEXT, &vec![0; signature.len()])]
-                .into_iter()
-                .all(|(text, signature)| verdict(text, signature) == Some(false))
+        verdict(self_test::TEXT, signature) == Some(true)
+            && [
+                (&b"another text"[..], signature),
+                (self_test::TEXT, &bent),
+                (self_test::TEXT, &vec![0; signature.len()]),
+            ]
+            .into_iter()
+            .all(|(text, signature)| verdict(text, signature) == Some(false))
     }
 
     /// The host's verdict; `None`: it cannot say.
@@ -79,7 +83,7 @@ impl<H: Fn(&[u8]) -> Option<Vec<u8>>> Offload<H> {
     }
 }
 
-impl<H: Fn(&[u8]) -> Option<Vec<u8>>> SignatureCheck for Offload<H> {
+impl<H: Fn(&[u8]) -> Option<Vec<u8>>> SignatureCheck for HostVerifier<H> {
     fn check(&self, key: &Key, algorithm: Algorithm, signed: &[u8], signature: &[u8]) -> Result<(), BadSignature> {
         if !key.fits(algorithm) {
             return Err(BadSignature);
@@ -88,12 +92,12 @@ impl<H: Fn(&[u8]) -> Option<Vec<u8>>> SignatureCheck for Offload<H> {
             if self.trusted.contains(&algorithm) { self.ask(key, algorithm, signed, signature) } else { None };
         match by_host {
             Some(good) => good.then_some(()).ok_or(BadSignature),
-            None => InVm.check(key, algorithm, signed, signature),
+            None => WasmVerifier.check(key, algorithm, signed, signature),
         }
     }
 
     fn supports(&self, algorithm: Algorithm) -> bool {
-        self.trusted.contains(&algorithm) || InVm.supports(algorithm)
+        self.trusted.contains(&algorithm) || WasmVerifier.supports(algorithm)
     }
 }
 
@@ -150,7 +154,7 @@ mod tests {
     fn host(bend: Bend) -> impl Fn(&[u8]) -> Option<Vec<u8>> {
         move |message| {
             let asked = fields(message);
-            let good = probe::known_good().any(|probe| {
+            let good = self_test::known_good().any(|probe| {
                 let signature = match probe.algorithm {
                     Algorithm::Es(_) => der::ecdsa_signature(&probe.signature).unwrap(),
                     _ => probe.signature.clone(),
@@ -159,7 +163,13 @@ mod tests {
                     Algorithm::Es(hash) | Algorithm::Rs(hash) => format!("{hash:?}").to_lowercase(),
                     _ => unreachable!(),
                 };
-                asked == [hash.into_bytes(), probe.key.public_der().unwrap().to_vec(), signature, probe::TEXT.to_vec()]
+                asked
+                    == [
+                        hash.into_bytes(),
+                        probe.key.public_der().unwrap().to_vec(),
+                        signature,
+                        self_test::TEXT.to_vec(),
+                    ]
             });
             bend(good)
         }
@@ -171,21 +181,21 @@ mod tests {
 
     #[test]
     fn the_known_good_signatures_are_good_and_their_neighbours_bad() {
-        assert_eq!(probe::known_good().count(), 6);
-        for probe in probe::known_good() {
-            let check = |text, signature: &[u8]| InVm.check(&probe.key, probe.algorithm, text, signature);
-            assert_eq!(check(probe::TEXT, &probe.signature), Ok(()), "{:?}", probe.algorithm);
+        assert_eq!(self_test::known_good().count(), 6);
+        for probe in self_test::known_good() {
+            let check = |text, signature: &[u8]| WasmVerifier.check(&probe.key, probe.algorithm, text, signature);
+            assert_eq!(check(self_test::TEXT, &probe.signature), Ok(()), "{:?}", probe.algorithm);
             assert_eq!(check(b"another text", &probe.signature), Err(BadSignature));
-            assert_eq!(check(probe::TEXT, &probe.signature[1..]), Err(BadSignature));
+            assert_eq!(check(self_test::TEXT, &probe.signature[1..]), Err(BadSignature));
         }
     }
 
     #[test]
     fn a_host_is_trusted_only_if_it_tells_good_from_bad() {
-        assert_eq!(Offload::new(host(truth)).trusted().len(), 6);
+        assert_eq!(HostVerifier::new(host(truth)).trusted().len(), 6);
         let liars: [Bend; 5] = [|_| None, |_| truth(true), |_| truth(false), |good| truth(!good), |_| Some(Vec::new())];
         for liar in liars {
-            assert!(Offload::new(host(liar)).trusted().is_empty());
+            assert!(HostVerifier::new(host(liar)).trusted().is_empty());
         }
     }
 
@@ -193,7 +203,7 @@ mod tests {
     fn what_the_host_cannot_say_the_vm_does() {
         let asked = std::cell::Cell::new(0);
         let host = host(truth);
-        let offload = Offload::new(|message: &[u8]| {
+        let offload = HostVerifier::new(|message: &[u8]| {
             asked.set(asked.get() + 1);
             // It worked at first.
             if asked.get() <= 24 {
@@ -203,8 +213,8 @@ mod tests {
             }
         });
         assert_eq!(offload.trusted().len(), 6);
-        for probe in probe::known_good() {
-            assert_eq!(offload.check(&probe.key, probe.algorithm, probe::TEXT, &probe.signature), Ok(()));
+        for probe in self_test::known_good() {
+            assert_eq!(offload.check(&probe.key, probe.algorithm, self_test::TEXT, &probe.signature), Ok(()));
             assert_eq!(offload.check(&probe.key, probe.algorithm, b"x", &probe.signature), Err(BadSignature));
         }
         assert_eq!(asked.get(), 24 + 12);
@@ -212,9 +222,9 @@ mod tests {
 
     #[test]
     fn signatures_of_another_length_are_bad_without_asking() {
-        let offload = Offload::new(host(truth));
-        let probe = probe::known_good().next().unwrap();
+        let offload = HostVerifier::new(host(truth));
+        let probe = self_test::known_good().next().unwrap();
         let long = [&[0], probe.signature.as_slice()].concat();
-        assert_eq!(offload.ask(&probe.key, probe.algorithm, probe::TEXT, &long), Some(false));
+        assert_eq!(offload.ask(&probe.key, probe.algorithm, self_test::TEXT, &long), Some(false));
     }
 }

@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    extract::{Candidate, Source},
     headers::Headers,
+    token_location::{Candidate, Source},
 };
 use crate::token::{claims::Claims, jws, ProviderId, TokenError};
 
@@ -24,7 +24,7 @@ impl RequirementId {
 
 /// A provider's rules, or those with other audiences.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Lane {
+pub struct TokenPolicyRef {
     /// Whose tokens.
     pub provider: ProviderId,
     /// A place in [`super::provider::Provider::rules`].
@@ -52,7 +52,7 @@ pub enum Requirement {
     /// Nothing.
     Nothing,
     /// A good token of this provider.
-    Provider(Lane),
+    Provider(TokenPolicyRef),
     /// All of these.
     All(Vec<Requirement>),
     /// One of these.
@@ -71,12 +71,12 @@ pub enum Requirement {
 pub struct Any {
     groups: Vec<Group>,
     others: Vec<(usize, Requirement)>,
-    allow: Allow,
+    allow: Fallback,
 }
 
 /// What else satisfies an [`Any`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Allow {
+pub enum Fallback {
     /// Nothing.
     #[default]
     Nothing,
@@ -90,8 +90,8 @@ pub enum Allow {
 #[derive(Clone, Debug)]
 struct Group {
     places: usize,
-    by_issuer: BTreeMap<String, Vec<(usize, Lane)>>,
-    of_any_issuer: Vec<(usize, Lane)>,
+    by_issuer: BTreeMap<String, Vec<(usize, TokenPolicyRef)>>,
+    of_any_issuer: Vec<(usize, TokenPolicyRef)>,
     size: usize,
     last: usize,
 }
@@ -119,14 +119,14 @@ pub struct Requirements {
 
 /// The question that a request is: the same, whenever it is asked again.
 #[derive(Clone, Debug)]
-pub struct Question {
+pub struct ResolvedRequirement {
     /// The tokens that it is about.
     pub tokens: Vec<Candidate>,
     /// What must hold.
     pub node: Node,
 }
 
-/// What must hold of the tokens. A token is a place in [`Question::tokens`].
+/// What must hold of the tokens. A token is a place in [`ResolvedRequirement::tokens`].
 #[derive(Clone, Debug)]
 pub enum Node {
     /// Always.
@@ -134,23 +134,23 @@ pub enum Node {
     /// Never.
     Refused(TokenError),
     /// All these tokens are good by these rules.
-    Good(Lane, Vec<usize>),
+    Good(TokenPolicyRef, Vec<usize>),
     /// All of these.
     All(Vec<Node>),
     /// One of these, or what else is allowed.
-    Any(Vec<Node>, Allow),
+    Any(Vec<Node>, Fallback),
     /// These tokens are good, each by the rules of its own issuer; or need not be.
     Each {
         /// The tokens, and whose rules they fall under.
-        tokens: Vec<(usize, Result<Lane, TokenError>)>,
+        tokens: Vec<(usize, Result<TokenPolicyRef, TokenError>)>,
         /// Whether bad ones are allowed.
-        bad: Bad,
+        bad: OnInvalid,
     },
 }
 
 /// What becomes of a request with bad tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Bad {
+pub enum OnInvalid {
     /// It is refused.
     Refused,
     /// It goes on.
@@ -195,7 +195,7 @@ impl Requirements {
     }
 
     /// One of these, or what else is allowed.
-    pub fn any(&self, children: Vec<Requirement>, allow: Allow) -> Requirement {
+    pub fn any(&self, children: Vec<Requirement>, allow: Fallback) -> Requirement {
         let mut any = Any { allow, ..Any::default() };
         for (index, child) in children.into_iter().enumerate() {
             let lane = match child {
@@ -223,71 +223,71 @@ impl Requirements {
     }
 
     /// The headers by which upstreams are told of bad tokens.
-    pub fn telling_headers(&self) -> Vec<&str> {
+    pub fn status_headers(&self) -> Vec<&str> {
         let mut headers = Vec::new();
-        self.requirements.iter().for_each(|requirement| requirement.telling_headers(&mut headers));
+        self.requirements.iter().for_each(|requirement| requirement.status_headers(&mut headers));
         headers
     }
 
     /// Whether this one refuses some request.
-    pub fn can_refuse(&self, id: RequirementId) -> bool {
-        self.requirements.get(id.0).is_none_or(Requirement::can_refuse)
+    pub fn can_deny(&self, id: RequirementId) -> bool {
+        self.requirements.get(id.0).is_none_or(Requirement::can_deny)
     }
 
     /// The question that this request is.
-    pub fn question(&self, id: RequirementId, headers: Headers<'_>) -> Question {
-        let mut asking = Asking { requirements: self, headers, tokens: Vec::new(), found: Vec::new() };
+    pub fn question(&self, id: RequirementId, headers: Headers<'_>) -> ResolvedRequirement {
+        let mut asking = Resolver { requirements: self, headers, tokens: Vec::new(), found: Vec::new() };
         let node = match self.requirements.get(id.0) {
             Some(requirement) => asking.ask(requirement),
             None => Node::Refused(TokenError::Missing),
         };
         if asking.tokens.len() <= MAX_TOKENS {
-            return Question { tokens: asking.tokens, node };
+            return ResolvedRequirement { tokens: asking.tokens, node };
         }
         // None of them is looked at.
         let node = match self.requirements.get(id.0) {
-            Some(requirement) if !requirement.can_refuse() => {
+            Some(requirement) if !requirement.can_deny() => {
                 let mut headers = Vec::new();
-                requirement.telling_headers(&mut headers);
-                let bad = headers.first().map_or(Bad::Allowed, |header| Bad::Told((*header).to_owned()));
+                requirement.status_headers(&mut headers);
+                let bad = headers.first().map_or(OnInvalid::Allowed, |header| OnInvalid::Told((*header).to_owned()));
                 Node::Each { tokens: vec![(0, Err(TokenError::TooLarge))], bad }
             }
             _ => Node::Refused(TokenError::TooLarge),
         };
-        Question { tokens: Vec::new(), node }
+        ResolvedRequirement { tokens: Vec::new(), node }
     }
 }
 
 impl Requirement {
-    fn telling_headers<'a>(&'a self, headers: &mut Vec<&'a str>) {
+    fn status_headers<'a>(&'a self, headers: &mut Vec<&'a str>) {
         match self {
             Self::ExtractOnly(header) => headers.push(header),
-            Self::All(children) => children.iter().for_each(|child| child.telling_headers(headers)),
-            Self::Any(any) => any.others.iter().for_each(|(_, child)| child.telling_headers(headers)),
+            Self::All(children) => children.iter().for_each(|child| child.status_headers(headers)),
+            Self::Any(any) => any.others.iter().for_each(|(_, child)| child.status_headers(headers)),
             Self::Nothing | Self::Provider(_) | Self::AllowMissing | Self::AllowMissingOrFailed => {}
         }
     }
 
-    fn can_refuse(&self) -> bool {
+    fn can_deny(&self) -> bool {
         match self {
             Self::Nothing | Self::AllowMissingOrFailed | Self::ExtractOnly(_) => false,
             Self::Provider(_) | Self::AllowMissing => true,
-            Self::All(children) => children.iter().any(Self::can_refuse),
+            Self::All(children) => children.iter().any(Self::can_deny),
             Self::Any(any) => {
-                any.allow != Allow::MissingOrFailed && any.others.iter().all(|(_, child)| child.can_refuse())
+                any.allow != Fallback::MissingOrFailed && any.others.iter().all(|(_, child)| child.can_deny())
             }
         }
     }
 }
 
-impl Question {
+impl ResolvedRequirement {
     /// One that nothing is asked in.
     pub fn none() -> Self {
         Self { tokens: Vec::new(), node: Node::Passed }
     }
 
     /// Whether the answer is yes, whatever the tokens.
-    pub fn asks_nothing(&self) -> bool {
+    pub fn is_satisfied(&self) -> bool {
         matches!(self.node, Node::Passed)
     }
 
@@ -327,7 +327,7 @@ impl Ordered {
 }
 
 /// A question in the making.
-struct Asking<'r, 'h> {
+struct Resolver<'r, 'h> {
     requirements: &'r Requirements,
     headers: Headers<'h>,
     tokens: Vec<Candidate>,
@@ -335,7 +335,7 @@ struct Asking<'r, 'h> {
     found: Vec<(usize, Vec<usize>)>,
 }
 
-impl Asking<'_, '_> {
+impl Resolver<'_, '_> {
     fn ask(&mut self, requirement: &Requirement) -> Node {
         match requirement {
             Requirement::Nothing => Node::Passed,
@@ -346,10 +346,10 @@ impl Asking<'_, '_> {
             }
             Requirement::All(children) => Node::All(children.iter().map(|child| self.ask(child)).collect()),
             Requirement::Any(any) => self.ask_any(any),
-            Requirement::AllowMissing => Node::Each { tokens: self.look_everywhere(), bad: Bad::Refused },
-            Requirement::AllowMissingOrFailed => Node::Each { tokens: self.look_everywhere(), bad: Bad::Allowed },
+            Requirement::AllowMissing => Node::Each { tokens: self.look_everywhere(), bad: OnInvalid::Refused },
+            Requirement::AllowMissingOrFailed => Node::Each { tokens: self.look_everywhere(), bad: OnInvalid::Allowed },
             Requirement::ExtractOnly(header) => {
-                Node::Each { tokens: self.look_everywhere(), bad: Bad::Told(header.clone()) }
+                Node::Each { tokens: self.look_everywhere(), bad: OnInvalid::Told(header.clone()) }
             }
         }
     }
@@ -424,7 +424,7 @@ impl Asking<'_, '_> {
     }
 
     /// The tokens in all places, each with the rules of the first provider of its issuer.
-    fn look_everywhere(&mut self) -> Vec<(usize, Result<Lane, TokenError>)> {
+    fn look_everywhere(&mut self) -> Vec<(usize, Result<TokenPolicyRef, TokenError>)> {
         let mut found = Vec::new();
         let requirements = self.requirements;
         for place in requirements.everywhere.iter().rev() {
@@ -434,7 +434,9 @@ impl Asking<'_, '_> {
                     let is_from_here = place.issuers.as_ref().is_none_or(|issuers| issuers.contains(&issuer));
                     let provider = requirements.first_of_issuer.get(&issuer).copied();
                     let provider = provider.or(requirements.first_of_any_issuer).filter(|_| is_from_here);
-                    provider.map(|provider| Lane { provider, rules: 0 }).ok_or(TokenError::IssuerNotConfigured)
+                    provider
+                        .map(|provider| TokenPolicyRef { provider, rules: 0 })
+                        .ok_or(TokenError::IssuerNotConfigured)
                 });
                 found.push((token, lane));
             }

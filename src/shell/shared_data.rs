@@ -11,14 +11,16 @@ use proxy_wasm::{hostcalls, types::Status};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    claim::{Claim, Standing},
-    keys::{
-        life::{self, Effect, Event},
-        record::Record,
-        schedule::Terms,
-    },
     policy::provider::Remote,
-    shares::Shares,
+    rotation::{
+        record::Record,
+        schedule::RotationPolicy,
+        transition::{self, Effect, Event},
+    },
+    shared::{
+        gauge_owner::{Claim, Standing},
+        worker_totals::Shares,
+    },
     time::UnixTime,
 };
 
@@ -81,11 +83,16 @@ impl Cell {
     }
 
     /// Runs one transition under compare-and-swap: the record as it is then, and the effect. `None`: the host would not.
-    pub(super) fn change(&self, event: &Event, terms: &Terms, now: impl Fn() -> UnixTime) -> Option<(Record, Effect)> {
+    pub(super) fn change(
+        &self,
+        event: &Event,
+        terms: &RotationPolicy,
+        now: impl Fn() -> UnixTime,
+    ) -> Option<(Record, Effect)> {
         for _ in 0..MAX_TRIES {
             let (value, cas) = hostcalls::get_shared_data(&self.record).ok()?;
             let record = value.as_deref().and_then(Record::decode).unwrap_or_default();
-            let (next, effect) = life::step(&record, event.clone(), terms, now());
+            let (next, effect) = transition::step(&record, event.clone(), terms, now());
             let Some(next) = next else {
                 return Some((record, effect));
             };

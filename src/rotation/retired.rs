@@ -3,13 +3,17 @@
 use std::time::Duration;
 
 use super::{
-    document::{self, Limits},
     http_cache::Freshness,
-    record::Stored,
-    schedule::{self, Terms, LONGEST_GRACE},
-    Key,
+    record::CachedJwks,
+    schedule::{self, RotationPolicy, LONGEST_GRACE},
 };
-use crate::time::UnixTime;
+use crate::{
+    keys::{
+        document::{self, Limits},
+        Key,
+    },
+    time::UnixTime,
+};
 
 /// A key that was published once and no longer is: what happened to it, whatever grace anybody allows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,7 +35,7 @@ impl Retired {
     ///
     /// Its grace begins when its last document could no longer be used, if that was before it was gone: what an outage
     /// had already ended does not come back with the issuer.
-    pub fn until(&self, terms: &Terms) -> UnixTime {
+    pub fn until(&self, terms: &RotationPolicy) -> UnixTime {
         let confirmed_at = self.gone_at.minus(self.unconfirmed_for);
         let unusable_at = schedule::unusable_at(confirmed_at, &self.freshness, terms);
         self.gone_at.min(unusable_at).plus(terms.retired_key_grace)
@@ -54,14 +58,14 @@ impl Retired {
     }
 
     /// Whether any terms can still allow it to verify.
-    pub fn may_matter(&self, now: UnixTime) -> bool {
+    pub fn can_still_verify(&self, now: UnixTime) -> bool {
         now < self.gone_at.plus(LONGEST_GRACE)
     }
 }
 
 /// The keys to keep when `new` takes the place of `old`: those that vanish now, and those of `before` that may still
 /// matter and have not come back. Bounded as one document is; the latest to go are kept.
-pub fn retire(old: &Stored, new: &[u8], before: &[Retired], limits: Limits, now: UnixTime) -> Vec<Retired> {
+pub fn retire(old: &CachedJwks, new: &[u8], before: &[Retired], limits: Limits, now: UnixTime) -> Vec<Retired> {
     let Ok(new) = document::parse(new, limits) else {
         return before.to_vec();
     };
@@ -74,7 +78,7 @@ pub fn retire(old: &Stored, new: &[u8], before: &[Retired], limits: Limits, now:
     });
     let mut kept: Vec<(Key, Retired)> = Vec::new();
     let mut bytes = 0_usize;
-    for retired in vanished.chain(before.iter().cloned()).filter(|retired| retired.may_matter(now)) {
+    for retired in vanished.chain(before.iter().cloned()).filter(|retired| retired.can_still_verify(now)) {
         let Some(key) = document::parse_key(&retired.jwk).filter(|key| !new.keys.publishes(key)) else { continue };
         let total = bytes.saturating_add(retired.jwk.len());
         let full = kept.len() >= limits.max_keys || total > limits.max_document_bytes;
@@ -89,17 +93,18 @@ pub fn retire(old: &Stored, new: &[u8], before: &[Retired], limits: Limits, now:
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::keys::schedule;
+    use crate::rotation::schedule;
     use base64::{engine::general_purpose::URL_SAFE_NO_PAD as BASE64, Engine as _};
 
-    const TERMS: Terms = Terms { retired_key_grace: Duration::from_secs(60), ..schedule::tests::TERMS };
+    const TERMS: RotationPolicy =
+        RotationPolicy { retired_key_grace: Duration::from_secs(60), ..schedule::tests::TERMS };
 
     fn at(seconds: u64) -> UnixTime {
         UnixTime::from_millis(1_700_000_000_000 + seconds * 1000)
     }
 
     /// A document with a key for each number.
-    pub(in crate::keys) fn set(numbers: &[u8]) -> Vec<u8> {
+    pub(in crate::rotation) fn set(numbers: &[u8]) -> Vec<u8> {
         let key = |number: &u8| {
             let modulus = BASE64.encode([&[0xff; 255][..], &[2 * number + 1]].concat());
             format!(r#"{{"kty":"RSA","kid":"k{number}","e":"AQAB","n":"{modulus}"}}"#)
@@ -107,8 +112,8 @@ pub(super) mod tests {
         format!(r#"{{"keys":[{}]}}"#, numbers.iter().map(key).collect::<Vec<_>>().join(",")).into_bytes()
     }
 
-    fn stored(numbers: &[u8]) -> Stored {
-        Stored { fetched_at: at(0), body: set(numbers), ..Stored::default() }
+    fn stored(numbers: &[u8]) -> CachedJwks {
+        CachedJwks { fetched_at: at(0), body: set(numbers), ..CachedJwks::default() }
     }
 
     fn step(old: &[u8], new: &[u8], before: &[Retired], now: UnixTime) -> Vec<Retired> {
@@ -148,7 +153,7 @@ pub(super) mod tests {
         // 100 s of lifetime and 50 s of staleness.
         assert_eq!(step(&[1], &[2], &[], at(149))[0].until(&TERMS), at(209));
         assert_eq!(step(&[1], &[2], &[], at(10_000))[0].until(&TERMS), at(210));
-        let patient = Terms { max_stale: schedule::MaxStale::Unbounded, ..TERMS };
+        let patient = RotationPolicy { max_stale: schedule::MaxStale::Unbounded, ..TERMS };
         assert_eq!(step(&[1], &[2], &[], at(10_000))[0].until(&patient), at(10_060));
     }
 
@@ -162,7 +167,7 @@ pub(super) mod tests {
     #[test]
     fn a_document_that_cannot_be_read_retires_nothing() {
         let gone = step(&[1], &[2], &[], at(0));
-        let nonsense = Stored { body: b"x".to_vec(), ..stored(&[]) };
+        let nonsense = CachedJwks { body: b"x".to_vec(), ..stored(&[]) };
         assert_eq!(retire(&nonsense, &set(&[2]), &gone, TERMS.limits, at(1)), gone);
         assert_eq!(retire(&stored(&[2]), b"x", &gone, TERMS.limits, at(1)), gone);
     }

@@ -4,10 +4,11 @@
 //! from the start, whenever the keys of its provider change.
 
 mod action;
-mod answer;
-mod fetching;
-mod refused;
-mod view;
+mod authenticate;
+mod denied_kids;
+mod key_sets;
+pub mod parked;
+mod provider_keys;
 mod waiting;
 
 #[cfg(test)]
@@ -17,28 +18,28 @@ use std::{collections::BTreeSet, time::Duration};
 
 pub use self::action::{Action, Decision, FetchError, Response};
 use self::{
-    answer::{Answer, Verdict},
-    view::View,
+    authenticate::{Evaluation, Verdict},
+    parked::{Parked, StreamId},
+    provider_keys::View,
     waiting::Waiting,
 };
 use crate::{
-    keys::schedule,
     metrics::{Counts, Metric, Series},
-    parked::{Parked, StreamId},
     policy::{
         forward::Edits,
         headers::Headers,
         provider::{Mode, Plan},
-        reply::{self, Refusal, Reply},
-        requirement::Question,
+        reply::{self, Denial, Reply},
+        requirement::ResolvedRequirement,
     },
+    rotation::schedule,
     time::UnixTime,
     token::{signature::SignatureCheck, ProviderId, TokenError},
 };
 
 /// One worker's engine for one configuration.
 #[derive(Debug)]
-pub struct Gate<C> {
+pub struct Engine<C> {
     plan: Plan,
     check: C,
     views: Vec<View>,
@@ -51,7 +52,7 @@ pub struct Gate<C> {
     counts: Counts,
 }
 
-impl<C: SignatureCheck> Gate<C> {
+impl<C: SignatureCheck> Engine<C> {
     /// An engine that has seen nothing yet.
     pub fn new(plan: Plan, check: C) -> Self {
         let views = plan.providers.iter().map(View::new).collect();
@@ -72,14 +73,14 @@ impl<C: SignatureCheck> Gate<C> {
 
     /// What is asked of a request. The caller brings the records of the question's providers up to date
     /// ([`Self::on_record`]) before [`Self::on_request`].
-    pub fn question(&mut self, headers: Headers<'_>) -> Question {
+    pub fn question(&mut self, headers: Headers<'_>) -> ResolvedRequirement {
         if self.plan.bypass_cors_preflight && headers.is_cors_preflight() {
             self.counts.add(Metric::PreflightBypassed);
-            return Question::none();
+            return ResolvedRequirement::none();
         }
         match self.plan.rules.requirement(headers) {
             Some(requirement) => self.plan.requirements.question(requirement, headers),
-            None => Question::none(),
+            None => ResolvedRequirement::none(),
         }
     }
 
@@ -87,15 +88,15 @@ impl<C: SignatureCheck> Gate<C> {
     pub fn on_request(
         &mut self,
         stream: StreamId,
-        question: Question,
+        question: ResolvedRequirement,
         headers: Headers<'_>,
         now: UnixTime,
     ) -> Decision {
         let edits = Edits::sanitizing(&self.plan.own_headers, headers);
-        if question.asks_nothing() {
+        if question.is_satisfied() {
             return Decision::Continue(edits);
         }
-        self.notice_time(now);
+        self.absorb_clock_step(now);
         let arrived = question.providers().into_iter().map(|provider| (provider, self.started(provider))).collect();
         let answer = self.answer(&question, &arrived, None, now);
         self.note(&question, &answer);
@@ -105,20 +106,20 @@ impl<C: SignatureCheck> Gate<C> {
                 Decision::Continue(self.passed_on(edits, &question, &answer, headers.target(), now))
             }
             (Verdict::Refuse(refusal), Mode::Enforce) => {
-                self.count_of(answer.last_refused(), "requests", refusal.reason());
+                self.count_of(answer.last_denied(), "requests", refusal.reason());
                 let reply = self.refused(refusal, &question, &reply::realm(headers));
                 Decision::Reply(self.explained(reply, &answer, refusal, now))
             }
             (Verdict::Refuse(refusal), Mode::Report) => {
-                self.count_of(answer.last_refused(), "would_deny", refusal.reason());
-                let mut edits = self.would_refuse(edits, refusal);
+                self.count_of(answer.last_denied(), "would_deny", refusal.reason());
+                let mut edits = self.count_would_deny(edits, refusal);
                 edits.state.extend(self.failures(&answer));
-                edits.state.extend(self.reasons("would_deny", refusal.reason(), answer.last_refused(), now));
+                edits.state.extend(self.reasons("would_deny", refusal.reason(), answer.last_denied(), now));
                 Decision::Continue(edits)
             }
             (Verdict::Wait, mode) => {
                 let Some(wait) = answer.waits.first() else {
-                    let refusal = Refusal::KeysUnavailable(Duration::ZERO);
+                    let refusal = Denial::KeysUnavailable(Duration::ZERO);
                     return Decision::Reply(self.refused(refusal, &question, &reply::realm(headers)));
                 };
                 let group = wait.0;
@@ -136,7 +137,7 @@ impl<C: SignatureCheck> Gate<C> {
                 self.wait(stream, group, now.plus(patience.unwrap_or_default()), waiting).unwrap_or_else(
                     |(refusal, waiting)| match mode {
                         Mode::Enforce => Decision::Reply(self.refused(refusal, &waiting.question, &waiting.realm)),
-                        Mode::Report => Decision::Continue(self.would_refuse(edits, refusal)),
+                        Mode::Report => Decision::Continue(self.count_would_deny(edits, refusal)),
                     },
                 )
             }
@@ -182,7 +183,7 @@ impl<C: SignatureCheck> Gate<C> {
         }
     }
 
-    fn count_allowed(&mut self, answer: &Answer) {
+    fn count_allowed(&mut self, answer: &Evaluation) {
         self.counts.add(Metric::Allowed);
         for (lane, _) in &answer.good {
             self.counts.add_of(lane.provider, "requests", "allowed");
@@ -239,23 +240,23 @@ impl<C: SignatureCheck> Gate<C> {
         self.views.get(provider.index()).map_or(Duration::ZERO, |view| view.record.retry_at().since(now))
     }
 
-    fn refused(&mut self, refusal: Refusal, question: &Question, realm: &str) -> Reply {
+    fn refused(&mut self, refusal: Denial, question: &ResolvedRequirement, realm: &str) -> Reply {
         match refusal {
-            Refusal::Token(error) => {
+            Denial::Token(error) => {
                 self.counts.add(Metric::Refused);
-                self.counts.add(Metric::RefusedFor(error.kind()));
+                self.counts.add(Metric::DeniedFor(error.kind()));
             }
-            Refusal::KeysUnavailable(_) | Refusal::TooManyParked => self.counts.add(Metric::Unavailable),
+            Denial::KeysUnavailable(_) | Denial::TooManyParked => self.counts.add(Metric::Unavailable),
         }
         let scopes = match refusal {
-            Refusal::Token(TokenError::InsufficientScope) => self.scopes(question),
+            Denial::Token(TokenError::InsufficientScope) => self.scopes(question),
             _ => Vec::new(),
         };
-        reply::reply(refusal, &self.plan.style, reply::About { realm, scopes: &scopes })
+        reply::reply(refusal, &self.plan.style, reply::ChallengeContext { realm, scopes: &scopes })
     }
 
     /// The scopes that any of the question's providers requires.
-    fn scopes(&self, question: &Question) -> Vec<String> {
+    fn scopes(&self, question: &ResolvedRequirement) -> Vec<String> {
         let providers = question.providers();
         let providers = providers.iter().filter_map(|provider| self.plan.provider(*provider)?.rules.first());
         let mut scopes = Vec::new();
@@ -268,25 +269,25 @@ impl<C: SignatureCheck> Gate<C> {
     }
 
     /// Counts what enforcing would have refused.
-    fn would_refuse(&mut self, edits: Edits, refusal: Refusal) -> Edits {
+    fn count_would_deny(&mut self, edits: Edits, refusal: Denial) -> Edits {
         match refusal {
-            Refusal::Token(error) => {
-                self.counts.add(Metric::WouldRefuse);
-                self.counts.add(Metric::WouldRefuseFor(error.kind()));
+            Denial::Token(error) => {
+                self.counts.add(Metric::WouldDeny);
+                self.counts.add(Metric::WouldDenyFor(error.kind()));
             }
-            Refusal::KeysUnavailable(_) | Refusal::TooManyParked => self.counts.add(Metric::WouldBeUnavailable),
+            Denial::KeysUnavailable(_) | Denial::TooManyParked => self.counts.add(Metric::WouldBeUnavailable),
         }
         edits
     }
 
     /// The reply, and in the filter state why.
-    fn explained(&self, mut reply: Reply, answer: &Answer, refusal: Refusal, now: UnixTime) -> Reply {
+    fn explained(&self, mut reply: Reply, answer: &Evaluation, refusal: Denial, now: UnixTime) -> Reply {
         reply.state.extend(self.failures(answer));
         let decision = match refusal {
-            Refusal::Token(_) => "denied",
-            Refusal::KeysUnavailable(_) | Refusal::TooManyParked => "unavailable",
+            Denial::Token(_) => "denied",
+            Denial::KeysUnavailable(_) | Denial::TooManyParked => "unavailable",
         };
-        reply.state.extend(self.reasons(decision, refusal.reason(), answer.last_refused(), now));
+        reply.state.extend(self.reasons(decision, refusal.reason(), answer.last_denied(), now));
         reply
     }
 

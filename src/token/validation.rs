@@ -9,17 +9,17 @@ use super::{
     jws::Jws,
     TokenError,
 };
-use crate::{keys::Algorithm, matcher::StringMatcher, time::UnixTime};
+use crate::{keys::Algorithm, string_matcher::StringMatcher, time::UnixTime};
 
 /// How far the issuer's clock may be off: Envoy's `clock_skew_seconds`.
 pub const DEFAULT_CLOCK_SKEW: Duration = Duration::from_secs(60);
 
 /// What a provider asks of a token.
 #[derive(Clone, Debug)]
-pub struct Rules {
+pub struct TokenPolicy {
     /// The only `iss` taken; `None` takes any.
     pub issuer: Option<String>,
-    /// One of these must be in `aud`, [bare](claims::bare) as they are here; empty takes any.
+    /// One of these must be in `aud`, [normalize_audience](claims::normalize_audience) as they are here; empty takes any.
     pub audiences: Vec<String>,
     /// What `sub` must match.
     pub subjects: Option<StringMatcher>,
@@ -61,9 +61,9 @@ pub enum ClaimValue {
     Equals(Value),
 }
 
-impl Rules {
-    /// Rules that take any token with an asymmetric algorithm.
-    pub fn lax() -> Self {
+impl TokenPolicy {
+    /// TokenPolicy that take any token with an asymmetric algorithm.
+    pub fn permissive() -> Self {
         Self {
             issuer: None,
             audiences: Vec::new(),
@@ -142,14 +142,14 @@ impl Rules {
         let has = |rule: &ClaimRule| {
             let (first, rest) = rule.path.split_first()?;
             let value = rest.iter().try_fold(claim(first)?, |value, name| value.get(name))?;
-            Some(rule.value.is_met_by(value))
+            Some(rule.value.matches(value))
         };
         if !self.claims.iter().all(|rule| has(rule).unwrap_or(false)) {
             return Err(TokenError::ClaimNotAllowed);
         }
         let granted = |scope: &String| {
             let scope = ClaimValue::Contains(Value::from(scope.as_str()));
-            [claim("scope"), claim("scp")].into_iter().flatten().any(|value| scope.is_met_by(value))
+            [claim("scope"), claim("scp")].into_iter().flatten().any(|value| scope.matches(value))
         };
         if self.scopes.iter().all(granted) {
             Ok(())
@@ -160,7 +160,7 @@ impl Rules {
 }
 
 impl ClaimValue {
-    fn is_met_by(&self, value: &Value) -> bool {
+    fn matches(&self, value: &Value) -> bool {
         match (self, value) {
             (Self::Any, value) => !value.is_null(),
             (Self::Equals(own), value) => own == value,
@@ -186,23 +186,25 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::token::Fault;
-    use crate::{matcher::Pattern, token::jws};
+    use crate::{
+        string_matcher::Pattern,
+        token::{jws, MalformedField},
+    };
 
     const NOW: UnixTime = UnixTime::from_millis(1_700_000_000_000);
 
-    fn verdict(rules: &Rules, header: &str, payload: &str) -> Result<(), TokenError> {
+    fn verdict(rules: &TokenPolicy, header: &str, payload: &str) -> Result<(), TokenError> {
         let token = format!("{}.{}.AA", BASE64.encode(header), BASE64.encode(payload));
         let jws = jws::parse(token.as_bytes())?;
         rules.check(&jws, &Claims::parse(&jws.payload)?, NOW)
     }
 
-    fn check(rules: &Rules, payload: &str) -> Result<(), TokenError> {
+    fn check(rules: &TokenPolicy, payload: &str) -> Result<(), TokenError> {
         verdict(rules, r#"{"alg":"ES256"}"#, payload)
     }
 
-    fn strict() -> Rules {
-        Rules { issuer: Some("i".into()), audiences: vec!["a".into(), "b".into()], ..Rules::lax() }
+    fn strict() -> TokenPolicy {
+        TokenPolicy { issuer: Some("i".into()), audiences: vec!["a".into(), "b".into()], ..TokenPolicy::permissive() }
     }
 
     #[test]
@@ -232,20 +234,20 @@ mod tests {
 
     #[test]
     fn lifetimes_can_be_bounded() {
-        let required = Rules { require_expiration: true, ..Rules::lax() };
-        let bounded = Rules { max_lifetime: Some(Duration::from_secs(100)), ..Rules::lax() };
+        let required = TokenPolicy { require_expiration: true, ..TokenPolicy::permissive() };
+        let bounded = TokenPolicy { max_lifetime: Some(Duration::from_secs(100)), ..TokenPolicy::permissive() };
         assert_eq!(check(&required, "{}"), Err(TokenError::NoExpiration));
         assert_eq!(check(&required, r#"{"exp":1e15}"#), Ok(()));
         assert_eq!(check(&bounded, "{}"), Err(TokenError::NoExpiration));
         assert_eq!(check(&bounded, r#"{"exp":1700000099}"#), Ok(()));
         assert_eq!(check(&bounded, r#"{"exp":1700000100}"#), Err(TokenError::LifetimeTooLong));
-        assert_eq!(check(&Rules::lax(), "{}"), Ok(()));
+        assert_eq!(check(&TokenPolicy::permissive(), "{}"), Ok(()));
     }
 
     #[test]
     fn subjects_must_match() {
         let pattern = Pattern::Prefix("spiffe://a/".into());
-        let rules = Rules { subjects: Some(StringMatcher::new(pattern, false)), ..Rules::lax() };
+        let rules = TokenPolicy { subjects: Some(StringMatcher::new(pattern, false)), ..TokenPolicy::permissive() };
         assert_eq!(check(&rules, r#"{"sub":"spiffe://a/x"}"#), Ok(()));
         assert_eq!(check(&rules, r#"{"sub":"spiffe://b/x"}"#), Err(TokenError::SubjectNotAllowed));
         assert_eq!(check(&rules, "{}"), Err(TokenError::SubjectNotAllowed));
@@ -253,7 +255,7 @@ mod tests {
 
     #[test]
     fn types_are_media_types() {
-        let rules = Rules { types: vec!["at+jwt".into()], ..Rules::lax() };
+        let rules = TokenPolicy { types: vec!["at+jwt".into()], ..TokenPolicy::permissive() };
         for good in ["at+jwt", "AT+JWT", "application/at+jwt"] {
             assert_eq!(verdict(&rules, &format!(r#"{{"alg":"ES256","typ":"{good}"}}"#), "{}"), Ok(()), "{good}");
         }
@@ -261,22 +263,25 @@ mod tests {
             let header = format!(r#"{{"alg":"ES256"{bad}}}"#);
             assert_eq!(verdict(&rules, &header, "{}"), Err(TokenError::TypeNotAllowed), "{bad}");
         }
-        assert_eq!(verdict(&Rules::lax(), r#"{"alg":"ES256","typ":"x"}"#, "{}"), Ok(()));
+        assert_eq!(verdict(&TokenPolicy::permissive(), r#"{"alg":"ES256","typ":"x"}"#, "{}"), Ok(()));
     }
 
     #[test]
     fn algorithms_are_those_that_are_listed() {
-        let rules = Rules { algorithms: vec![Algorithm::EdDsa], ..Rules::lax() };
+        let rules = TokenPolicy { algorithms: vec![Algorithm::EdDsa], ..TokenPolicy::permissive() };
         assert_eq!(verdict(&rules, r#"{"alg":"ES256"}"#, "{}"), Err(TokenError::AlgorithmNotAllowed));
         assert_eq!(verdict(&rules, r#"{"alg":"Ed25519"}"#, "{}"), Ok(()));
-        assert_eq!(verdict(&Rules::lax(), r#"{"alg":"HS256"}"#, "{}"), Err(TokenError::AlgorithmNotAllowed));
+        assert_eq!(
+            verdict(&TokenPolicy::permissive(), r#"{"alg":"HS256"}"#, "{}"),
+            Err(TokenError::AlgorithmNotAllowed)
+        );
     }
 
     #[test]
     fn claims_can_be_required() {
         let rule =
             |path: &[&str], value| ClaimRule { path: path.iter().map(|name| (*name).to_owned()).collect(), value };
-        let rules = |value, path: &[&str]| Rules { claims: vec![rule(path, value)], ..Rules::lax() };
+        let rules = |value, path: &[&str]| TokenPolicy { claims: vec![rule(path, value)], ..TokenPolicy::permissive() };
         let cases = [
             (rules(ClaimValue::Any, &["a"]), r#"{"a":0}"#, r#"{"a":null}"#),
             (rules(ClaimValue::Equals(json!("x")), &["a", "b"]), r#"{"a":{"b":"x"}}"#, r#"{"a":{"b":["x"]}}"#),
@@ -294,13 +299,13 @@ mod tests {
         }
         assert_eq!(
             check(&rules(ClaimValue::Any, &["a"]), r#"{"a":1,"a":2}"#),
-            Err(TokenError::MalformedPayload(Fault::Whole))
+            Err(TokenError::MalformedPayload(MalformedField::Whole))
         );
     }
 
     #[test]
     fn scopes_must_all_be_granted() {
-        let rules = Rules { scopes: vec!["read".into(), "write".into()], ..Rules::lax() };
+        let rules = TokenPolicy { scopes: vec!["read".into(), "write".into()], ..TokenPolicy::permissive() };
         for good in [r#"{"scope":"x write read"}"#, r#"{"scp":["read","write"]}"#, r#"{"scope":"read","scp":"write"}"#]
         {
             assert_eq!(check(&rules, good), Ok(()), "{good}");

@@ -3,9 +3,10 @@
 use std::fmt;
 
 use crate::{
-    keys::{document::DocumentError, http_cache::Validators, life::Event},
-    parked::StreamId,
+    engine::parked::StreamId,
+    keys::document::DocumentError,
     policy::{forward::Edits, reply::Reply},
+    rotation::{http_cache::Validators, transition::Event},
     token::ProviderId,
 };
 
@@ -18,20 +19,20 @@ pub enum Decision {
     Shadow(Edits),
     /// Hold it, headers, body and trailers; an [`Action`] will end that.
     Park,
-    /// Answer it.
+    /// Evaluation it.
     Reply(Reply),
 }
 
 /// All that the core asks of the world.
 #[derive(Debug)]
 pub enum Action {
-    /// Run [`crate::keys::life::step`] on the provider's shared record under compare-and-swap; give the result to
-    /// [`super::Gate::on_changed`].
+    /// Run [`crate::rotation::transition::step`] on the provider's shared record under compare-and-swap; give the result to
+    /// [`super::Engine::on_changed`].
     Change(ProviderId, Event),
     /// Fetch the provider's document, conditionally if there are validators; give what came of it to
-    /// [`super::Gate::on_fetched`] under this number.
+    /// [`super::Engine::on_fetched`] under this number.
     Fetch(ProviderId, u64, Validators),
-    /// Answer a parked request.
+    /// Evaluation a parked request.
     Reply(StreamId, Reply),
     /// Let a parked request through with these changes.
     Resume(StreamId, Edits),

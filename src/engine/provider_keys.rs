@@ -5,19 +5,18 @@ use std::{
     rc::Rc,
 };
 
-use super::{refused::Refused, FetchError};
+use super::{denied_kids::Refused, FetchError};
 use crate::{
-    keys::{
-        document,
-        life::{self, Cause},
-        record::{Record, Stored},
-        retired::Retired,
-        schedule::Terms,
-        KeyError, KeySet,
-    },
+    keys::{document, KeyError, KeySet},
     policy::{
         provider::{KeySource, Provider, Remote},
-        reply::Refusal,
+        reply::Denial,
+    },
+    rotation::{
+        record::{CachedJwks, Record},
+        retired::Retired,
+        schedule::RotationPolicy,
+        transition::{self, Cause},
     },
     time::UnixTime,
     token::{cache::TokenCache, TokenError},
@@ -47,10 +46,10 @@ pub(super) struct View {
 }
 
 /// What comes of a token without a key.
-pub(super) enum Keyless {
-    Refuse(Refusal),
+pub(super) enum MissingKey {
+    Refuse(Denial),
     /// Refused because the issuer may not be asked again yet: ask it when that is allowed.
-    RefuseForNow(Refusal),
+    DenyAndRefresh(Denial),
     Wait(Cause),
 }
 
@@ -70,7 +69,7 @@ impl View {
     /// Takes over a record; parses its keys once per generation.
     pub(super) fn see(&mut self, mut record: Record, remote: &Remote) {
         let known = self.record.document.as_ref().map(|d| d.generation);
-        let before = self.record.what_decides();
+        let before = self.record.decision_fingerprint();
         let retired = std::mem::take(&mut record.retired);
         self.unreadable = None;
         match &mut record.document {
@@ -104,7 +103,7 @@ impl View {
             self.wanted_after = None;
         }
         // That somebody took a lease is no news: asking all who wait again would cost their signatures, for the same answer.
-        self.news |= record.what_decides() != before;
+        self.news |= record.decision_fingerprint() != before;
         self.record = record;
     }
 
@@ -121,8 +120,8 @@ impl View {
     }
 
     /// The keys that may be used now.
-    pub(super) fn usable_keys(&self, terms: Option<&Terms>, now: UnixTime) -> Option<&KeySet> {
-        let usable = |stored: &Stored| terms.is_some_and(|terms| life::is_usable(stored, terms, now));
+    pub(super) fn usable_keys(&self, terms: Option<&RotationPolicy>, now: UnixTime) -> Option<&KeySet> {
+        let usable = |stored: &CachedJwks| terms.is_some_and(|terms| transition::is_usable(stored, terms, now));
         match (terms, &self.record.document) {
             (Some(_), Some(stored)) if !usable(stored) => None,
             (Some(_), None) => None,
@@ -135,31 +134,31 @@ impl View {
         &self,
         cause: Cause,
         refusal: Option<TokenError>,
-        terms: &Terms,
-        arrived_after: u64,
+        terms: &RotationPolicy,
+        watermark: u64,
         until: UnixTime,
         now: UnixTime,
-    ) -> Keyless {
+    ) -> MissingKey {
         let record = &self.record;
-        let unavailable = |due: UnixTime| Refusal::KeysUnavailable(due.since(now));
-        let asked_since = record.document.as_ref().is_some_and(|d| d.fetch > arrived_after);
-        let ended_since = record.finished > arrived_after;
+        let unavailable = |due: UnixTime| Denial::KeysUnavailable(due.since(now));
+        let asked_since = record.document.as_ref().is_some_and(|d| d.fetch > watermark);
+        let ended_since = record.finished > watermark;
         let failed_since = ended_since && record.failures > terms.retries;
         // Not counted from `now`: what was due in time can tell, also where it is late to begin.
-        let due = life::refresh_due(record, cause, terms, now);
+        let due = transition::refresh_due(record, cause, terms, now);
         let can_tell = record.is_fetching(now) || due <= until;
         match (cause, refusal) {
             // The issuer has been asked since the request came: it has no such key.
-            (_, Some(error)) if asked_since => Keyless::Refuse(Refusal::Token(error)),
+            (_, Some(error)) if asked_since => MissingKey::Refuse(Denial::Token(error)),
             // The key is at hand and says no; only an issuer that answers can make it another one.
             (Cause::BadSignature, Some(error)) if ended_since || record.failures > 0 || !can_tell => {
-                Keyless::Refuse(Refusal::Token(error))
+                MissingKey::Refuse(Denial::Token(error))
             }
-            _ if failed_since => Keyless::Refuse(unavailable(due)),
-            _ if can_tell => Keyless::Wait(cause),
+            _ if failed_since => MissingKey::Refuse(unavailable(due)),
+            _ if can_tell => MissingKey::Wait(cause),
             // Too early to ask again. Only an issuer that answers makes an unknown key the token's fault.
-            (_, Some(error)) if record.failures == 0 => Keyless::RefuseForNow(Refusal::Token(error)),
-            _ => Keyless::RefuseForNow(unavailable(due)),
+            (_, Some(error)) if record.failures == 0 => MissingKey::DenyAndRefresh(Denial::Token(error)),
+            _ => MissingKey::DenyAndRefresh(unavailable(due)),
         }
     }
 }

@@ -106,8 +106,8 @@ fn directives(line: &[u8]) -> impl Iterator<Item = (String, &[u8])> {
         let mut halves = part.splitn(2, |byte| *byte == b'=');
         let name = String::from_utf8_lossy(halves.next().unwrap_or_default().trim_ascii()).into_owned();
         let value = halves.next().unwrap_or_default().trim_ascii();
-        let bare = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\""));
-        (name, bare.unwrap_or(value))
+        let normalize_audience = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\""));
+        (name, normalize_audience.unwrap_or(value))
     })
 }
 

@@ -13,14 +13,13 @@
 use std::time::Duration;
 
 use super::{
-    document,
     http_cache::{Freshness, Validators},
     lease::Lease,
-    record::{Record, Stored},
+    record::{CachedJwks, Record},
     retired::{self, Retired},
-    schedule::{self, Terms},
+    schedule::{self, RotationPolicy},
 };
-use crate::time::UnixTime;
+use crate::{keys::document, time::UnixTime};
 
 /// A fetch ends by its timeout; its callback then needs a moment to be run and shared.
 const LEASE_MARGIN: Duration = Duration::from_secs(1);
@@ -93,9 +92,9 @@ pub enum Effect {
 }
 
 /// One transition. `None` instead of a record: nothing changed, there is nothing to store.
-pub fn step(record: &Record, event: Event, terms: &Terms, now: UnixTime) -> (Option<Record>, Effect) {
+pub fn step(record: &Record, event: Event, terms: &RotationPolicy, now: UnixTime) -> (Option<Record>, Effect) {
     let mut current = record.clone().as_of(now);
-    current.retired.retain(|retired| retired.may_matter(now));
+    current.retired.retain(|retired| retired.can_still_verify(now));
     if let Some(document) = current.document.as_mut().filter(|_| current.retired != record.retired) {
         document.generation = next(document.generation, now);
     }
@@ -123,7 +122,7 @@ fn discard(record: Record, generation: u64, now: UnixTime) -> (Option<Record>, E
     }
 }
 
-fn refresh(record: Record, cause: Cause, terms: &Terms, now: UnixTime) -> (Option<Record>, Effect) {
+fn refresh(record: Record, cause: Cause, terms: &RotationPolicy, now: UnixTime) -> (Option<Record>, Effect) {
     if record.is_fetching(now) {
         return (None, Effect::Running);
     }
@@ -147,7 +146,7 @@ fn settle(
     fetch: u64,
     outcome: Outcome,
     jitter: u32,
-    terms: &Terms,
+    terms: &RotationPolicy,
     now: UnixTime,
 ) -> (Option<Record>, Effect) {
     let Some(lease) = record.lease.filter(|_| record.started == fetch) else {
@@ -170,7 +169,7 @@ fn settle(
             let rotated_at = old.as_ref().map_or(now, |old| rotated_at(old, &body, &before, now));
             changed.renew();
             let freshness = aged(freshness);
-            Some(Stored { fetch, generation, rotated_at, fetched_at: now, freshness, validators, jitter, body })
+            Some(CachedJwks { fetch, generation, rotated_at, fetched_at: now, freshness, validators, jitter, body })
         }
         (Outcome::NotModified(stated), Some(old)) => {
             changed.renew();
@@ -180,7 +179,7 @@ fn settle(
                 stale_if_error: stated.stale_if_error.or(old.freshness.stale_if_error),
                 ..aged(stated)
             };
-            Some(Stored { fetch, fetched_at: now, freshness, jitter, ..old })
+            Some(CachedJwks { fetch, fetched_at: now, freshness, jitter, ..old })
         }
         (Outcome::NotModified(_), None) => {
             changed.fail(None, jitter, terms, now);
@@ -196,14 +195,14 @@ fn settle(
 
 /// When the keys were rotated last, now that `body` takes the place of `old`. That a key leaves is no rotation, nor that one
 /// comes back, as from servers of an issuer that do not agree.
-fn rotated_at(old: &Stored, body: &[u8], retired: &[Retired], now: UnixTime) -> UnixTime {
+fn rotated_at(old: &CachedJwks, body: &[u8], retired: &[Retired], now: UnixTime) -> UnixTime {
     if old.body == body {
         return old.rotated_at;
     }
     let published = document::raw_keys(&old.body);
     let known = published.iter().chain(retired.iter().map(|retired| &retired.jwk));
     let known: Vec<&[u8]> = known.map(Vec::as_slice).collect();
-    if document::brings_a_key(body, &known) {
+    if document::introduces_key(body, &known) {
         now
     } else {
         old.rotated_at
@@ -221,7 +220,7 @@ impl Record {
         self.pause = Duration::ZERO;
     }
 
-    fn fail(&mut self, retry_after: Option<Duration>, jitter: u32, terms: &Terms, now: UnixTime) {
+    fn fail(&mut self, retry_after: Option<Duration>, jitter: u32, terms: &RotationPolicy, now: UnixTime) {
         self.failures = self.failures.saturating_add(1);
         self.failed_at = now;
         self.pause = schedule::backoff(self.failures, retry_after, jitter, terms);
@@ -230,7 +229,7 @@ impl Record {
 
 /// The earliest time at which a refresh of this cause may start, were none under way. What lies in the future
 /// counts as in [`Record::as_of`].
-pub fn refresh_due(record: &Record, cause: Cause, terms: &Terms, now: UnixTime) -> UnixTime {
+pub fn refresh_due(record: &Record, cause: Cause, terms: &RotationPolicy, now: UnixTime) -> UnixTime {
     let retry = if record.failed_at <= now { record.retry_at() } else { now };
     let document = record.document.as_ref();
     let asked_for = match record.unknown_kid_at {
@@ -249,7 +248,7 @@ pub fn refresh_due(record: &Record, cause: Cause, terms: &Terms, now: UnixTime) 
 }
 
 /// Whether the record's document may be used now: fresh, or stale within its bound.
-pub fn is_usable(document: &Stored, terms: &Terms, now: UnixTime) -> bool {
+pub fn is_usable(document: &CachedJwks, terms: &RotationPolicy, now: UnixTime) -> bool {
     now < schedule::unusable_at(document.fetched_at, &document.freshness, terms)
 }
 

@@ -4,23 +4,25 @@ use std::rc::Rc;
 
 use log::{info, log, warn, Level};
 
-use super::{view::View, Action, FetchError, Gate, Response};
+use super::{provider_keys::View, Action, Engine, FetchError, Response};
 use crate::{
     keys::{
-        document, http_cache,
-        life::{self, Cause, Effect, Event, Outcome},
-        record::Record,
-        schedule::{self, MaxStale},
-        timeline::{self, Taken},
-        KeyError, KeySet,
+        changes::{self, Snapshot},
+        document, KeyError, KeySet,
     },
     metrics::Metric,
     policy::provider::Remote,
+    rotation::{
+        http_cache,
+        record::Record,
+        schedule::{self, MaxStale},
+        transition::{self, Cause, Effect, Event, Outcome},
+    },
     time::UnixTime,
     token::{signature::SignatureCheck, ProviderId},
 };
 
-impl<C: SignatureCheck> Gate<C> {
+impl<C: SignatureCheck> Engine<C> {
     /// The shared record of a provider, as found in shared data; hostile bytes count as none. What it means for parked
     /// requests follows from the next [`Self::on_wake`].
     pub fn on_record(&mut self, provider: ProviderId, bytes: &[u8]) {
@@ -32,7 +34,7 @@ impl<C: SignatureCheck> Gate<C> {
     pub fn tell_revoked(&self, provider: ProviderId) {
         let place = provider.index();
         let Some((own, view)) = self.plan.providers.get(place).zip(self.views.get(place)) else { return };
-        for happening in view.keys.iter().flat_map(|keys| timeline::revoked(keys)) {
+        for happening in view.keys.iter().flat_map(|keys| changes::revoked(keys)) {
             warn!("provider {:?}: {happening}", own.name);
         }
     }
@@ -136,7 +138,7 @@ impl<C: SignatureCheck> Gate<C> {
             }
             match self.refresh_wanted(provider, &asked_for, now) {
                 // Whatever is due: the first to see that the clock stepped back puts the record right.
-                Some((cause, due)) if due <= now || view.record.is_ahead_of(now) => {
+                Some((cause, due)) if due <= now || view.record.has_future_timestamps(now) => {
                     actions.push(Action::Change(provider, Event::Refresh(cause)))
                 }
                 _ => {}
@@ -186,7 +188,7 @@ impl<C: SignatureCheck> Gate<C> {
         let (cause, due) = [Cause::Schedule, Cause::UnknownKid, Cause::BadSignature]
             .into_iter()
             .filter(|cause| is_asked_for(*cause))
-            .map(|cause| (cause, life::refresh_due(&view.record, cause, &remote.terms, now)))
+            .map(|cause| (cause, transition::refresh_due(&view.record, cause, &remote.terms, now)))
             .min_by_key(|(_, due)| *due)?;
         match view.record.lease {
             Some(lease) if lease.is_held(now) => Some((cause, due.max(lease.until))),
@@ -216,9 +218,9 @@ impl<C: SignatureCheck> Gate<C> {
             None => {
                 info!("provider {:?}: the JWKS is taken, usable keys: {keys}", own.name);
                 let (none, (keys, skipped)) = (KeySet::default(), before);
-                let before = Taken { keys: keys.as_deref().unwrap_or(&none), skipped: &skipped };
-                let after = Taken { keys: view.keys.as_deref().unwrap_or(&none), skipped: &view.skipped };
-                for happening in timeline::between(before, after, now) {
+                let before = Snapshot { keys: keys.as_deref().unwrap_or(&none), skipped: &skipped };
+                let after = Snapshot { keys: view.keys.as_deref().unwrap_or(&none), skipped: &view.skipped };
+                for happening in changes::between(before, after, now) {
                     let level = if happening.is_alarming() { Level::Warn } else { Level::Info };
                     log!(level, "provider {:?}: {happening}", own.name);
                 }

@@ -6,7 +6,8 @@ use serde_json::json;
 use super::*;
 use crate::{
     config,
-    keys::{document::DocumentError, life, record::Record, Algorithm, Key},
+    keys::{document::DocumentError, Algorithm, Key},
+    rotation::{record::Record, transition},
     token::signature::BadSignature,
 };
 
@@ -26,7 +27,7 @@ impl SignatureCheck for ByKid {
 const ISSUER: ProviderId = ProviderId::new(0);
 
 struct World {
-    gates: [Gate<ByKid>; 2],
+    engines: [Engine<ByKid>; 2],
     record: Record,
     now: UnixTime,
     /// Fetches started and not ended: worker and number.
@@ -50,9 +51,9 @@ fn world_with(max_wait: u32) -> World {
         }}},
         "rules": [{"match": {"prefix": "/"}, "requires": {"provider_name": "p"}}],
     });
-    let gate = || Gate::new(config::parse(config.to_string().as_bytes()).unwrap(), ByKid::default());
+    let engine = || Engine::new(config::parse(config.to_string().as_bytes()).unwrap(), ByKid::default());
     World {
-        gates: [gate(), gate()],
+        engines: [engine(), engine()],
         record: Record::default(),
         now: UnixTime::from_millis(1_700_000_000_000),
         fetches: Vec::new(),
@@ -84,11 +85,11 @@ impl World {
         let list =
             [(":path".to_owned(), b"/".to_vec()), ("authorization".to_owned(), format!("Bearer {token}").into_bytes())];
         let headers = Headers::new(&list);
-        let question = self.gates[worker].question(headers);
+        let question = self.engines[worker].question(headers);
         for provider in question.providers() {
-            self.gates[worker].on_record(provider, &self.record.encode());
+            self.engines[worker].on_record(provider, &self.record.encode());
         }
-        match self.gates[worker].on_request(stream, question, headers, self.now) {
+        match self.engines[worker].on_request(stream, question, headers, self.now) {
             Decision::Continue(_) | Decision::Shadow(_) => Some(200),
             Decision::Reply(reply) => Some(reply.status),
             Decision::Park => {
@@ -101,8 +102,8 @@ impl World {
     /// Both workers look at the record and do what is due.
     fn wake(&mut self) {
         for worker in [0, 1] {
-            self.gates[worker].on_record(ISSUER, &self.record.encode());
-            let actions = self.gates[worker].on_wake(self.now);
+            self.engines[worker].on_record(ISSUER, &self.record.encode());
+            let actions = self.engines[worker].on_wake(self.now);
             self.perform(worker, actions);
         }
     }
@@ -111,10 +112,10 @@ impl World {
         for action in actions {
             match action {
                 Action::Change(provider, event) => {
-                    let terms = self.gates[worker].plan().remote(provider).unwrap().terms;
-                    let (next, effect) = life::step(&self.record, event, &terms, self.now);
+                    let terms = self.engines[worker].plan().remote(provider).unwrap().terms;
+                    let (next, effect) = transition::step(&self.record, event, &terms, self.now);
                     self.record = next.unwrap_or(self.record.clone());
-                    let actions = self.gates[worker].on_changed(provider, self.record.clone(), effect, self.now);
+                    let actions = self.engines[worker].on_changed(provider, self.record.clone(), effect, self.now);
                     self.perform(worker, actions);
                 }
                 Action::Fetch(_, fetch, _) => self.fetches.push((worker, fetch)),
@@ -130,14 +131,15 @@ impl World {
         let [(worker, fetch)] = self.fetches[..] else { panic!("{} fetches", self.fetches.len()) };
         self.fetches.clear();
         let response = outcome.map(|body| Response { status: 200, headers: Vec::new(), body });
-        let actions = self.gates[worker].on_fetched(ISSUER, fetch, response, u32::MAX, self.now);
+        let actions = self.engines[worker].on_fetched(ISSUER, fetch, response, u32::MAX, self.now);
         self.perform(worker, actions);
     }
 
     /// Time passes; the workers wake when they asked for it.
     fn pass(&mut self, time: Duration) {
         let end = self.now.plus(time);
-        while let Some(next) = self.gates.iter().filter_map(|g| g.next_timeout(self.now)).min().filter(|t| *t <= end) {
+        while let Some(next) = self.engines.iter().filter_map(|g| g.next_timeout(self.now)).min().filter(|t| *t <= end)
+        {
             self.now = self.now.plus(Duration::from_millis(1)).max(next);
             self.wake();
         }
@@ -174,7 +176,7 @@ fn a_cold_start_parks_everything_and_asks_once() {
     }
     world.fetched(Ok(jwks(&["a"])));
     assert_eq!(world.statuses(), [200; 4]);
-    assert_eq!(world.gates.iter().map(Gate::waiting).sum::<usize>(), 0);
+    assert_eq!(world.engines.iter().map(Engine::waiting).sum::<usize>(), 0);
 }
 
 #[test]
@@ -319,9 +321,9 @@ fn keys_outlive_their_lifetime_while_the_issuer_fails_and_not_for_ever() {
 #[test]
 fn bytes_that_are_no_record_count_as_none() {
     let mut world = world().started(&["a"]);
-    world.gates[0].on_record(ISSUER, b"\xff\xffnonsense");
-    assert_eq!(world.gates[0].version(ISSUER), 0);
-    assert!(world.gates[0].next_timeout(world.now).is_some());
+    world.engines[0].on_record(ISSUER, b"\xff\xffnonsense");
+    assert_eq!(world.engines[0].version(ISSUER), 0);
+    assert!(world.engines[0].next_timeout(world.now).is_some());
 }
 
 #[test]
@@ -353,11 +355,11 @@ fn a_lease_is_no_reason_to_check_signatures_again() {
     let (_, rest) = named.split_once('.').unwrap();
     let nobodys = format!("{}.{rest}", BASE64.encode(r#"{"alg":"RS256"}"#));
     let parked = (0..10).filter(|_| world.request_with(1, &nobodys).is_none()).count();
-    let before = world.gates[1].check.checks.get();
+    let before = world.engines[1].check.checks.get();
     assert!(parked == 10 && world.fetches.len() == 1);
     world.wake();
     world.wake();
-    assert_eq!(world.gates[1].check.checks.get(), before);
+    assert_eq!(world.engines[1].check.checks.get(), before);
     assert_eq!(before, 10 * 2, "two keys, once each");
 }
 
@@ -378,7 +380,7 @@ fn world_with_a_key() -> World {
 
 /// How many signatures the first worker has checked.
 fn checks(world: &World) -> u32 {
-    world.gates[0].check.checks.get()
+    world.engines[0].check.checks.get()
 }
 
 #[test]

@@ -19,7 +19,7 @@ pub struct Rule {
 
 /// The rules, found by path: a request costs as much under a thousand of them as under one.
 #[derive(Clone, Debug, Default)]
-pub struct Rules {
+pub struct RouteTable {
     rules: Vec<Rule>,
     exact: BTreeMap<String, Vec<usize>>,
     /// By their length.
@@ -28,7 +28,7 @@ pub struct Rules {
     others: Vec<usize>,
 }
 
-impl Rules {
+impl RouteTable {
     /// These, in their order.
     pub fn new(rules: Vec<Rule>) -> Self {
         let mut index = Self::default();
@@ -81,20 +81,23 @@ impl Rules {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{matcher::Pattern, policy::route::HeaderMatch, policy::route::ValueMatch};
+    use crate::{
+        policy::route::{HeaderMatch, ValueMatch},
+        string_matcher::Pattern,
+    };
 
     fn rule(path: PathMatch, requires: Option<usize>) -> Rule {
         Rule { route: RouteMatch::path(path), requires: requires.map(RequirementId::new) }
     }
 
-    fn asked(rules: &Rules, list: &[(&str, &str)]) -> Option<RequirementId> {
+    fn asked(rules: &RouteTable, list: &[(&str, &str)]) -> Option<RequirementId> {
         let list: Vec<_> = list.iter().map(|(n, v)| ((*n).to_owned(), v.as_bytes().to_vec())).collect();
         rules.requirement(Headers::new(&list))
     }
 
     #[test]
     fn the_first_match_wins_and_the_query_does_not_count() {
-        let rules = Rules::new(vec![
+        let rules = RouteTable::new(vec![
             rule(PathMatch::Exact("/api/health".into()), None),
             rule(PathMatch::Prefix("/api/".into()), Some(0)),
             rule(PathMatch::Prefix("/".into()), Some(1)),
@@ -139,7 +142,7 @@ mod tests {
                 }
                 rule
             });
-            let rules = Rules::new(rules.collect());
+            let rules = RouteTable::new(rules.collect());
             for path in paths.into_iter().chain(["/a?q", "/a/b/c?/b"]) {
                 for list in [vec![(":path", path)], vec![(":path", path), ("x", "1")]] {
                     let owned: Vec<_> = list.iter().map(|(n, v)| ((*n).to_owned(), v.as_bytes().to_vec())).collect();

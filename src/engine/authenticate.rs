@@ -1,18 +1,19 @@
 //! The answer to a question under the present keys: a function of values, asked again whenever those change.
 
 use super::{
-    view::{Keyless, View},
-    Gate,
+    provider_keys::{MissingKey, View},
+    Engine,
 };
 use crate::{
-    keys::{life::Cause, KeySet},
+    keys::KeySet,
     policy::{
-        extract::Candidate,
         forward::Edits,
         provider::{Provider, Remote},
-        reply::Refusal,
-        requirement::{Allow, Bad, Lane, Node, Question},
+        reply::Denial,
+        requirement::{Fallback, Node, OnInvalid, ResolvedRequirement, TokenPolicyRef},
+        token_location::Candidate,
     },
+    rotation::transition::Cause,
     time::UnixTime,
     token::{
         signature::SignatureCheck,
@@ -23,33 +24,33 @@ use crate::{
 
 /// The newest fetch of each provider's keys that had begun when a request came. One with a higher number says what the
 /// issuer published after that.
-pub(super) type Arrived = Vec<(ProviderId, u64)>;
+pub(super) type FetchWatermark = Vec<(ProviderId, u64)>;
 
 /// What a question comes to now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     Allow,
-    Refuse(Refusal),
+    Refuse(Denial),
     Wait,
 }
 
 /// A verdict, and what was learnt on the way.
-pub(super) struct Answer {
+pub(super) struct Evaluation {
     pub(super) verdict: Verdict,
     /// The tokens that are good, and by whose rules.
-    pub(super) good: Vec<(Lane, usize)>,
+    pub(super) good: Vec<(TokenPolicyRef, usize)>,
     /// The header by which the upstream is to be told that a token is bad.
-    pub(super) tells_of_bad: Option<String>,
+    pub(super) invalid_header: Option<String>,
     /// What is waited for.
     pub(super) waits: Vec<(ProviderId, Cause)>,
     /// Tokens whose key the issuer does not have, or may not be asked for again yet.
-    pub(super) keyless: Vec<(ProviderId, usize, Refusal)>,
+    pub(super) keyless: Vec<(ProviderId, usize, Denial)>,
     /// Providers to be asked again when that is allowed.
     pub(super) wanted: Vec<ProviderId>,
     /// Providers whose tokens were signed by keys that have left their key sets.
     pub(super) by_retired_keys: Vec<ProviderId>,
     /// Providers whose tokens were refused, and why.
-    pub(super) failures: Vec<(ProviderId, Refusal)>,
+    pub(super) failures: Vec<(ProviderId, Denial)>,
 }
 
 /// The time that a parked request has.
@@ -60,32 +61,32 @@ pub(super) struct Deadline {
     pub(super) is_over: bool,
 }
 
-impl Answer {
+impl Evaluation {
     /// The provider by whose rules a token was refused last.
-    pub(super) fn last_refused(&self) -> Option<ProviderId> {
+    pub(super) fn last_denied(&self) -> Option<ProviderId> {
         self.failures.last().map(|(provider, _)| *provider)
     }
 }
 
-impl<C: SignatureCheck> Gate<C> {
+impl<C: SignatureCheck> Engine<C> {
     /// Answers a question. `deadline` is that of a request parked already.
     pub(super) fn answer(
         &self,
-        question: &Question,
-        arrived: &Arrived,
+        question: &ResolvedRequirement,
+        arrived: &FetchWatermark,
         deadline: Option<Deadline>,
         now: UnixTime,
-    ) -> Answer {
-        let mut answering = Answering {
-            gate: self,
+    ) -> Evaluation {
+        let mut answering = Evaluator {
+            engine: self,
             question,
             arrived,
             deadline,
             now,
-            answer: Answer {
+            answer: Evaluation {
                 verdict: Verdict::Wait,
                 good: Vec::new(),
-                tells_of_bad: None,
+                invalid_header: None,
                 waits: Vec::new(),
                 keyless: Vec::new(),
                 wanted: Vec::new(),
@@ -94,15 +95,15 @@ impl<C: SignatureCheck> Gate<C> {
             },
         };
         let verdict = answering.node(&question.node);
-        Answer { verdict, ..answering.answer }
+        Evaluation { verdict, ..answering.answer }
     }
 
     /// What changes in a request with this answer, on top of `edits`.
     pub(super) fn passed_on(
         &self,
         mut edits: Edits,
-        question: &Question,
-        answer: &Answer,
+        question: &ResolvedRequirement,
+        answer: &Evaluation,
         target: &[u8],
         now: UnixTime,
     ) -> Edits {
@@ -112,10 +113,10 @@ impl<C: SignatureCheck> Gate<C> {
         }
         for (lane, token) in &answer.good {
             if let Some((provider, candidate)) = self.plan.provider(lane.provider).zip(question.tokens.get(*token)) {
-                edits.pass_on(provider, candidate, target);
+                edits.forward_verified(provider, candidate, target);
             }
         }
-        if let Some(header) = &answer.tells_of_bad {
+        if let Some(header) = &answer.invalid_header {
             edits.add.push((header.clone(), b"false".to_vec()));
         }
         edits.state.extend(self.failures(answer));
@@ -123,7 +124,7 @@ impl<C: SignatureCheck> Gate<C> {
     }
 
     /// What went wrong, for those providers that say so in the filter state.
-    pub(super) fn failures(&self, answer: &Answer) -> Vec<(String, Vec<u8>)> {
+    pub(super) fn failures(&self, answer: &Evaluation) -> Vec<(String, Vec<u8>)> {
         let mut state = Vec::new();
         for (provider, refusal) in &answer.failures {
             let name = self.plan.provider(*provider).and_then(|own| own.forward.failure_state.as_deref());
@@ -174,23 +175,23 @@ impl<C: SignatureCheck> Gate<C> {
 }
 
 /// An answer in the making.
-struct Answering<'a, C> {
-    gate: &'a Gate<C>,
-    question: &'a Question,
-    arrived: &'a Arrived,
+struct Evaluator<'a, C> {
+    engine: &'a Engine<C>,
+    question: &'a ResolvedRequirement,
+    arrived: &'a FetchWatermark,
     deadline: Option<Deadline>,
     now: UnixTime,
-    answer: Answer,
+    answer: Evaluation,
 }
 
-impl<C: SignatureCheck> Answering<'_, C> {
+impl<C: SignatureCheck> Evaluator<'_, C> {
     fn node(&mut self, node: &Node) -> Verdict {
         match node {
             Node::Passed => Verdict::Allow,
-            Node::Refused(error) => Verdict::Refuse(Refusal::Token(*error)),
+            Node::Refused(error) => Verdict::Refuse(Denial::Token(*error)),
             Node::Good(lane, tokens) => {
                 if tokens.is_empty() {
-                    let refusal = Refusal::Token(TokenError::Missing);
+                    let refusal = Denial::Token(TokenError::Missing);
                     self.answer.failures.push((lane.provider, refusal));
                     return Verdict::Refuse(refusal);
                 }
@@ -198,17 +199,19 @@ impl<C: SignatureCheck> Answering<'_, C> {
             }
             Node::All(nodes) => self.all(nodes.iter(), |own, node| own.node(node)),
             Node::Any(nodes, allow) => self.any(nodes, *allow),
-            Node::Each { tokens, bad: Bad::Refused } => self.all(tokens.iter(), |own, (token, lane)| match lane {
-                Ok(lane) => own.token(*lane, *token),
-                Err(error) => Verdict::Refuse(Refusal::Token(*error)),
-            }),
+            Node::Each { tokens, bad: OnInvalid::Refused } => {
+                self.all(tokens.iter(), |own, (token, lane)| match lane {
+                    Ok(lane) => own.token(*lane, *token),
+                    Err(error) => Verdict::Refuse(Denial::Token(*error)),
+                })
+            }
             Node::Each { tokens, bad } => {
                 let mut is_known = true;
                 for (token, lane) in tokens {
                     let verdict = lane.ok().map(|lane| self.token(lane, *token));
                     is_known &= verdict != Some(Verdict::Wait);
-                    if let (Bad::Told(header), true) = (bad, verdict != Some(Verdict::Allow)) {
-                        self.answer.tells_of_bad = Some(header.clone());
+                    if let (OnInvalid::Told(header), true) = (bad, verdict != Some(Verdict::Allow)) {
+                        self.answer.invalid_header = Some(header.clone());
                     }
                 }
                 if is_known {
@@ -235,14 +238,14 @@ impl<C: SignatureCheck> Answering<'_, C> {
 
     /// Of several refusals the last counts; that there is no token, or none of a known issuer, only if there is no other
     /// (Envoy's `AnyVerifierImpl`). Nothing counts more than that we cannot know.
-    fn any(&mut self, nodes: &[Node], allow: Allow) -> Verdict {
+    fn any(&mut self, nodes: &[Node], allow: Fallback) -> Verdict {
         let mut is_known = true;
-        let mut last = Refusal::Token(TokenError::Missing);
-        let weight = |refusal: &Refusal| match refusal {
-            Refusal::Token(TokenError::Missing) => 0,
-            Refusal::Token(TokenError::IssuerNotConfigured) => 1,
-            Refusal::Token(_) => 2,
-            Refusal::KeysUnavailable(_) | Refusal::TooManyParked => 3,
+        let mut last = Denial::Token(TokenError::Missing);
+        let weight = |refusal: &Denial| match refusal {
+            Denial::Token(TokenError::Missing) => 0,
+            Denial::Token(TokenError::IssuerNotConfigured) => 1,
+            Denial::Token(_) => 2,
+            Denial::KeysUnavailable(_) | Denial::TooManyParked => 3,
         };
         for node in nodes {
             match self.node(node) {
@@ -254,13 +257,13 @@ impl<C: SignatureCheck> Answering<'_, C> {
         }
         match allow {
             _ if !is_known => Verdict::Wait,
-            Allow::MissingOrFailed => Verdict::Allow,
-            Allow::Missing if last == Refusal::Token(TokenError::Missing) => Verdict::Allow,
-            Allow::Missing | Allow::Nothing => Verdict::Refuse(last),
+            Fallback::MissingOrFailed => Verdict::Allow,
+            Fallback::Missing if last == Denial::Token(TokenError::Missing) => Verdict::Allow,
+            Fallback::Missing | Fallback::Nothing => Verdict::Refuse(last),
         }
     }
 
-    fn token(&mut self, lane: Lane, token: usize) -> Verdict {
+    fn token(&mut self, lane: TokenPolicyRef, token: usize) -> Verdict {
         let verdict = self.look_at(lane, token);
         match verdict {
             Verdict::Allow => {
@@ -276,55 +279,55 @@ impl<C: SignatureCheck> Answering<'_, C> {
         verdict
     }
 
-    fn look_at(&mut self, Lane { provider, rules }: Lane, token: usize) -> Verdict {
-        let (gate, now) = (self.gate, self.now);
-        let known = gate.plan.provider(provider).zip(gate.views.get(provider.index()));
+    fn look_at(&mut self, TokenPolicyRef { provider, rules }: TokenPolicyRef, token: usize) -> Verdict {
+        let (engine, now) = (self.engine, self.now);
+        let known = engine.plan.provider(provider).zip(engine.views.get(provider.index()));
         let Some(((own, view), candidate)) = known.zip(self.question.tokens.get(token)) else {
-            return Verdict::Refuse(Refusal::KeysUnavailable(std::time::Duration::ZERO));
+            return Verdict::Refuse(Denial::KeysUnavailable(std::time::Duration::ZERO));
         };
-        let terms = gate.plan.remote(provider).map(|remote| &remote.terms);
+        let terms = engine.plan.remote(provider).map(|remote| &remote.terms);
         let keys = view.usable_keys(terms, now);
-        let (cause, refusal) = match gate.verify(view, own, rules, keys, candidate, now) {
+        let (cause, refusal) = match engine.verify(view, own, rules, keys, candidate, now) {
             Ok(verified) => {
                 if verified.is_by_retired_key() {
                     self.answer.by_retired_keys.push(provider);
                 }
                 return Verdict::Allow;
             }
-            Err(Unverified::Refused(error)) => return Verdict::Refuse(Refusal::Token(error)),
+            Err(Unverified::Refused(error)) => return Verdict::Refuse(Denial::Token(error)),
             Err(Unverified::NoKeys) => (Cause::Schedule, None),
             Err(Unverified::UnknownKey(error)) => (Cause::UnknownKid, Some(error)),
             Err(Unverified::BadSignature) => (Cause::BadSignature, Some(TokenError::BadSignature)),
         };
         let Some(terms) = terms else {
-            return Verdict::Refuse(Refusal::Token(refusal.unwrap_or(TokenError::UnknownKey)));
+            return Verdict::Refuse(Denial::Token(refusal.unwrap_or(TokenError::UnknownKey)));
         };
-        let until = self.deadline.map_or_else(|| now.plus(gate.patience(provider, cause)), |deadline| deadline.at);
+        let until = self.deadline.map_or_else(|| now.plus(engine.patience(provider, cause)), |deadline| deadline.at);
         let arrived =
             self.arrived.iter().find(|(own, _)| *own == provider).map_or(view.record.started, |(_, fetch)| *fetch);
         let keyless = match view.without_key(cause, refusal, terms, arrived, until, now) {
-            Keyless::Wait(cause) if self.deadline.is_some_and(|deadline| deadline.is_over) => {
-                return Verdict::Refuse(gate.too_late(provider, cause, now));
+            MissingKey::Wait(cause) if self.deadline.is_some_and(|deadline| deadline.is_over) => {
+                return Verdict::Refuse(engine.deadline_denial(provider, cause, now));
             }
-            Keyless::Wait(Cause::UnknownKid)
+            MissingKey::Wait(Cause::UnknownKid)
                 if self.deadline.is_none()
-                    && gate.parked.is_crowded_by(provider)
-                    && gate.has_refused(provider, candidate) =>
+                    && engine.parked.is_crowded_by(provider)
+                    && engine.has_refused(provider, candidate) =>
             {
-                Keyless::RefuseForNow(Refusal::Token(TokenError::UnknownKey))
+                MissingKey::DenyAndRefresh(Denial::Token(TokenError::UnknownKey))
             }
             keyless => keyless,
         };
         match keyless {
-            Keyless::Wait(cause) => {
+            MissingKey::Wait(cause) => {
                 self.answer.waits.push((provider, cause));
                 Verdict::Wait
             }
-            Keyless::Refuse(refusal) => {
+            MissingKey::Refuse(refusal) => {
                 self.answer.keyless.push((provider, token, refusal));
                 Verdict::Refuse(refusal)
             }
-            Keyless::RefuseForNow(refusal) => {
+            MissingKey::DenyAndRefresh(refusal) => {
                 self.answer.wanted.push(provider);
                 self.answer.keyless.push((provider, token, refusal));
                 Verdict::Refuse(refusal)

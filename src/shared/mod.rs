@@ -1,0 +1,4 @@
+//! Forms that workers share: how values in shared data are written, and what several workers make of one value.
+
+pub mod gauge_owner;
+pub mod worker_totals;
