@@ -1,65 +1,194 @@
-//! What is counted. A value to return, never a call: the shell adds the counts to Envoy's stats.
+//! What is counted and measured. Counts are values to return, never calls: the shell adds them to Envoy's stats.
+//!
+//! Names and labels are few and the filter's own: nothing of a token is in them.
 
-use crate::token::{ProviderId, TokenError};
+use crate::{ids::ProviderId, token::TokenError};
 
-/// A counter, a gauge or a histogram of one provider. Names and values are ours and few: nothing of a token is in them.
+/// A statistic of one provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Series {
-    /// Whose.
     pub provider: ProviderId,
-    /// What is counted or measured.
-    pub family: &'static str,
-    /// The kind of it; empty if there is one only.
-    pub value: &'static str,
+    pub stat: ProviderStat,
+}
+
+/// The kinds of statistics of a provider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ProviderStat {
+    Counter(Counter),
+    Gauge(Gauge),
+    Histogram(Histogram),
+}
+
+/// A counter of one provider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Counter {
+    /// Tokens found in the token cache.
+    CacheHits,
+    /// Fetches that ended.
+    Fetches(FetchResult),
+    /// Refreshes that tokens wanted.
+    Refreshes(Refresh),
+    /// Requests by outcome.
+    Requests(RequestOutcome),
+    /// JWKSs that introduced a key.
+    Rotations,
+    /// Requests that report mode let through, by the reason for which they would be denied.
+    WouldDeny(&'static str),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FetchResult {
+    Document,
+    NotModified,
+    Failed,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Refresh {
+    Started,
+    /// The budget of `unknown_kid_min_interval` was spent.
+    Suppressed,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RequestOutcome {
+    Allowed,
+    AllowedByRetiredKey,
+    Parked,
+    /// Denied, for this reason.
+    Denied(&'static str),
+}
+
+/// A histogram of one provider, in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Histogram {
+    /// How long fetches took.
+    FetchMs,
+    /// How long requests were parked.
+    WaitMs,
+}
+
+/// A gauge of one provider's key set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Gauge {
+    Keys,
+    KeysUsable,
+    KeySetAgeSeconds,
+    KeySetExpiresInSeconds,
+    KeySetStaleSeconds,
+    KeysUnusableInSeconds,
+    FetchFailuresInARow,
+    KeysUnchangedSeconds,
+    KeySetGeneration,
+    InConfiguration,
+    /// Requests that wait for keys, in all workers.
+    ParkedNow,
+}
+
+impl Gauge {
+    /// Every gauge.
+    pub const ALL: [Self; 11] = [
+        Self::Keys,
+        Self::KeysUsable,
+        Self::KeySetAgeSeconds,
+        Self::KeySetExpiresInSeconds,
+        Self::KeySetStaleSeconds,
+        Self::KeysUnusableInSeconds,
+        Self::FetchFailuresInARow,
+        Self::KeysUnchangedSeconds,
+        Self::KeySetGeneration,
+        Self::InConfiguration,
+        Self::ParkedNow,
+    ];
+
+    /// The gauge's name within its provider.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Keys => "keys",
+            Self::KeysUsable => "keys_usable",
+            Self::KeySetAgeSeconds => "key_set_age_seconds",
+            Self::KeySetExpiresInSeconds => "key_set_expires_in_seconds",
+            Self::KeySetStaleSeconds => "key_set_stale_seconds",
+            Self::KeysUnusableInSeconds => "keys_unusable_in_seconds",
+            Self::FetchFailuresInARow => "fetch_failures_in_a_row",
+            Self::KeysUnchangedSeconds => "keys_unchanged_seconds",
+            Self::KeySetGeneration => "key_set_generation",
+            Self::InConfiguration => "in_configuration",
+            Self::ParkedNow => "parked_now",
+        }
+    }
+}
+
+impl ProviderStat {
+    /// The family, and the member of the family where it has more than one.
+    fn names(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Counter(Counter::CacheHits) => ("cache_hits", ""),
+            Self::Counter(Counter::Fetches(FetchResult::Document)) => ("fetches", "document"),
+            Self::Counter(Counter::Fetches(FetchResult::NotModified)) => ("fetches", "not_modified"),
+            Self::Counter(Counter::Fetches(FetchResult::Failed)) => ("fetches", "failed"),
+            Self::Counter(Counter::Refreshes(Refresh::Started)) => ("refreshes", "started"),
+            Self::Counter(Counter::Refreshes(Refresh::Suppressed)) => ("refreshes", "suppressed"),
+            Self::Counter(Counter::Requests(RequestOutcome::Allowed)) => ("requests", "allowed"),
+            Self::Counter(Counter::Requests(RequestOutcome::AllowedByRetiredKey)) => {
+                ("requests", "allowed_by_retired_key")
+            }
+            Self::Counter(Counter::Requests(RequestOutcome::Parked)) => ("requests", "parked"),
+            Self::Counter(Counter::Requests(RequestOutcome::Denied(reason))) => ("requests", reason),
+            Self::Counter(Counter::Rotations) => ("rotations", ""),
+            Self::Counter(Counter::WouldDeny(reason)) => ("would_deny", reason),
+            Self::Gauge(gauge) => (gauge.name(), ""),
+            Self::Histogram(Histogram::FetchMs) => ("fetch_ms", ""),
+            Self::Histogram(Histogram::WaitMs) => ("wait_ms", ""),
+        }
+    }
 }
 
 impl Series {
-    /// Its stat name: `jwks_gate.provider.<provider>.<family>.<value>`. Envoy's `stats_tags` make labels of provider and value.
+    /// The stat name: `jwks_gate.provider.<provider>.<family>.<member>`. Envoy's `stats_tags` turn provider and member into
+    /// labels.
     pub fn name(self, prefix: &str, provider: &str) -> String {
         let dot = |text: &str| if text.is_empty() || text.ends_with('.') { "" } else { "." };
         let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
         let mut provider: String = provider.chars().map(|c| if is_plain(c) { c } else { '_' }).collect();
-        // The expressions that make labels go by this word.
+        // The expressions of `stats_tags` search for this word.
         if provider == "provider" {
             provider.push('_');
         }
-        let (family, value) = (self.family, self.value);
-        format!(
-            "jwks_gate.{prefix}{}provider.{provider}.{family}{}{value}",
-            dot(prefix),
-            if value.is_empty() { "" } else { "." }
-        )
+        let (family, member) = self.stat.names();
+        let member_dot = if member.is_empty() { "" } else { "." };
+        format!("jwks_gate.{prefix}{}provider.{provider}.{family}{member_dot}{member}", dot(prefix))
     }
 }
 
-/// A counter. Names end up in Envoy as `wasmcustom.<name>`.
+/// A counter of the filter. Envoy shows it as `wasmcustom.<name>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Metric {
-    /// Requests let through with verified tokens.
+    /// Requests allowed with verified tokens.
     Allowed,
-    /// Tokens that had been verified before under the same keys.
+    /// Tokens found in the token cache.
     CacheHit,
-    /// Fetches that brought a good document.
+    /// Fetches that brought or confirmed a JWKS.
     FetchSucceeded,
-    /// Fetches that did not.
+    /// Fetches that failed.
     FetchFailed,
-    /// Keys of fetched documents that cannot be used.
+    /// Keys of fetched JWKSs that cannot be used.
     KeySkipped,
-    /// Requests that had to wait for keys.
+    /// Requests that waited for keys.
     Parked,
-    /// Requests refused for their token: 401 and 403.
-    Refused,
-    /// Those among them that were refused for this.
+    /// Requests denied for their token: 401 and 403.
+    Denied,
+    /// Requests denied for their token, by error.
     DeniedFor(TokenError),
     /// CORS preflights that passed without a token.
     PreflightBypassed,
-    /// Requests refused because we could not know: 503.
+    /// Requests denied because the keys were not available: 503.
     Unavailable,
-    /// Requests that report mode let through and that would have been refused for their token.
+    /// Requests that report mode let through and that would be denied for their token.
     WouldDeny,
-    /// Those among them that would have been refused for this.
+    /// The same by error.
     WouldDenyFor(TokenError),
-    /// Requests that report mode let through and that would have got a 503.
+    /// Requests that report mode let through and that would be answered 503.
     WouldBeUnavailable,
 }
 
@@ -74,7 +203,7 @@ impl Metric {
             Self::KeySkipped,
             Self::Parked,
             Self::PreflightBypassed,
-            Self::Refused,
+            Self::Denied,
             Self::Unavailable,
             Self::WouldDeny,
             Self::WouldBeUnavailable,
@@ -82,13 +211,13 @@ impl Metric {
         plain.into_iter().chain(TokenError::ALL.map(Self::DeniedFor)).chain(TokenError::ALL.map(Self::WouldDenyFor))
     }
 
-    /// Its stat name; a prefix, if there is one, stands in it.
+    /// The stat name, with the configured prefix.
     pub fn name(self, prefix: &str) -> String {
         let dot = if prefix.is_empty() || prefix.ends_with('.') { "" } else { "." };
-        format!("jwks_gate.{prefix}{dot}{}", self.own_name())
+        format!("jwks_gate.{prefix}{dot}{}", self.short_name())
     }
 
-    fn own_name(self) -> String {
+    fn short_name(self) -> String {
         let name = match self {
             Self::Allowed => "allowed",
             Self::CacheHit => "jwt_cache_hit",
@@ -96,7 +225,7 @@ impl Metric {
             Self::FetchFailed => "jwks_fetch_failed",
             Self::KeySkipped => "jwks_keys_skipped",
             Self::Parked => "parked",
-            Self::Refused => "denied",
+            Self::Denied => "denied",
             Self::DeniedFor(error) => return format!("denied.{}", error.reason()),
             Self::PreflightBypassed => "cors_preflight_bypassed",
             Self::Unavailable => "unavailable",
@@ -112,57 +241,59 @@ impl Metric {
 #[derive(Debug, Default)]
 pub struct Counts {
     metrics: Vec<(Metric, u32)>,
-    series: Vec<(Series, u32)>,
-    millis: Vec<(Series, u64)>,
+    counters: Vec<(ProviderId, Counter, u32)>,
+    observations: Vec<(ProviderId, Histogram, u64)>,
 }
 
 impl Counts {
-    /// Counts one.
     pub fn add(&mut self, metric: Metric) {
         self.add_many(metric, 1);
     }
 
-    /// Counts so many.
     pub fn add_many(&mut self, metric: Metric, times: u32) {
-        match self.metrics.iter_mut().find(|(own, _)| *own == metric) {
+        match self.metrics.iter_mut().find(|(known, _)| *known == metric) {
             Some((_, count)) => *count = count.saturating_add(times),
             None if times > 0 => self.metrics.push((metric, times)),
             None => {}
         }
     }
 
-    /// Counts one of a provider's.
-    pub fn add_of(&mut self, provider: ProviderId, family: &'static str, value: &'static str) {
-        self.add_many_of(provider, family, value, 1);
+    pub fn add_of(&mut self, provider: ProviderId, counter: Counter) {
+        self.add_many_of(provider, counter, 1);
     }
 
-    /// Counts so many of a provider's; where there was none yet, the counter is there then.
-    pub fn add_many_of(&mut self, provider: ProviderId, family: &'static str, value: &'static str, times: u32) {
-        let series = Series { provider, family, value };
-        match self.series.iter_mut().find(|(own, _)| *own == series) {
-            Some((_, count)) => *count = count.saturating_add(times),
-            None => self.series.push((series, times)),
+    /// Adds to a provider's counter. Adding zero makes the counter appear in Envoy's stats.
+    pub fn add_many_of(&mut self, provider: ProviderId, counter: Counter, times: u32) {
+        match self.counters.iter_mut().find(|(of, known, _)| (*of, *known) == (provider, counter)) {
+            Some((_, _, count)) => *count = count.saturating_add(times),
+            None => self.counters.push((provider, counter, times)),
         }
     }
 
-    /// Notes how long something of a provider's took, in milliseconds.
-    pub fn took(&mut self, provider: ProviderId, family: &'static str, millis: u64) {
-        self.millis.push((Series { provider, family, value: "" }, millis));
+    /// Records a duration in milliseconds.
+    pub fn observe(&mut self, provider: ProviderId, histogram: Histogram, millis: u64) {
+        self.observations.push((provider, histogram, millis));
     }
 
-    /// What was counted of each provider.
-    pub fn of_providers(&self) -> impl Iterator<Item = (Series, u32)> + use<'_> {
-        self.series.iter().copied()
-    }
-
-    /// What took how many milliseconds.
-    pub fn times(&self) -> impl Iterator<Item = (Series, u64)> + use<'_> {
-        self.millis.iter().copied()
-    }
-
-    /// What was counted, metric by metric; what was not is left out.
+    /// The filter's counters that grew.
     pub fn iter(&self) -> impl Iterator<Item = (Metric, u32)> + use<'_> {
         self.metrics.iter().copied()
+    }
+
+    /// The providers' counters that grew or appear.
+    pub fn counters(&self) -> impl Iterator<Item = (Series, u32)> + use<'_> {
+        let series = |(provider, counter, times): &(ProviderId, Counter, u32)| {
+            (Series { provider: *provider, stat: ProviderStat::Counter(*counter) }, *times)
+        };
+        self.counters.iter().map(series)
+    }
+
+    /// The recorded durations, in milliseconds.
+    pub fn observations(&self) -> impl Iterator<Item = (Series, u64)> + use<'_> {
+        let series = |(provider, histogram, millis): &(ProviderId, Histogram, u64)| {
+            (Series { provider: *provider, stat: ProviderStat::Histogram(*histogram) }, *millis)
+        };
+        self.observations.iter().map(series)
     }
 }
 

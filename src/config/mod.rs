@@ -13,7 +13,7 @@ mod reference;
 
 pub use error::ConfigError;
 
-use crate::policy::provider::Plan;
+use crate::policy::plan::Plan;
 
 /// Reads a configuration.
 ///

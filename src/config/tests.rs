@@ -4,8 +4,9 @@ use base64::{engine::general_purpose::URL_SAFE_NO_PAD as BASE64, Engine as _};
 use serde_json::{json, Value};
 
 use super::{parse, protobuf::tests::encode};
+use crate::ids::ProviderId;
 use crate::{
-    crypto::Hash, keys::Algorithm, policy::provider::KeySource, rotation::schedule::MaxStale,
+    crypto::Hash, keys::Algorithm, policy::provider::KeySource, rotation::policy::MaxStale,
     token::validation::ClaimValue,
 };
 
@@ -72,18 +73,18 @@ fn both_spellings_mean_the_same() {
     let plans = [snake.to_string(), camel].map(|json| parse(json.as_bytes()).unwrap());
     assert_eq!(format!("{:?}", plans[0]), format!("{:?}", plans[1]));
 
-    let provider = &plans[0].providers[0];
+    let provider = &plans[0].providers[ProviderId::new(0)];
     let KeySource::Remote(remote) = &provider.keys else { panic!("not remote") };
     assert_eq!((remote.scheme, remote.authority.as_str(), remote.path.as_str()), ("http", "h:8080", "/"));
-    assert_eq!(remote.terms.fetch_timeout, Duration::from_millis(500));
-    assert_eq!(remote.terms.cache_duration, Duration::from_secs(60));
-    assert_eq!(remote.terms.unknown_kid_min_interval, Duration::from_secs(3));
-    assert_eq!(remote.terms.unknown_kid_max_wait, Duration::from_secs(2));
-    assert_eq!((remote.terms.min_ttl, remote.terms.max_ttl), (Duration::from_secs(7), Duration::from_secs(70)));
-    assert_eq!(remote.terms.refresh_ahead, Some(Duration::from_secs(4)));
-    assert_eq!((remote.terms.max_stale, remote.terms.honor_cache_headers), (MaxStale::Unbounded, false));
-    assert_eq!(remote.terms.retired_key_grace, Duration::from_secs(9));
-    assert_eq!((remote.terms.limits.max_document_bytes, remote.terms.limits.max_keys), (1000, 8));
+    assert_eq!(remote.rotation.fetch_timeout, Duration::from_millis(500));
+    assert_eq!(remote.rotation.cache_duration, Duration::from_secs(60));
+    assert_eq!(remote.rotation.unknown_kid_min_interval, Duration::from_secs(3));
+    assert_eq!(remote.rotation.unknown_kid_max_wait, Duration::from_secs(2));
+    assert_eq!((remote.rotation.min_ttl, remote.rotation.max_ttl), (Duration::from_secs(7), Duration::from_secs(70)));
+    assert_eq!(remote.rotation.refresh_ahead, Some(Duration::from_secs(4)));
+    assert_eq!((remote.rotation.max_stale, remote.rotation.honor_cache_headers), (MaxStale::Unbounded, false));
+    assert_eq!(remote.rotation.retired_key_grace, Duration::from_secs(9));
+    assert_eq!((remote.rotation.limits.max_document_bytes, remote.rotation.limits.max_keys), (1000, 8));
     assert!(remote.revoked.names("k") && plans[0].max_parked_requests == 5);
     assert!(provider.forward.token && provider.issuer().is_none());
 }
@@ -91,15 +92,18 @@ fn both_spellings_mean_the_same() {
 #[test]
 fn defaults_are_those_of_the_design() {
     let plan = parse(minimal().to_string().as_bytes()).unwrap();
-    let KeySource::Remote(remote) = &plan.providers[0].keys else { panic!("not remote") };
-    assert_eq!(remote.terms.cache_duration, Duration::from_secs(600));
-    assert_eq!(remote.terms.max_stale, MaxStale::For(Duration::from_secs(3600)));
-    assert_eq!((remote.terms.min_ttl, remote.terms.max_ttl), (Duration::from_secs(30), Duration::from_secs(86_400)));
-    assert_eq!((remote.terms.refresh_ahead, remote.terms.retired_key_grace), (None, Duration::ZERO));
-    assert_eq!((remote.terms.limits.max_document_bytes, remote.terms.limits.max_keys), (65_536, 100));
-    assert!(remote.terms.honor_cache_headers);
-    assert_eq!(remote.terms.unknown_kid_min_interval, Duration::from_secs(10));
-    assert_eq!(remote.terms.unknown_kid_max_wait, Duration::from_secs(10));
+    let KeySource::Remote(remote) = &plan.providers[ProviderId::new(0)].keys else { panic!("not remote") };
+    assert_eq!(remote.rotation.cache_duration, Duration::from_secs(600));
+    assert_eq!(remote.rotation.max_stale, MaxStale::For(Duration::from_secs(3600)));
+    assert_eq!(
+        (remote.rotation.min_ttl, remote.rotation.max_ttl),
+        (Duration::from_secs(30), Duration::from_secs(86_400))
+    );
+    assert_eq!((remote.rotation.refresh_ahead, remote.rotation.retired_key_grace), (None, Duration::ZERO));
+    assert_eq!((remote.rotation.limits.max_document_bytes, remote.rotation.limits.max_keys), (65_536, 100));
+    assert!(remote.rotation.honor_cache_headers);
+    assert_eq!(remote.rotation.unknown_kid_min_interval, Duration::from_secs(10));
+    assert_eq!(remote.rotation.unknown_kid_max_wait, Duration::from_secs(10));
     assert_eq!(remote.path, "/jwks?a=b");
     assert_eq!(plan.max_parked_requests, 1024);
 }
@@ -300,8 +304,8 @@ fn what_a_token_must_be_is_taken_over() {
     }
     for bytes in [json.to_string().into_bytes(), encode(&json)] {
         let plan = parse(&bytes).unwrap();
-        let provider = &plan.providers[0];
-        let rules = &provider.rules[0];
+        let provider = &plan.providers[ProviderId::new(0)];
+        let rules = &provider.policies[0];
         assert_eq!(rules.algorithms, [Algorithm::Es(Hash::Sha256), Algorithm::EdDsa]);
         assert_eq!((&rules.types[..], rules.require_expiration), (&["at+jwt".to_owned()][..], true));
         assert_eq!((rules.max_lifetime, rules.clock_skew), (Some(Duration::from_secs(60)), Duration::from_secs(5)));

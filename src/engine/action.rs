@@ -1,41 +1,64 @@
-//! What goes into the engine and comes out of it: fetched responses, decisions, and what it asks of the world.
+//! What goes into the engine and comes out of it.
+//!
+//! A [`Decision`] is about a request that just came, and is carried out at once. An [`Action`] is what the engine asks for
+//! later, or on behalf of a key set. (A [`crate::policy::requirement::Verdict`] is about the tokens of a request under the keys
+//! at hand; the engine turns it into a decision or an action.)
 
 use std::fmt;
 
 use crate::{
-    engine::parked::StreamId,
+    ids::{ProviderId, StreamId},
     keys::document::DocumentError,
-    policy::{forward::Edits, reply::Reply},
-    rotation::{http_cache::Validators, transition::Event},
-    token::ProviderId,
+    policy::{forward::Edits, permit::Clearance, reply::Reply},
+    rotation::{http_cache::Validators, update::Update},
 };
 
 /// What to do with a request, at once.
-#[derive(Debug, PartialEq, Eq)]
+///
+/// A request goes upstream only with a [`Clearance`]. Without one, the code does not compile:
+///
+/// ```compile_fail,E0061
+/// use jwks_gate::engine::{Decision, Edits};
+/// let _ = Decision::Continue(Edits::default());
+/// ```
+///
+/// A clearance is a permit, made of a verified token, or an explicit reason for which none is required:
+///
+/// ```
+/// use jwks_gate::engine::{Decision, Edits, NoAuthRequired};
+/// let _ = Decision::Continue(Edits::default(), NoAuthRequired::CorsPreflight.into());
+/// ```
+///
+/// Nobody but the verifier can make what a permit is made of:
+///
+/// ```compile_fail,E0451
+/// let _ = jwks_gate::engine::Permit { provider: todo!(), token: 0, verified: todo!() };
+/// ```
+#[derive(Debug)]
 pub enum Decision {
-    /// Let it through with these changes.
-    Continue(Edits),
-    /// The same; and it is still to be found out how it would be answered, as for [`Self::Park`].
-    Shadow(Edits),
-    /// Hold it, headers, body and trailers; an [`Action`] will end that.
+    /// Let the request through with these changes.
+    Continue(Edits, Clearance),
+    /// Report mode: let the request through now, and keep evaluating in the background to count the would-be answer.
+    ContinueAndEvaluate(Edits, Clearance),
+    /// Hold headers, body and trailers of the request. An [`Action`] ends the wait.
     Park,
-    /// Evaluation it.
+    /// Answer the request.
     Reply(Reply),
 }
 
-/// All that the core asks of the world.
+/// What the engine asks of its caller.
 #[derive(Debug)]
 pub enum Action {
-    /// Run [`crate::rotation::transition::step`] on the provider's shared record under compare-and-swap; give the result to
-    /// [`super::Engine::on_changed`].
-    Change(ProviderId, Event),
-    /// Fetch the provider's document, conditionally if there are validators; give what came of it to
-    /// [`super::Engine::on_fetched`] under this number.
+    /// Run [`Update::apply`] on the provider's shared record under compare-and-swap. Give update and result to
+    /// [`super::Engine::on_updated`].
+    Update(ProviderId, Update),
+    /// Fetch the provider's JWKS, conditionally if there are validators. Give the response to [`super::Engine::on_fetched`]
+    /// under this number.
     Fetch(ProviderId, u64, Validators),
-    /// Evaluation a parked request.
+    /// Answer a parked request.
     Reply(StreamId, Reply),
     /// Let a parked request through with these changes.
-    Resume(StreamId, Edits),
+    Resume(StreamId, Edits, Clearance),
     /// Tell all workers that a shared record changed.
     WakeWorkers,
 }
@@ -43,27 +66,26 @@ pub enum Action {
 /// The response to a fetch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Response {
-    /// Its status.
+    /// The status.
     pub status: u16,
-    /// Its headers, names in lower case.
+    /// The headers; names in lower case.
     pub headers: Vec<(String, Vec<u8>)>,
-    /// Its body; only looked at in a 200.
+    /// The body. Only the body of a 200 is read.
     pub body: Vec<u8>,
 }
 
-/// Why a fetch brought nothing.
+/// Why a fetch failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FetchError {
-    /// The host would not start it: the cluster is unknown, not ready yet, or has no hosts.
+    /// The host did not start the fetch: the cluster is unknown, not ready yet, or has no hosts.
     NotStarted,
-    /// Its configuration went before the answer came.
+    /// The configuration ended before the response came.
     Abandoned,
     /// The connection broke within the response.
     Reset,
-    /// Neither a 200 nor a 304 that was asked for. Envoy itself answers 503 and 504 where the issuer cannot be reached
-    /// in time.
+    /// Neither a 200 nor an expected 304. Envoy itself answers 503 and 504 where the issuer cannot be reached in time.
     Status(u16),
-    /// The response was not a document that can be used.
+    /// The response is no usable JWKS.
     Document(DocumentError),
 }
 
@@ -71,12 +93,14 @@ impl fmt::Display for FetchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotStarted => f.write_str("the cluster is unknown, not ready or has no hosts"),
-            Self::Abandoned => f.write_str("its configuration has gone"),
-            Self::Reset => f.write_str("the response broke off"),
-            Self::Status(503) => f.write_str("answered 503, by the issuer, or by Envoy where it cannot reach it"),
-            Self::Status(504) => f.write_str("answered 504, by the issuer, or by Envoy at the timeout"),
-            Self::Status(status) => write!(f, "answered {status}"),
-            Self::Document(error) => write!(f, "the document is refused: {error}"),
+            Self::Abandoned => f.write_str("the configuration ended"),
+            Self::Reset => f.write_str("the connection broke within the response"),
+            Self::Status(503) => {
+                f.write_str("status 503, from the issuer, or from Envoy where it cannot reach the issuer")
+            }
+            Self::Status(504) => f.write_str("status 504, from the issuer, or from Envoy at the timeout"),
+            Self::Status(status) => write!(f, "status {status}"),
+            Self::Document(error) => write!(f, "document rejected: {error}"),
         }
     }
 }

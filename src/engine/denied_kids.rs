@@ -1,23 +1,23 @@
-//! The `kid`s that the issuer was asked for in vain since its last answer. When many requests of their
-//! issuer wait, they do not wait again, and so leave the room to those that may be good.
+//! Unknown `kid`s already denied since the last JWKS fetch. While many requests of the issuer are parked, a token with such a
+//! `kid` is denied at once and leaves the room to tokens that may be good.
 
 use std::collections::BTreeSet;
 
 use sha2::{Digest, Sha256};
 
-/// A bounded set that one answer of the issuer empties.
+/// A bounded set of `kid`s. The end of the next fetch empties the set.
 #[derive(Debug, Default)]
-pub(super) struct Refused {
-    /// Hashes, so that long names cost no more than short ones.
+pub(super) struct DeniedKids {
+    /// Hashes, so that a long `kid` takes no more room than a short one.
     kids: BTreeSet<[u8; 16]>,
-    /// The fetch that they were refused after.
+    /// The last fetch that had ended when the `kid`s were denied.
     fetch: u64,
 }
 
 const CAPACITY: usize = 1024;
 
-impl Refused {
-    /// Remembers a `kid` that was refused after this fetch. What does not fit is not remembered.
+impl DeniedKids {
+    /// Remembers a `kid` that was denied after this fetch. A full set remembers no more.
     pub(super) fn insert(&mut self, kid: &str, fetch: u64) {
         if self.fetch != fetch {
             self.kids.clear();
@@ -28,7 +28,7 @@ impl Refused {
         }
     }
 
-    /// Whether this `kid` was refused after this fetch.
+    /// Whether this `kid` was denied after this fetch.
     pub(super) fn contains(&self, kid: &str, fetch: u64) -> bool {
         self.fetch == fetch && self.kids.contains(&hash(kid))
     }
@@ -44,13 +44,13 @@ mod tests {
 
     #[test]
     fn remembers_until_the_next_answer_and_no_more_than_it_may() {
-        let mut refused = Refused::default();
-        refused.insert("a", 1);
-        assert!(refused.contains("a", 1) && !refused.contains("b", 1) && !refused.contains("a", 2));
+        let mut denied = DeniedKids::default();
+        denied.insert("a", 1);
+        assert!(denied.contains("a", 1) && !denied.contains("b", 1) && !denied.contains("a", 2));
         for number in 0..CAPACITY {
-            refused.insert(&number.to_string(), 2);
+            denied.insert(&number.to_string(), 2);
         }
-        refused.insert("one more", 2);
-        assert!(refused.kids.len() == CAPACITY && !refused.contains("one more", 2) && refused.contains("0", 2));
+        denied.insert("one more", 2);
+        assert!(denied.kids.len() == CAPACITY && !denied.contains("one more", 2) && denied.contains("0", 2));
     }
 }

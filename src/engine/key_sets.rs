@@ -1,254 +1,256 @@
-//! Records and fetches: what the engine learns, and when it asks the issuer again.
-
-use std::rc::Rc;
+//! The key sets of all providers: what fetches and records change, and which refresh is due next.
 
 use log::{info, log, warn, Level};
 
-use super::{provider_keys::View, Action, Engine, FetchError, Response};
+use super::{
+    provider_keys::ProviderKeys,
+    telemetry::{self, Telemetry},
+    Action, FetchError, Response,
+};
 use crate::{
+    ids::{ProviderId, ProviderMap},
     keys::{
         changes::{self, Snapshot},
         document, KeyError, KeySet,
     },
-    metrics::Metric,
-    policy::provider::Remote,
+    metrics::{Counter, FetchResult, Histogram, Metric, Refresh},
+    policy::{
+        plan::Plan,
+        provider::{Provider, Remote},
+    },
     rotation::{
         http_cache,
         record::Record,
-        schedule::{self, MaxStale},
         transition::{self, Cause, Effect, Event, Outcome},
+        update::{Applied, Update},
     },
     time::UnixTime,
-    token::{signature::SignatureCheck, ProviderId},
 };
 
-impl<C: SignatureCheck> Engine<C> {
-    /// The shared record of a provider, as found in shared data; hostile bytes count as none. What it means for parked
-    /// requests follows from the next [`Self::on_wake`].
-    pub fn on_record(&mut self, provider: ProviderId, bytes: &[u8]) {
-        self.see(provider, Record::decode(bytes).unwrap_or_default());
+/// The key sets of all providers of a configuration, as one worker knows them.
+#[derive(Debug)]
+pub(super) struct KeySets(ProviderMap<ProviderKeys>);
+
+/// The keys of a provider before a change, for the log.
+struct Before {
+    keys: Option<std::rc::Rc<KeySet>>,
+    skipped: Vec<(usize, KeyError)>,
+    rotated_at: Option<UnixTime>,
+}
+
+impl KeySets {
+    pub(super) fn new(plan: &Plan) -> Self {
+        Self(plan.providers.map(|_, provider| ProviderKeys::new(provider)))
     }
 
-    /// For the log of a configuration that takes over keys which were fetched before it came: who revoked one of them wants
-    /// to see that it took.
-    pub fn tell_revoked(&self, provider: ProviderId) {
-        let place = provider.index();
-        let Some((own, view)) = self.plan.providers.get(place).zip(self.views.get(place)) else { return };
-        for happening in view.keys.iter().flat_map(|keys| changes::revoked(keys)) {
-            warn!("provider {:?}: {happening}", own.name);
+    pub(super) fn of(&self, provider: ProviderId) -> &ProviderKeys {
+        &self.0[provider]
+    }
+
+    pub(super) fn of_mut(&mut self, provider: ProviderId) -> &mut ProviderKeys {
+        &mut self.0[provider]
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (ProviderId, &ProviderKeys)> {
+        self.0.iter()
+    }
+
+    /// The clock went back behind `then`.
+    pub(super) fn forget_ended(&mut self, then: UnixTime) {
+        self.0.values_mut().for_each(|keys| keys.forget_ended(then));
+    }
+
+    /// The parked requests have been decided under the present records.
+    pub(super) fn clear_changed(&mut self) {
+        self.0.values_mut().for_each(|keys| keys.changed = false);
+    }
+
+    /// Takes over a provider's shared record. Bytes that are no record count as absent.
+    pub(super) fn on_record(&mut self, plan: &Plan, provider: ProviderId, bytes: &[u8]) {
+        if let Some(remote) = plan.remote(provider) {
+            self.0[provider].update(Record::decode(bytes).unwrap_or_default(), None, remote);
         }
     }
 
-    /// The outcome of an [`Action::Change`]: the record as it is now, and what follows.
-    pub fn on_changed(&mut self, provider: ProviderId, record: Record, effect: Effect, now: UnixTime) -> Vec<Action> {
-        let before = self.views.get(provider.index()).map(|view| (view.keys.clone(), view.skipped.clone()));
-        let rotated_before = self.rotated_at(provider);
-        self.see(provider, record);
-        let mut actions = Vec::new();
-        match effect {
+    /// Takes over the result of an update.
+    pub(super) fn on_updated(
+        &mut self,
+        plan: &Plan,
+        provider: ProviderId,
+        update: Update,
+        applied: Applied,
+        telemetry: &mut Telemetry,
+        now: UnixTime,
+    ) -> Option<Action> {
+        let remote = plan.remote(provider)?;
+        let keys = &mut self.0[provider];
+        let rotated_at = |keys: &ProviderKeys| Some(keys.record.document.as_ref()?.rotated_at);
+        let before = Before { keys: keys.keys.clone(), skipped: keys.skipped.clone(), rotated_at: rotated_at(keys) };
+        // The document that this worker parsed is the record's only if the fetch counted.
+        let fetched = update.into_document().filter(|_| applied.effect == Effect::Completed);
+        keys.update(applied.record, fetched, remote);
+        match applied.effect {
             Effect::Fetch(fetch) => {
-                let record = self.views.get(provider.index()).map(|view| &view.record);
-                let is_for_tokens =
-                    |record: &Record| record.lease.is_some_and(|lease| record.unknown_kid_at == Some(lease.taken_at));
-                if record.is_some_and(is_for_tokens) {
-                    self.counts.add_of(provider, "refreshes", "started");
+                if keys.record.is_fetching_for_token() {
+                    telemetry.add_of(provider, Counter::Refreshes(Refresh::Started));
                 }
-                let validators = self.views.get(provider.index()).map(|view| view.record.validators());
-                actions.push(Action::Fetch(provider, fetch, validators.unwrap_or_default()));
+                Some(Action::Fetch(provider, fetch, keys.record.validators()))
             }
-            Effect::Settled => {
-                if let Some(rotated) = self.rotated_at(provider) {
-                    // The first document is none; but then the counter is there to grow.
-                    let is_rotation = rotated_before.is_some_and(|before| before != rotated);
-                    self.counts.add_many_of(provider, "rotations", "", u32::from(is_rotation));
+            Effect::Completed => {
+                if let Some(rotated) = rotated_at(keys) {
+                    // The first JWKS is no rotation, but makes the counter appear.
+                    let is_rotation = before.rotated_at.is_some_and(|before| before != rotated);
+                    telemetry.add_many_of(provider, Counter::Rotations, u32::from(is_rotation));
                 }
-                self.report(provider, before.unwrap_or_default(), now);
-                actions.push(Action::WakeWorkers);
+                log_fetch(&plan.providers[provider], remote, keys, &before, now);
+                Some(Action::WakeWorkers)
             }
             Effect::Discarded => {
-                let name = self.plan.provider(provider).map_or("", |own| &own.name);
-                warn!("provider {name:?}: what is in shared data is no JWKS; somebody else wrote it");
-                actions.push(Action::WakeWorkers);
+                let name = &plan.providers[provider].name;
+                warn!("provider {name:?}: discarding shared data: not a JWKS (written by another plugin?)");
+                Some(Action::WakeWorkers)
             }
-            Effect::Late | Effect::NotBefore(_) | Effect::Running => {}
+            Effect::Superseded | Effect::NotBefore(_) | Effect::InFlight => None,
         }
-        actions.append(&mut self.decide_parked(now));
-        actions
     }
 
-    /// What came of fetch number `fetch`; `jitter` is a random number.
-    pub fn on_fetched(
+    /// Turns the end of a fetch into an update. `jitter` is a random number.
+    pub(super) fn on_fetched(
         &mut self,
-        provider: ProviderId,
-        fetch: u64,
+        plan: &Plan,
+        (provider, fetch): (ProviderId, u64),
         response: Result<Response, FetchError>,
         jitter: u32,
+        telemetry: &mut Telemetry,
         now: UnixTime,
-    ) -> Vec<Action> {
-        let headers = response.as_ref().map(|response| response.headers.clone()).unwrap_or_default();
-        let (outcome, error) = match response.and_then(|response| self.outcome(provider, response, now)) {
-            Ok(outcome) => (outcome, None),
-            Err(error) => (Outcome::Failed { retry_after: http_cache::retry_after(&headers, now) }, Some(error)),
-        };
-        self.counts.add(if error.is_none() { Metric::FetchSucceeded } else { Metric::FetchFailed });
-        let kind = match &outcome {
-            Outcome::Document { .. } => "document",
-            Outcome::NotModified(_) => "not_modified",
-            Outcome::Failed { .. } => "failed",
-        };
-        self.counts.add_of(provider, "fetches", kind);
-        let lease = self.views.get(provider.index()).and_then(|view| view.record.lease);
-        if let Some(lease) = lease {
-            let millis = u64::try_from(now.since(lease.taken_at).as_millis()).unwrap_or(u64::MAX);
-            self.counts.took(provider, "fetch_ms", millis);
-        }
-        if let Some(view) = self.views.get_mut(provider.index()) {
-            view.last_error = error;
-        }
-        vec![Action::Change(provider, Event::Fetched { fetch, outcome, jitter })]
-    }
-
-    fn outcome(&mut self, provider: ProviderId, response: Response, now: UnixTime) -> Result<Outcome, FetchError> {
-        let Response { status, headers, body } = response;
-        let Some(remote) = self.plan.remote(provider) else {
-            return Err(FetchError::NotStarted);
-        };
-        let freshness = http_cache::freshness(&headers, now);
-        let view = self.views.get(provider.index());
-        match (status, view.and_then(|view| view.record.document.as_ref())) {
-            (200, _) => {
-                let document = document::parse(&body, remote.terms.limits).map_err(FetchError::Document)?;
-                let skipped = u32::try_from(document.skipped.len()).unwrap_or(u32::MAX);
-                self.counts.add_many(Metric::KeySkipped, skipped);
-                Ok(Outcome::Document { body, freshness, validators: http_cache::validators(&headers) })
-            }
-            (304, Some(document)) if document.validators != Default::default() => Ok(Outcome::NotModified(freshness)),
-            _ => Err(FetchError::Status(status)),
-        }
-    }
-
-    /// Time has passed, or there may be news: ends the parked requests that are due and starts the refreshes that are.
-    pub fn on_wake(&mut self, now: UnixTime) -> Vec<Action> {
-        let mut actions = self.decide_parked(now);
-        let asked_for = self.asked_for();
-        for provider in self.plan.remote_ids() {
-            let Some(view) = self.views.get(provider.index()) else { continue };
-            if let Some(generation) = view.unreadable {
-                actions.push(Action::Change(provider, Event::Discard(generation)));
-            }
-            match self.refresh_wanted(provider, &asked_for, now) {
-                // Whatever is due: the first to see that the clock stepped back puts the record right.
-                Some((cause, due)) if due <= now || view.record.has_future_timestamps(now) => {
-                    actions.push(Action::Change(provider, Event::Refresh(cause)))
+    ) -> Option<Update> {
+        let remote = plan.remote(provider)?;
+        let keys = &mut self.0[provider];
+        let (outcome, error) = match response {
+            Ok(response) => {
+                let retry_after = http_cache::retry_after(&response.headers, now);
+                match outcome(keys, remote, response, telemetry, now) {
+                    Ok(outcome) => (outcome, None),
+                    Err(error) => (Outcome::Failed { retry_after }, Some(error)),
                 }
-                _ => {}
+            }
+            Err(error) => (Outcome::Failed { retry_after: None }, Some(error)),
+        };
+        telemetry.add(if error.is_none() { Metric::FetchSucceeded } else { Metric::FetchFailed });
+        let result = match &outcome {
+            Outcome::Jwks { .. } => FetchResult::Document,
+            Outcome::NotModified(_) => FetchResult::NotModified,
+            Outcome::Failed { .. } => FetchResult::Failed,
+        };
+        telemetry.add_of(provider, Counter::Fetches(result));
+        if let Some(lease) = keys.record.lease {
+            telemetry.observe(provider, Histogram::FetchMs, now.since(lease.taken_at));
+        }
+        keys.last_error = error;
+        Some(Update::new(Event::FetchEnded { fetch, outcome, jitter }, remote.rotation))
+    }
+
+    /// The updates that are due. `waits` are the fetches that parked requests wait for.
+    pub(super) fn due(&self, plan: &Plan, waits: &[(ProviderId, Cause)], now: UnixTime) -> Vec<Action> {
+        let mut actions = Vec::new();
+        for (provider, remote) in plan.remotes() {
+            let keys = &self.0[provider];
+            let mut update = |event| actions.push(Action::Update(provider, Update::new(event, remote.rotation)));
+            if let Some(generation) = keys.unreadable {
+                update(Event::Discard(generation));
+            }
+            let (cause, due) = self.next_refresh(provider, remote, waits, now);
+            // The first worker to see that the clock stepped back puts the record right, whatever is due.
+            if due <= now || keys.record.has_future_timestamps(now) {
+                update(Event::Refresh(cause));
             }
         }
         actions
     }
 
-    /// When [`Self::on_wake`] has something to do, if nothing else happens first.
-    pub fn next_timeout(&self, now: UnixTime) -> Option<UnixTime> {
-        if !self.evicted.is_empty() || !self.due.is_empty() || self.views.iter().any(|view| view.unreadable.is_some()) {
+    /// When the next update is due.
+    pub(super) fn next_due(&self, plan: &Plan, waits: &[(ProviderId, Cause)], now: UnixTime) -> Option<UnixTime> {
+        if self.0.iter().any(|(_, keys)| keys.unreadable.is_some()) {
             return Some(now);
         }
-        let asked_for = self.asked_for();
-        let ends = self.parked.iter();
-        let ends = ends.map(|(_, deadline, waiting)| self.ends_at(deadline, waiting, now));
-        let refreshes =
-            self.plan.remote_ids().filter_map(|provider| Some(self.refresh_wanted(provider, &asked_for, now)?.1));
-        ends.chain(refreshes).min()
+        plan.remotes().map(|(provider, remote)| self.next_refresh(provider, remote, waits, now).1).min()
     }
 
-    /// For which providers requests wait, and why.
-    fn asked_for(&self) -> Vec<(ProviderId, Cause)> {
-        let mut asked_for = Vec::new();
-        for wait in self.parked.iter().flat_map(|(_, _, waiting)| &waiting.waits) {
-            if !asked_for.contains(wait) {
-                asked_for.push(*wait);
-            }
-        }
-        asked_for
-    }
-
-    /// Which refresh this provider needs next, and when it may start. While one is under way: a look when its lease ends.
-    fn refresh_wanted(
+    /// The refresh that a provider needs next, and when it may start. While a fetch runs: when its lease ends.
+    fn next_refresh(
         &self,
         provider: ProviderId,
-        asked_for: &[(ProviderId, Cause)],
+        remote: &Remote,
+        waits: &[(ProviderId, Cause)],
         now: UnixTime,
-    ) -> Option<(Cause, UnixTime)> {
-        let remote = self.plan.remote(provider)?;
-        let view = self.views.get(provider.index())?;
-        let is_asked_for = |cause| match cause {
-            Cause::Schedule => true,
-            Cause::UnknownKid => view.wanted_after.is_some() || asked_for.contains(&(provider, cause)),
-            Cause::BadSignature => asked_for.contains(&(provider, cause)),
-        };
-        let (cause, due) = [Cause::Schedule, Cause::UnknownKid, Cause::BadSignature]
-            .into_iter()
-            .filter(|cause| is_asked_for(*cause))
-            .map(|cause| (cause, transition::refresh_due(&view.record, cause, &remote.terms, now)))
-            .min_by_key(|(_, due)| *due)?;
-        match view.record.lease {
-            Some(lease) if lease.is_held(now) => Some((cause, due.max(lease.until))),
-            _ => Some((cause, due)),
+    ) -> (Cause, UnixTime) {
+        let keys = &self.0[provider];
+        let due = |cause| transition::refresh_due(&keys.record, cause, &remote.rotation, now);
+        let mut next = (Cause::Schedule, due(Cause::Schedule));
+        for cause in [Cause::UnknownKid, Cause::BadSignature] {
+            let is_wanted = waits.contains(&(provider, cause))
+                || (cause == Cause::UnknownKid && keys.refresh_wanted_after.is_some());
+            if is_wanted && due(cause) < next.1 {
+                next = (cause, due(cause));
+            }
+        }
+        match keys.record.lease {
+            Some(lease) if lease.is_held(now) => (next.0, next.1.max(lease.until)),
+            _ => next,
         }
     }
 
-    fn rotated_at(&self, provider: ProviderId) -> Option<UnixTime> {
-        Some(self.views.get(provider.index())?.record.document.as_ref()?.rotated_at)
-    }
-
-    fn see(&mut self, provider: ProviderId, record: Record) {
-        if let Some((view, remote)) = self.views.get_mut(provider.index()).zip(self.plan.remote(provider)) {
-            view.see(record, remote);
-        }
-    }
-
-    /// One line for each fetch that ended, what came back and what happens next; and one for each key that came or went.
-    fn report(&self, provider: ProviderId, before: (Option<Rc<KeySet>>, Vec<(usize, KeyError)>), now: UnixTime) {
-        let (Some(own), Some(remote), Some(view)) =
-            (self.plan.provider(provider), self.plan.remote(provider), self.views.get(provider.index()))
-        else {
-            return;
-        };
-        let keys = view.keys.as_ref().map_or(0, |keys| keys.len());
-        match view.last_error {
-            None => {
-                info!("provider {:?}: the JWKS is taken, usable keys: {keys}", own.name);
-                let (none, (keys, skipped)) = (KeySet::default(), before);
-                let before = Snapshot { keys: keys.as_deref().unwrap_or(&none), skipped: &skipped };
-                let after = Snapshot { keys: view.keys.as_deref().unwrap_or(&none), skipped: &view.skipped };
-                for happening in changes::between(before, after, now) {
-                    let level = if happening.is_alarming() { Level::Warn } else { Level::Info };
-                    log!(level, "provider {:?}: {happening}", own.name);
-                }
-            }
-            Some(error) => {
-                let (failures, wait) = (view.record.failures, view.record.retry_at().since(now).as_millis());
-                warn!(
-                    "provider {:?}: JWKS fetch of {}://{}{} by cluster {:?} failed ({failures} in a row): {error}; next attempt in {wait} ms; {}",
-                    own.name, remote.scheme, remote.authority, remote.path, remote.cluster, in_hand(view, remote, now)
-                );
-            }
+    /// Logs the revoked keys of a provider, for a configuration that takes over keys which were fetched before it came: an
+    /// operator who revokes a key wants to see that the revocation took effect.
+    pub(super) fn log_revoked(&self, plan: &Plan, provider: ProviderId) {
+        for change in self.0[provider].keys.iter().flat_map(|keys| changes::revoked(keys)) {
+            warn!("provider {:?}: {change}", plan.providers[provider].name);
         }
     }
 }
 
-/// What a provider has while its issuer fails.
-fn in_hand(view: &View, remote: &Remote, now: UnixTime) -> String {
-    let Some(document) = &view.record.document else { return "there are no keys yet".to_owned() };
-    let age = now.since(document.fetched_at).as_secs();
-    let end = schedule::unusable_at(document.fetched_at, &document.freshness, &remote.terms);
-    match view.usable_keys(Some(&remote.terms), now) {
-        None => format!("the keys are {age} s old and no longer usable"),
-        Some(keys) => {
-            let left = match remote.terms.max_stale {
-                MaxStale::Unbounded => "usable without end".to_owned(),
-                MaxStale::For(_) => format!("usable for another {} s", end.since(now).as_secs()),
-            };
-            format!("usable keys: {}, {age} s old, {left}", keys.len())
+/// What a response brings. The body of a 200 is parsed here, once for this worker.
+fn outcome(
+    keys: &ProviderKeys,
+    remote: &Remote,
+    response: Response,
+    telemetry: &mut Telemetry,
+    now: UnixTime,
+) -> Result<Outcome, FetchError> {
+    let Response { status, headers, body } = response;
+    let freshness = http_cache::freshness(&headers, now);
+    match (status, &keys.record.document) {
+        (200, _) => {
+            let document = document::parse(&body, remote.rotation.limits).map_err(FetchError::Document)?;
+            let skipped = u32::try_from(document.skipped.len()).unwrap_or(u32::MAX);
+            telemetry.add_many(Metric::KeySkipped, skipped);
+            let validators = http_cache::validators(&headers);
+            Ok(Outcome::Jwks { body: body.into(), document, freshness, validators })
         }
+        (304, Some(cached)) if cached.validators != Default::default() => Ok(Outcome::NotModified(freshness)),
+        _ => Err(FetchError::Status(status)),
     }
+}
+
+/// Logs the end of a fetch, and each key that came or went.
+fn log_fetch(provider: &Provider, remote: &Remote, keys: &ProviderKeys, before: &Before, now: UnixTime) {
+    let name = &provider.name;
+    let Some(error) = keys.last_error else {
+        info!("provider {name:?}: JWKS accepted, usable keys: {}", keys.keys.as_ref().map_or(0, |keys| keys.len()));
+        let none = KeySet::default();
+        let old = Snapshot { keys: before.keys.as_deref().unwrap_or(&none), skipped: &before.skipped };
+        let new = Snapshot { keys: keys.keys.as_deref().unwrap_or(&none), skipped: &keys.skipped };
+        for change in changes::between(old, new, now) {
+            let level = if change.is_alarming() { Level::Warn } else { Level::Info };
+            log!(level, "provider {name:?}: {change}");
+        }
+        return;
+    };
+    let (failures, wait) = (keys.record.failures, keys.record.retry_at().since(now).as_millis());
+    let Remote { scheme, authority, path, cluster, .. } = remote;
+    warn!(
+        "provider {name:?}: JWKS fetch of {scheme}://{authority}{path} by cluster {cluster:?} failed ({failures} in a row): \
+         {error}; next attempt in {wait} ms; {}",
+        telemetry::keys_in_hand(keys, remote, now)
+    );
 }

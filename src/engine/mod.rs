@@ -1,64 +1,87 @@
 //! The engine: everything that happens goes in as values, with the time; everything to be done comes out as values.
 //!
-//! A decision is never suspended. A request that has to wait for keys is parked, and the same question is asked again,
-//! from the start, whenever the keys of its provider change.
+//! A decision is never suspended. A request that has to wait for keys is parked, and its requirement is evaluated again, from
+//! the start, whenever the keys of its provider change.
+//!
+//! This file composes the parts and is the only one that sees them all: [`authenticate`] checks tokens, [`key_sets`] keeps
+//! keys, [`waiting`] holds parked requests, [`telemetry`] counts.
 
 mod action;
 mod authenticate;
 mod denied_kids;
 mod key_sets;
-pub mod parked;
+mod parked;
 mod provider_keys;
+mod telemetry;
 mod waiting;
 
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
 
 pub use self::action::{Action, Decision, FetchError, Response};
 use self::{
-    authenticate::{Evaluation, Verdict},
-    parked::{Parked, StreamId},
-    provider_keys::View,
-    waiting::Waiting,
+    authenticate::{patience, Authenticator, FetchWatermark, Stage},
+    key_sets::KeySets,
+    parked::Full,
+    telemetry::{Explanation, Telemetry},
+    waiting::{capacity_denial, ends_at, ParkedRequest, WaitingRoom},
 };
-use crate::{
-    metrics::{Counts, Metric, Series},
+pub use crate::{
+    ids::{ProviderId, StreamId},
     policy::{
         forward::Edits,
         headers::Headers,
-        provider::{Mode, Plan},
-        reply::{self, Denial, Reply},
+        permit::{Clearance, NoAuthRequired, Permit},
+        plan::Plan,
+        reply::Reply,
         requirement::ResolvedRequirement,
     },
-    rotation::schedule,
-    time::UnixTime,
-    token::{signature::SignatureCheck, ProviderId, TokenError},
+    rotation::{
+        http_cache::Validators,
+        update::{Applied, Update},
+    },
 };
+use crate::{
+    metrics::{Counter, Counts, Histogram, Metric, Refresh, RequestOutcome, Series},
+    policy::{
+        plan::Mode,
+        reply::{self, Denial},
+        requirement::evaluate::{Evaluation, Outcome, TokenCheck},
+    },
+    time::UnixTime,
+    token::{signature::SignatureCheck, TokenError},
+};
+
+/// While requests are parked, a lost wake-up costs no more than this.
+const BUSY_TICK: Duration = Duration::from_millis(25);
+/// While none is parked, a lost wake-up costs no more than this.
+const IDLE_TICK: Duration = Duration::from_secs(1);
+/// The least time between two ticks.
+const SHORTEST_TICK: Duration = Duration::from_millis(5);
+/// How many parked requests are decided in one call. Each may cost several signature checks, and other requests wait for the
+/// worker.
+const BATCH: usize = 64;
 
 /// One worker's engine for one configuration.
 #[derive(Debug)]
 pub struct Engine<C> {
     plan: Plan,
     check: C,
-    views: Vec<View>,
-    parked: Parked<ProviderId, Waiting>,
-    /// Parked requests that lost their place to another provider's.
-    evicted: Vec<(StreamId, Reply)>,
-    /// Parked requests that are to be decided again.
-    due: BTreeSet<StreamId>,
-    last_seen: UnixTime,
-    counts: Counts,
+    key_sets: KeySets,
+    waiting: WaitingRoom,
+    /// The replies to parked requests that lost their place to another provider's.
+    evicted: Vec<Action>,
+    telemetry: Telemetry,
 }
 
 impl<C: SignatureCheck> Engine<C> {
-    /// An engine that has seen nothing yet.
+    /// An engine without keys. `check` checks signatures.
     pub fn new(plan: Plan, check: C) -> Self {
-        let views = plan.providers.iter().map(View::new).collect();
-        let parked = Parked::new(plan.max_parked_requests);
-        let (evicted, due, last_seen, counts) = Default::default();
-        Self { plan, check, views, parked, evicted, due, last_seen, counts }
+        let key_sets = KeySets::new(&plan);
+        let waiting = WaitingRoom::new(plan.max_parked_requests);
+        Self { plan, check, key_sets, waiting, evicted: Vec::new(), telemetry: Telemetry::default() }
     }
 
     /// The configuration.
@@ -66,21 +89,21 @@ impl<C: SignatureCheck> Engine<C> {
         &self.plan
     }
 
-    /// The version of the provider's shared record that this engine has seen.
+    /// The version of the provider's shared record that this engine knows.
     pub fn version(&self, provider: ProviderId) -> u64 {
-        self.views.get(provider.index()).map_or(0, |view| view.record.version)
+        self.key_sets.of(provider).record.version
     }
 
-    /// What is asked of a request. The caller brings the records of the question's providers up to date
-    /// ([`Self::on_record`]) before [`Self::on_request`].
-    pub fn question(&mut self, headers: Headers<'_>) -> ResolvedRequirement {
+    /// What is required of a request. Before [`Self::on_request`], the caller brings the records of the requirement's
+    /// providers up to date with [`Self::on_record`].
+    pub fn resolve(&mut self, headers: Headers<'_>) -> ResolvedRequirement {
         if self.plan.bypass_cors_preflight && headers.is_cors_preflight() {
-            self.counts.add(Metric::PreflightBypassed);
-            return ResolvedRequirement::none();
+            self.telemetry.add(Metric::PreflightBypassed);
+            return ResolvedRequirement::satisfied();
         }
-        match self.plan.rules.requirement(headers) {
-            Some(requirement) => self.plan.requirements.question(requirement, headers),
-            None => ResolvedRequirement::none(),
+        match self.plan.routes.requirement(headers) {
+            Some(requirement) => self.plan.requirements.resolve(requirement, headers),
+            None => ResolvedRequirement::satisfied(),
         }
     }
 
@@ -88,179 +111,335 @@ impl<C: SignatureCheck> Engine<C> {
     pub fn on_request(
         &mut self,
         stream: StreamId,
-        question: ResolvedRequirement,
+        resolved: ResolvedRequirement,
         headers: Headers<'_>,
         now: UnixTime,
     ) -> Decision {
         let edits = Edits::sanitizing(&self.plan.own_headers, headers);
-        if question.is_satisfied() {
-            return Decision::Continue(edits);
+        if resolved.is_satisfied() {
+            let is_preflight = self.plan.bypass_cors_preflight && headers.is_cors_preflight();
+            let reason = if is_preflight { NoAuthRequired::CorsPreflight } else { NoAuthRequired::NoRequirement };
+            return Decision::Continue(edits, reason.into());
         }
         self.absorb_clock_step(now);
-        let arrived = question.providers().into_iter().map(|provider| (provider, self.started(provider))).collect();
-        let answer = self.answer(&question, &arrived, None, now);
-        self.note(&question, &answer);
-        match (answer.verdict, self.plan.mode) {
-            (Verdict::Allow, _) => {
-                self.count_allowed(&answer);
-                Decision::Continue(self.passed_on(edits, &question, &answer, headers.target(), now))
+        let providers = resolved.providers();
+        let watermark = FetchWatermark::now(&providers, &self.key_sets);
+        let stage = Stage::Arriving { crowded: self.waiting.crowded_by(&providers) };
+        let evaluation = self.authenticator(now).evaluate(&resolved, &watermark, stage);
+        self.record_evaluation(&resolved, &evaluation);
+        match (evaluation.outcome(), self.plan.mode) {
+            (Outcome::Allow(clearance), _) => {
+                self.telemetry.allowed(&evaluation);
+                let edits = self.forward(edits, &resolved, &evaluation, &clearance, headers.target(), now);
+                Decision::Continue(edits, clearance)
             }
-            (Verdict::Refuse(refusal), Mode::Enforce) => {
-                self.count_of(answer.last_denied(), "requests", refusal.reason());
-                let reply = self.refused(refusal, &question, &reply::realm(headers));
-                Decision::Reply(self.explained(reply, &answer, refusal, now))
+            (Outcome::Deny(denial), Mode::Enforce) => {
+                self.telemetry.denied(denial, evaluation.last_denied());
+                let reply = self.reply(denial, &resolved, &reply::realm(headers));
+                Decision::Reply(self.explain(reply, &evaluation, denial, now))
             }
-            (Verdict::Refuse(refusal), Mode::Report) => {
-                self.count_of(answer.last_denied(), "would_deny", refusal.reason());
-                let mut edits = self.count_would_deny(edits, refusal);
-                edits.state.extend(self.failures(&answer));
-                edits.state.extend(self.reasons("would_deny", refusal.reason(), answer.last_denied(), now));
-                Decision::Continue(edits)
+            (Outcome::Deny(denial), Mode::Report) => {
+                self.telemetry.would_deny(denial, evaluation.last_denied());
+                let mut edits = edits;
+                edits.state.extend(telemetry::failures(&self.plan, &evaluation));
+                edits.state.extend(self.explanation("would_deny", denial.reason(), evaluation.last_denied(), now));
+                Decision::Continue(edits, NoAuthRequired::ReportMode.into())
             }
-            (Verdict::Wait, mode) => {
-                let Some(wait) = answer.waits.first() else {
-                    let refusal = Denial::KeysUnavailable(Duration::ZERO);
-                    return Decision::Reply(self.refused(refusal, &question, &reply::realm(headers)));
-                };
-                let group = wait.0;
-                let patience = answer.waits.iter().map(|(provider, cause)| self.patience(*provider, *cause)).max();
-                let waiting = Waiting {
+            (Outcome::Wait(waits), mode) => {
+                let patience = waits.iter().filter_map(|(provider, cause)| {
+                    self.plan.remote(provider).map(|remote| patience(&remote.rotation, cause))
+                });
+                let deadline = now.plus(patience.max().unwrap_or_default());
+                let request = ParkedRequest {
                     realm: reply::realm(headers),
                     target: headers.target().to_vec(),
                     since: now,
-                    arrived,
-                    waits: answer.waits,
-                    is_shadow: mode == Mode::Report,
-                    edits: edits.clone(),
-                    question,
+                    watermark,
+                    waits,
+                    is_report: mode == Mode::Report,
+                    edits,
+                    resolved,
                 };
-                self.wait(stream, group, now.plus(patience.unwrap_or_default()), waiting).unwrap_or_else(
-                    |(refusal, waiting)| match mode {
-                        Mode::Enforce => Decision::Reply(self.refused(refusal, &waiting.question, &waiting.realm)),
-                        Mode::Report => Decision::Continue(self.count_would_deny(edits, refusal)),
-                    },
-                )
+                self.park(stream, deadline, request)
             }
         }
     }
 
-    /// Whether a request that was parked has been let through: only then may its body go on.
+    /// Parks a request, or denies it for want of room.
+    fn park(&mut self, stream: StreamId, deadline: UnixTime, request: ParkedRequest) -> Decision {
+        let provider = request.waits.first.0;
+        let decision = if request.is_report {
+            Decision::ContinueAndEvaluate(request.edits.clone(), NoAuthRequired::ReportMode.into())
+        } else {
+            Decision::Park
+        };
+        match self.waiting.park(stream, deadline, request) {
+            Ok(evicted) => {
+                self.telemetry.add(Metric::Parked);
+                self.telemetry.add_of(provider, Counter::Requests(RequestOutcome::Parked));
+                if let Some((stream, request)) = evicted {
+                    let denial = self.deny_for_capacity(&request);
+                    if request.is_report {
+                        self.waiting.remove(stream);
+                    } else {
+                        let reply = self.reply(denial, &request.resolved, &request.realm);
+                        self.evicted.push(Action::Reply(stream, reply));
+                    }
+                }
+                decision
+            }
+            Err(Full(request)) => {
+                let denial = self.deny_for_capacity(&request);
+                if request.is_report {
+                    Decision::Continue(request.edits, NoAuthRequired::ReportMode.into())
+                } else {
+                    Decision::Reply(self.reply(denial, &request.resolved, &request.realm))
+                }
+            }
+        }
+    }
+
+    fn deny_for_capacity(&mut self, request: &ParkedRequest) -> Denial {
+        let (provider, cause) = request.waits.first;
+        let denial = capacity_denial(cause);
+        if request.is_report {
+            self.telemetry.would_deny(denial, Some(provider));
+        } else {
+            self.telemetry.denied(denial, Some(provider));
+        }
+        denial
+    }
+
+    /// Whether a parked request has been let through. Only then may its body go on.
     pub fn is_let_through(&self, stream: StreamId) -> bool {
-        self.parked.is_let_through(stream)
+        self.waiting.is_let_through(stream)
     }
 
-    /// A stream is gone, whatever became of it.
+    /// A stream ended, whatever became of its request.
     pub fn on_stream_end(&mut self, stream: StreamId) {
-        self.parked.remove(stream);
-        self.due.remove(&stream);
+        self.waiting.remove(stream);
     }
 
-    /// How many requests wait.
+    /// The number of parked requests.
     pub fn waiting(&self) -> usize {
-        self.parked.waiting()
+        self.waiting.len()
     }
 
-    /// How many of them wait for this provider's keys.
+    /// The number of parked requests that wait for this provider's keys.
     pub fn waiting_for(&self, provider: ProviderId) -> usize {
-        self.parked.waiting_of(provider)
+        self.waiting.len_of(provider)
     }
 
-    /// What was counted since this was last asked.
+    /// The provider's shared record, as found in shared data. Bytes that are no record count as absent. What the record means
+    /// for parked requests follows from the next [`Self::on_wake`].
+    pub fn on_record(&mut self, provider: ProviderId, bytes: &[u8]) {
+        self.key_sets.on_record(&self.plan, provider, bytes);
+    }
+
+    /// The result of an [`Action::Update`].
+    pub fn on_updated(&mut self, provider: ProviderId, update: Update, applied: Applied, now: UnixTime) -> Vec<Action> {
+        let action = self.key_sets.on_updated(&self.plan, provider, update, applied, &mut self.telemetry, now);
+        action.into_iter().chain(self.decide_parked(now)).collect()
+    }
+
+    /// The response to fetch number `fetch`, or why there is none. `jitter` is a random number.
+    pub fn on_fetched(
+        &mut self,
+        provider: ProviderId,
+        fetch: u64,
+        response: Result<Response, FetchError>,
+        jitter: u32,
+        now: UnixTime,
+    ) -> Vec<Action> {
+        let fetch = (provider, fetch);
+        let update = self.key_sets.on_fetched(&self.plan, fetch, response, jitter, &mut self.telemetry, now);
+        update.into_iter().map(|update| Action::Update(provider, update)).collect()
+    }
+
+    /// Time has passed, or records may have changed: decides the parked requests that are due and starts the refreshes that
+    /// are.
+    pub fn on_wake(&mut self, now: UnixTime) -> Vec<Action> {
+        let mut actions = self.decide_parked(now);
+        actions.extend(self.key_sets.due(&self.plan, &self.waiting.waits(), now));
+        actions
+    }
+
+    /// When [`Self::on_wake`] has something to do, if nothing else happens before.
+    pub fn next_timeout(&self, now: UnixTime) -> Option<UnixTime> {
+        if !self.evicted.is_empty() {
+            return Some(now);
+        }
+        let parked = self.waiting.next_due(&self.plan, &self.key_sets, now);
+        let refresh = self.key_sets.next_due(&self.plan, &self.waiting.waits(), now);
+        parked.into_iter().chain(refresh).min()
+    }
+
+    /// How long after this call [`Self::on_wake`] is to be called at the latest.
+    pub fn next_tick(&self, now: UnixTime) -> Duration {
+        let longest = if self.waiting() > 0 { BUSY_TICK } else { IDLE_TICK };
+        self.next_timeout(now).map_or(longest, |next| next.since(now).clamp(SHORTEST_TICK, longest))
+    }
+
+    /// The longest time until the next call of [`Self::on_wake`] after a request was parked.
+    pub fn tick_when_parked(&self) -> Duration {
+        BUSY_TICK
+    }
+
+    /// The counts since this was last called.
     pub fn take_counts(&mut self) -> Counts {
-        for (place, view) in self.views.iter().enumerate() {
-            let hits = view.hits.take();
-            if hits > 0 {
-                self.counts.add_many(Metric::CacheHit, hits);
-                self.counts.add_many_of(ProviderId::new(place), "cache_hits", "", hits);
-            }
-        }
-        std::mem::take(&mut self.counts)
+        self.telemetry.take(&self.key_sets)
     }
 
-    fn count_of(&mut self, provider: Option<ProviderId>, family: &'static str, value: &'static str) {
-        if let Some(provider) = provider {
-            self.counts.add_of(provider, family, value);
-        }
-    }
-
-    fn count_allowed(&mut self, answer: &Evaluation) {
-        self.counts.add(Metric::Allowed);
-        for (lane, _) in &answer.good {
-            self.counts.add_of(lane.provider, "requests", "allowed");
-        }
-        for provider in &answer.by_retired_keys {
-            self.counts.add_of(*provider, "requests", "allowed_by_retired_key");
-        }
-    }
-
-    /// What each remote provider's key set is like now: a number for each gauge of [`GAUGES`]. The same from whichever
-    /// worker it comes.
+    /// The gauges of each remote provider's key set. All workers report equal values.
     pub fn gauges(&self, now: UnixTime) -> Vec<(Series, u64)> {
-        let mut gauges = Vec::new();
-        for provider in self.plan.remote_ids() {
-            let Some((view, remote)) = self.views.get(provider.index()).zip(self.plan.remote(provider)) else {
-                continue;
-            };
-            let document = view.record.document.as_ref();
-            let since = |time: Option<UnixTime>| time.map_or(0, |time| now.since(time).as_secs());
-            let until = |time: Option<UnixTime>| time.map_or(0, |time| time.since(now).as_secs());
-            let expires = document.map(|document| schedule::expires_at(document, &remote.terms));
-            let ends = document.map(|d| schedule::unusable_at(d.fetched_at, &d.freshness, &remote.terms));
-            let usable = view.usable_keys(Some(&remote.terms), now);
-            let values = [
-                usable.map_or(0, |keys| keys.len() as u64),
-                u64::from(usable.is_some()),
-                since(document.map(|document| document.fetched_at)),
-                until(expires),
-                since(expires),
-                until(ends).min(LONGEST),
-                u64::from(view.record.failures),
-                since(document.map(|document| document.rotated_at)),
-                document.map_or(0, |document| document.generation),
-                1,
-            ];
-            let named = GAUGES.into_iter().zip(values);
-            gauges.extend(named.map(|(family, value)| (Series { provider, family, value: "" }, value)));
-        }
-        gauges
+        telemetry::gauges(&self.plan, &self.key_sets, now)
     }
 
-    /// The same of a configuration that is over: a stat stays in Envoy, and what it said last would keep an alert alive.
+    /// The gauges of a configuration that ended.
     pub fn gauges_when_over(&self) -> Vec<(Series, u64)> {
-        let of = |provider| GAUGES.into_iter().map(move |family| (Series { provider, family, value: "" }, 0));
-        self.plan.remote_ids().flat_map(of).collect()
+        telemetry::gauges_when_over(&self.plan)
     }
 
-    /// The newest fetch of this provider's keys that has begun.
-    fn started(&self, provider: ProviderId) -> u64 {
-        self.views.get(provider.index()).map_or(0, |view| view.record.started)
+    /// Logs the revoked keys that the provider has in hand.
+    pub fn log_revoked(&self, provider: ProviderId) {
+        self.key_sets.log_revoked(&self.plan, provider);
     }
 
-    fn retry_after(&self, provider: ProviderId, now: UnixTime) -> Duration {
-        self.views.get(provider.index()).map_or(Duration::ZERO, |view| view.record.retry_at().since(now))
+    fn authenticator(&self, now: UnixTime) -> Authenticator<'_, C> {
+        Authenticator { plan: &self.plan, key_sets: &self.key_sets, check: &self.check, now }
     }
 
-    fn refused(&mut self, refusal: Denial, question: &ResolvedRequirement, realm: &str) -> Reply {
-        match refusal {
-            Denial::Token(error) => {
-                self.counts.add(Metric::Refused);
-                self.counts.add(Metric::DeniedFor(error.kind()));
-            }
-            Denial::KeysUnavailable(_) | Denial::TooManyParked => self.counts.add(Metric::Unavailable),
+    fn absorb_clock_step(&mut self, now: UnixTime) {
+        if let Some(before) = self.waiting.absorb_clock_step(now) {
+            self.key_sets.forget_ended(before);
         }
-        let scopes = match refusal {
-            Denial::Token(TokenError::InsufficientScope) => self.scopes(question),
+    }
+
+    /// Decides the parked requests whose keys have changed, and those whose wait is over.
+    fn decide_parked(&mut self, now: UnixTime) -> Vec<Action> {
+        self.absorb_clock_step(now);
+        self.waiting.mark_due(&self.plan, &self.key_sets, now);
+        self.key_sets.clear_changed();
+        let mut actions = std::mem::take(&mut self.evicted);
+        for _ in 0..BATCH {
+            let Some((stream, evaluation)) = self.evaluate_next(now) else { break };
+            match evaluation.outcome() {
+                Outcome::Wait(waits) => self.waiting.wait_on(stream, waits),
+                Outcome::Allow(clearance) => actions.extend(self.resume(stream, &evaluation, clearance, now)),
+                Outcome::Deny(denial) => actions.extend(self.deny_parked(stream, &evaluation, denial, now)),
+            }
+        }
+        actions
+    }
+
+    fn evaluate_next(&mut self, now: UnixTime) -> Option<(StreamId, Evaluation)> {
+        let authenticator = Authenticator { plan: &self.plan, key_sets: &self.key_sets, check: &self.check, now };
+        let (stream, deadline, request) = self.waiting.pop_due()?;
+        let is_over = ends_at(&self.plan, &self.key_sets, deadline, &request.waits, now) <= now;
+        let stage = Stage::Parked { deadline, is_over };
+        Some((stream, authenticator.evaluate(&request.resolved, &request.watermark, stage)))
+    }
+
+    /// A parked request is allowed.
+    fn resume(
+        &mut self,
+        stream: StreamId,
+        evaluation: &Evaluation,
+        clearance: Clearance,
+        now: UnixTime,
+    ) -> Option<Action> {
+        let request = self.waiting.answer(stream, true)?;
+        self.end_wait(&request, evaluation, now);
+        self.telemetry.allowed(evaluation);
+        if request.is_report {
+            self.waiting.remove(stream);
+            return None;
+        }
+        let ParkedRequest { edits, resolved, target, .. } = request;
+        let edits = self.forward(edits, &resolved, evaluation, &clearance, &target, now);
+        Some(Action::Resume(stream, edits, clearance))
+    }
+
+    /// A parked request is denied.
+    fn deny_parked(
+        &mut self,
+        stream: StreamId,
+        evaluation: &Evaluation,
+        denial: Denial,
+        now: UnixTime,
+    ) -> Option<Action> {
+        let request = self.waiting.answer(stream, false)?;
+        self.end_wait(&request, evaluation, now);
+        if request.is_report {
+            self.telemetry.would_deny(denial, evaluation.last_denied());
+            self.waiting.remove(stream);
+            return None;
+        }
+        self.telemetry.denied(denial, evaluation.last_denied());
+        let reply = self.reply(denial, &request.resolved, &request.realm);
+        Some(Action::Reply(stream, self.explain(reply, evaluation, denial, now)))
+    }
+
+    fn end_wait(&mut self, request: &ParkedRequest, evaluation: &Evaluation, now: UnixTime) {
+        self.record_evaluation(&request.resolved, evaluation);
+        self.telemetry.observe(request.waits.first.0, Histogram::WaitMs, now.since(request.since));
+    }
+
+    /// Remembers which tokens were denied for want of a key, and which refreshes the budget put off.
+    fn record_evaluation(&mut self, resolved: &ResolvedRequirement, evaluation: &Evaluation) {
+        for finding in &evaluation.findings {
+            let TokenCheck::MissingKey { denial, wants_refresh } = finding.check else { continue };
+            let keys = self.key_sets.of_mut(finding.provider);
+            if wants_refresh {
+                self.telemetry.add_of(finding.provider, Counter::Refreshes(Refresh::Suppressed));
+                keys.refresh_wanted_after = Some(keys.record.started);
+            }
+            let candidate = finding.token.and_then(|token| resolved.tokens.get(token));
+            if let (Some(candidate), Denial::Token(TokenError::UnknownKey)) = (candidate, denial) {
+                keys.remember_denied(candidate);
+            }
+        }
+    }
+
+    /// The changes to an allowed request, on top of `edits`.
+    fn forward(
+        &self,
+        mut edits: Edits,
+        resolved: &ResolvedRequirement,
+        evaluation: &Evaluation,
+        clearance: &Clearance,
+        target: &[u8],
+        now: UnixTime,
+    ) -> Edits {
+        if self.plan.explain_allowed {
+            let provider = clearance.permits().last().map(Permit::provider);
+            edits.state.extend(self.explanation("allowed", "", provider, now));
+        }
+        for permit in clearance.permits() {
+            let forward = &self.plan.providers[permit.provider()].forward;
+            edits.forward_verified(forward, permit, &resolved.tokens, target);
+        }
+        if let Some(header) = &evaluation.invalid_header {
+            edits.add.push((header.clone(), b"false".to_vec()));
+        }
+        edits.state.extend(telemetry::failures(&self.plan, evaluation));
+        edits
+    }
+
+    fn reply(&self, denial: Denial, resolved: &ResolvedRequirement, realm: &str) -> Reply {
+        let scopes = match denial {
+            Denial::Token(TokenError::InsufficientScope) => self.scopes(resolved),
             _ => Vec::new(),
         };
-        reply::reply(refusal, &self.plan.style, reply::ChallengeContext { realm, scopes: &scopes })
+        reply::reply(denial, &self.plan.response_format, reply::ChallengeContext { realm, scopes: &scopes })
     }
 
-    /// The scopes that any of the question's providers requires.
-    fn scopes(&self, question: &ResolvedRequirement) -> Vec<String> {
-        let providers = question.providers();
-        let providers = providers.iter().filter_map(|provider| self.plan.provider(*provider)?.rules.first());
+    /// The scopes that the requirement's providers require.
+    fn scopes(&self, resolved: &ResolvedRequirement) -> Vec<String> {
+        let providers = resolved.providers();
+        let policies = providers.iter().filter_map(|provider| self.plan.providers[*provider].policies.first());
         let mut scopes = Vec::new();
-        for scope in providers.flat_map(|rules| &rules.scopes) {
+        for scope in policies.flat_map(|policy| &policy.scopes) {
             if !scopes.contains(scope) {
                 scopes.push(scope.clone());
             }
@@ -268,67 +447,24 @@ impl<C: SignatureCheck> Engine<C> {
         scopes
     }
 
-    /// Counts what enforcing would have refused.
-    fn count_would_deny(&mut self, edits: Edits, refusal: Denial) -> Edits {
-        match refusal {
-            Denial::Token(error) => {
-                self.counts.add(Metric::WouldDeny);
-                self.counts.add(Metric::WouldDenyFor(error.kind()));
-            }
-            Denial::KeysUnavailable(_) | Denial::TooManyParked => self.counts.add(Metric::WouldBeUnavailable),
-        }
-        edits
-    }
-
-    /// The reply, and in the filter state why.
-    fn explained(&self, mut reply: Reply, answer: &Evaluation, refusal: Denial, now: UnixTime) -> Reply {
-        reply.state.extend(self.failures(answer));
-        let decision = match refusal {
+    /// Adds to a reply, in filter state, why the request is denied.
+    fn explain(&self, mut reply: Reply, evaluation: &Evaluation, denial: Denial, now: UnixTime) -> Reply {
+        reply.state.extend(telemetry::failures(&self.plan, evaluation));
+        let decision = match denial {
             Denial::Token(_) => "denied",
             Denial::KeysUnavailable(_) | Denial::TooManyParked => "unavailable",
         };
-        reply.state.extend(self.reasons(decision, refusal.reason(), answer.last_denied(), now));
+        reply.state.extend(self.explanation(decision, denial.reason(), evaluation.last_denied(), now));
         reply
     }
 
-    /// Filter state for access logs and other filters: what was decided, why, and by which keys.
-    fn reasons(
+    fn explanation(
         &self,
-        decision: &str,
-        reason: &str,
+        decision: &'static str,
+        reason: &'static str,
         provider: Option<ProviderId>,
         now: UnixTime,
     ) -> Vec<(String, Vec<u8>)> {
-        let mut state = vec![("decision", decision.to_owned()), ("reason", reason.to_owned())];
-        if let Some((id, own)) = provider.and_then(|id| Some((id, self.plan.provider(id)?))) {
-            state.push(("provider", own.name.clone()));
-            let document = self.views.get(id.index()).and_then(|view| view.record.document.as_ref());
-            if let Some(document) = document {
-                state.push(("key_set_generation", document.generation.to_string()));
-                state.push(("key_set_age", now.since(document.fetched_at).as_secs().to_string()));
-            }
-        }
-        // An access log writes a dash for what is not there, and nothing for what is empty.
-        state.retain(|(_, value)| !value.is_empty());
-        let named = |(name, value): (&str, String)| (format!("{}.{name}", reply::OWN_STATE), value.into_bytes());
-        state.into_iter().map(named).collect()
+        Explanation { decision, reason, provider }.state(&self.plan, &self.key_sets, now)
     }
 }
-
-/// What there is to know of a key set; in seconds where it is a time.
-pub const GAUGES: [&str; 10] = [
-    "keys",
-    "keys_usable",
-    "key_set_age_seconds",
-    "key_set_expires_in_seconds",
-    "key_set_stale_seconds",
-    "keys_unusable_in_seconds",
-    "fetch_failures_in_a_row",
-    "keys_unchanged_seconds",
-    "key_set_generation",
-    "in_configuration",
-];
-/// A gauge too: how many requests wait for keys, in all workers.
-pub const PARKED_NOW: &str = "parked_now";
-/// A year stands for ever.
-const LONGEST: u64 = 365 * 86_400;

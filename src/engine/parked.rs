@@ -1,19 +1,15 @@
-//! The requests that wait for keys: bounded, each with a deadline, each answered exactly once, and no provider's requests
-//! crowd out another's.
+//! The registry of parked requests: bounded, each with a deadline, each answered exactly once. No provider's requests crowd
+//! out another's.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::time::UnixTime;
+use crate::{ids::StreamId, time::UnixTime};
 
-/// A request's stream within its worker; the host's context id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct StreamId(pub u32);
-
-/// The registry. `G` says whose keys a request waits for, `W` what is needed to decide it again.
+/// The registry. `G` is the group whose room a request takes, `W` what the engine needs to decide the request again.
 #[derive(Debug)]
-pub struct Parked<G, W> {
+pub(super) struct Parked<G, W> {
     streams: BTreeMap<StreamId, State<G, W>>,
-    /// The waiting streams of each group; streams are numbered in the order in which they came.
+    /// The waiting streams of each group, in the order of their arrival.
     groups: BTreeMap<G, BTreeSet<StreamId>>,
     waiting: usize,
     capacity: usize,
@@ -26,39 +22,39 @@ enum State<G, W> {
         deadline: UnixTime,
         request: W,
     },
-    /// Answered, but the stream is still there and its body may still come.
+    /// The request was answered, but the stream is open and its body may still come.
     Answered {
         let_through: bool,
     },
 }
 
 impl<G: Copy + Ord, W> Parked<G, W> {
-    /// Room for `capacity` waiting requests.
-    pub fn new(capacity: usize) -> Self {
+    /// A registry with room for `capacity` waiting requests.
+    pub(super) fn new(capacity: usize) -> Self {
         Self { streams: BTreeMap::new(), groups: BTreeMap::new(), waiting: 0, capacity }
     }
 
-    /// How many requests wait.
-    pub fn waiting(&self) -> usize {
+    /// The number of waiting requests.
+    pub(super) fn waiting(&self) -> usize {
         self.waiting
     }
 
-    /// How many of them belong to this group.
-    pub fn waiting_of(&self, group: G) -> usize {
+    /// The number of waiting requests of this group.
+    pub(super) fn waiting_of(&self, group: G) -> usize {
         self.groups.get(&group).map_or(0, BTreeSet::len)
     }
 
-    /// Whether a group takes more than half of the room.
-    pub fn is_crowded_by(&self, group: G) -> bool {
+    /// Whether this group takes more than half of the room.
+    pub(super) fn is_crowded_by(&self, group: G) -> bool {
         self.groups.get(&group).is_some_and(|streams| streams.len() > self.capacity / 2)
     }
 
-    /// Parks a request. When there is no room, the group that takes the most of it gives way to one that takes less by
-    /// two or more: the stream that is returned has lost its place and must be refused.
+    /// Parks a request. Where there is no room, the largest group gives way to a group that is smaller by two or more. The
+    /// returned stream has then lost its place and must be denied.
     ///
     /// # Errors
-    /// There is no room, or the stream was here before; the request must be refused.
-    pub fn park(
+    /// There is no room, or the stream was parked before. The request must be denied.
+    pub(super) fn park(
         &mut self,
         stream: StreamId,
         group: G,
@@ -78,20 +74,20 @@ impl<G: Copy + Ord, W> Parked<G, W> {
         Ok(evicted)
     }
 
-    /// Takes the latest request out of the largest group, if that is larger than `group` will be.
+    /// Takes the latest request out of the largest group, if that group is larger than `group` will be.
     fn give_way(&mut self, group: G) -> Option<(StreamId, W)> {
-        let own = self.groups.get(&group).map_or(0, BTreeSet::len);
+        let size = self.waiting_of(group);
         let largest = self.groups.values().max_by_key(|streams| streams.len())?;
         let latest = *largest.last()?;
-        if largest.len() <= own.saturating_add(1) {
+        if largest.len() <= size.saturating_add(1) {
             return None;
         }
         self.answer(latest, false).map(|request| (latest, request))
     }
 
-    /// Marks a waiting request as answered and gives back what it waited with. `None`: it was not waiting, so there is
+    /// Marks a waiting request as answered and returns what was parked. `None`: the stream was not waiting, and there is
     /// nothing to answer.
-    pub fn answer(&mut self, stream: StreamId, let_through: bool) -> Option<W> {
+    pub(super) fn answer(&mut self, stream: StreamId, let_through: bool) -> Option<W> {
         let state = self.streams.get_mut(&stream)?;
         match std::mem::replace(state, State::Answered { let_through }) {
             State::Waiting { group, request, .. } => {
@@ -105,36 +101,36 @@ impl<G: Copy + Ord, W> Parked<G, W> {
         }
     }
 
-    /// The deadline of a request that waits, and what is known of it.
-    pub fn get(&self, stream: StreamId) -> Option<(UnixTime, &W)> {
+    /// A waiting request and its deadline.
+    pub(super) fn get(&self, stream: StreamId) -> Option<(UnixTime, &W)> {
         match self.streams.get(&stream)? {
             State::Waiting { deadline, request, .. } => Some((*deadline, request)),
             State::Answered { .. } => None,
         }
     }
 
-    /// What is known of a request that waits.
-    pub fn get_mut(&mut self, stream: StreamId) -> Option<&mut W> {
+    /// A waiting request.
+    pub(super) fn get_mut(&mut self, stream: StreamId) -> Option<&mut W> {
         match self.streams.get_mut(&stream)? {
             State::Waiting { request, .. } => Some(request),
             State::Answered { .. } => None,
         }
     }
 
-    /// Whether a request that was parked has been let through.
-    pub fn is_let_through(&self, stream: StreamId) -> bool {
+    /// Whether a parked request has been let through.
+    pub(super) fn is_let_through(&self, stream: StreamId) -> bool {
         matches!(self.streams.get(&stream), Some(State::Answered { let_through: true }))
     }
 
-    /// Forgets a stream that has ended.
-    pub fn remove(&mut self, stream: StreamId) {
+    /// Forgets a stream that ended.
+    pub(super) fn remove(&mut self, stream: StreamId) {
         if let Some(State::Waiting { group, .. }) = self.streams.remove(&stream) {
             self.leave(stream, group);
         }
     }
 
-    /// Moves all deadlines as far as the clock stepped.
-    pub fn shift(&mut self, from: UnixTime, to: UnixTime) {
+    /// Moves all deadlines by the step of the clock.
+    pub(super) fn shift(&mut self, from: UnixTime, to: UnixTime) {
         for state in self.streams.values_mut() {
             if let State::Waiting { deadline, .. } = state {
                 *deadline = deadline.plus(to.since(from)).minus(from.since(to));
@@ -142,8 +138,8 @@ impl<G: Copy + Ord, W> Parked<G, W> {
         }
     }
 
-    /// The requests that wait, with their deadlines.
-    pub fn iter(&self) -> impl Iterator<Item = (StreamId, UnixTime, &W)> {
+    /// The waiting requests and their deadlines.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (StreamId, UnixTime, &W)> {
         self.streams.iter().filter_map(|(stream, state)| match state {
             State::Waiting { deadline, request, .. } => Some((*stream, *deadline, request)),
             State::Answered { .. } => None,
@@ -161,9 +157,9 @@ impl<G: Copy + Ord, W> Parked<G, W> {
     }
 }
 
-/// No more requests can be parked; this one is not.
+/// There is no room; the request is handed back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Full<W>(pub W);
+pub(super) struct Full<W>(pub(super) W);
 
 #[cfg(test)]
 mod tests {

@@ -1,95 +1,121 @@
-//! What one worker has seen of one provider's key set, and what that means for a request without a key.
+//! The keys of one provider as one worker knows them, and what they mean for a token.
 
 use std::{
     cell::{Cell, RefCell},
     rc::Rc,
 };
 
-use super::{denied_kids::Refused, FetchError};
+use super::{denied_kids::DeniedKids, FetchError};
 use crate::{
-    keys::{document, KeyError, KeySet},
+    keys::{
+        document::{self, Document},
+        KeyError, KeySet,
+    },
     policy::{
         provider::{KeySource, Provider, Remote},
         reply::Denial,
+        token_location::Candidate,
     },
     rotation::{
+        policy::RotationPolicy,
         record::{CachedJwks, Record},
-        retired::Retired,
-        schedule::RotationPolicy,
+        retired::RetiredKey,
         transition::{self, Cause},
     },
     time::UnixTime,
-    token::{cache::TokenCache, TokenError},
+    token::{
+        cache::TokenCache,
+        signature::SignatureCheck,
+        verify::{verify, Unverified, Verified},
+        TokenError,
+    },
 };
 
-/// What this worker has seen of a provider's key set.
+/// The keys of one provider as one worker knows them.
 #[derive(Debug)]
-pub(super) struct View {
-    /// The shared record, without the bytes of documents and keys.
+pub(super) struct ProviderKeys {
+    /// The shared record, without the bytes of JWKS and retired keys.
     pub(super) record: Record,
-    /// The parsed keys of its generation.
+    /// The parsed keys of the record's generation.
     pub(super) keys: Option<Rc<KeySet>>,
-    /// The keys of its document that cannot be used.
+    /// The keys of the JWKS that cannot be used, by their index.
     pub(super) skipped: Vec<(usize, KeyError)>,
-    /// The tokens that were verified with these keys, by each of the provider's rules.
-    pub(super) verified: Vec<RefCell<TokenCache>>,
-    /// How many tokens were found there, and not yet counted.
-    pub(super) hits: Cell<u32>,
-    /// Set when a token was refused for an unknown key while no refresh might start yet: the newest fetch at that time.
-    pub(super) wanted_after: Option<u64>,
+    /// The tokens that were verified with these keys, by token policy.
+    verified: Vec<RefCell<TokenCache>>,
+    /// Tokens found in the cache and not yet counted.
+    pub(super) cache_hits: Cell<u32>,
+    /// Set when a token was denied for an unknown key while the budget forbade a refresh: the newest fetch at that time.
+    pub(super) refresh_wanted_after: Option<u64>,
     pub(super) last_error: Option<FetchError>,
-    /// The record has changed since the parked requests were last decided.
-    pub(super) news: bool,
-    pub(super) refused: Refused,
-    /// The generation of a document that somebody else must have written: it cannot be read.
+    /// Whether the record has changed since the parked requests were last decided.
+    pub(super) changed: bool,
+    denied_kids: DeniedKids,
+    /// The generation of a JWKS that cannot be read: another plugin wrote it.
     pub(super) unreadable: Option<u64>,
 }
 
-/// What comes of a token without a key.
+/// What becomes of a token whose key is missing.
 pub(super) enum MissingKey {
-    Refuse(Denial),
-    /// Refused because the issuer may not be asked again yet: ask it when that is allowed.
+    Deny(Denial),
+    /// Deny the token, and ask the issuer when the budget allows.
     DenyAndRefresh(Denial),
     Wait(Cause),
 }
 
-impl View {
-    /// A view of a provider that nothing is known of yet.
+/// How long a request can wait for a key.
+#[derive(Clone, Copy)]
+pub(super) struct Patience {
+    /// The newest fetch that had begun when the request came. A later fetch brings what the issuer published after that.
+    pub(super) watermark: u64,
+    /// When the request stops waiting.
+    pub(super) until: UnixTime,
+}
+
+impl ProviderKeys {
     pub(super) fn new(provider: &Provider) -> Self {
-        let (record, skipped, wanted_after, last_error, news, refused, unreadable) = Default::default();
         let keys = match &provider.keys {
             KeySource::Local(keys) => Some(keys.clone()),
             KeySource::Remote(_) => None,
         };
-        let verified = provider.rules.iter().map(|_| RefCell::new(TokenCache::new(provider.cache))).collect();
-        let hits = Cell::default();
-        Self { record, keys, skipped, verified, hits, wanted_after, last_error, news, refused, unreadable }
+        let verified = provider.policies.iter().map(|_| RefCell::new(TokenCache::new(provider.cache))).collect();
+        let (record, skipped, cache_hits, refresh_wanted_after, last_error, changed, denied_kids, unreadable) =
+            Default::default();
+        Self {
+            record,
+            keys,
+            skipped,
+            verified,
+            cache_hits,
+            refresh_wanted_after,
+            last_error,
+            changed,
+            denied_kids,
+            unreadable,
+        }
     }
 
-    /// Takes over a record; parses its keys once per generation.
-    pub(super) fn see(&mut self, mut record: Record, remote: &Remote) {
-        let known = self.record.document.as_ref().map(|d| d.generation);
-        let before = self.record.decision_fingerprint();
+    /// Takes over a record. The keys are parsed once per generation; not even once where this worker fetched the JWKS and has
+    /// parsed it as `fetched`.
+    pub(super) fn update(&mut self, mut record: Record, fetched: Option<Document>, remote: &Remote) {
+        let known = self.record.document.as_ref().map(|document| document.generation);
+        let fingerprint = self.record.decision_fingerprint();
         let retired = std::mem::take(&mut record.retired);
         self.unreadable = None;
         match &mut record.document {
             None => {
                 self.keys = None;
-                self.forget();
+                self.forget_verified();
             }
-            Some(stored) => {
-                let body = std::mem::take(&mut stored.body);
-                if known != Some(stored.generation) || self.keys.is_none() {
-                    self.forget();
-                    let until = |retired: &Retired| retired.until(&remote.terms);
-                    let in_grace = retired.iter().filter(|retired| until(retired) > retired.gone_at);
-                    let in_grace =
-                        in_grace.filter_map(|retired| Some((document::parse_key(&retired.jwk)?, until(retired))));
-                    let read = document::parse(&body, remote.terms.limits);
-                    self.unreadable = read.is_err().then_some(stored.generation);
-                    (self.keys, self.skipped) = match read {
-                        Ok(document::Document { keys, skipped }) => {
-                            (Some(Rc::new(keys.with_retired(in_grace).without(&remote.revoked))), skipped)
+            Some(cached) => {
+                let body = std::mem::take(&mut cached.body);
+                if known != Some(cached.generation) || self.keys.is_none() {
+                    self.forget_verified();
+                    let document = fetched.map_or_else(|| document::parse(&body, remote.rotation.limits), Ok);
+                    self.unreadable = document.is_err().then_some(cached.generation);
+                    (self.keys, self.skipped) = match document {
+                        Ok(Document { keys, skipped }) => {
+                            let keys = keys.with_retired(in_grace(&retired, &remote.rotation));
+                            (Some(Rc::new(keys.without(&remote.revoked))), skipped)
                         }
                         Err(_) => (None, Vec::new()),
                     };
@@ -99,66 +125,117 @@ impl View {
         if self.unreadable.is_some() {
             record.document = None;
         }
-        if self.wanted_after.is_some_and(|started| record.started > started) {
-            self.wanted_after = None;
+        if self.refresh_wanted_after.is_some_and(|started| record.started > started) {
+            self.refresh_wanted_after = None;
         }
-        // That somebody took a lease is no news: asking all who wait again would cost their signatures, for the same answer.
-        self.news |= record.decision_fingerprint() != before;
+        // A lease that somebody took changes no verdict: deciding all parked requests again would only cost signatures.
+        self.changed |= record.decision_fingerprint() != fingerprint;
         self.record = record;
     }
 
-    /// The clock has gone back behind `then`: what had ended by then does not come back.
+    /// The clock went back behind `then`. A grace that had ended by then stays ended.
     pub(super) fn forget_ended(&mut self, then: UnixTime) {
         if let Some(left) = self.keys.as_ref().and_then(|keys| keys.without_ended(then)) {
             self.keys = Some(Rc::new(left));
-            self.forget();
+            self.forget_verified();
         }
     }
 
-    fn forget(&mut self) {
+    fn forget_verified(&mut self) {
         self.verified.iter_mut().for_each(|cache| cache.get_mut().clear());
     }
 
-    /// The keys that may be used now.
-    pub(super) fn usable_keys(&self, terms: Option<&RotationPolicy>, now: UnixTime) -> Option<&KeySet> {
-        let usable = |stored: &CachedJwks| terms.is_some_and(|terms| transition::is_usable(stored, terms, now));
-        match (terms, &self.record.document) {
-            (Some(_), Some(stored)) if !usable(stored) => None,
+    /// The keys that may be used now. `policy` is that of a remote provider.
+    pub(super) fn usable_keys(&self, policy: Option<&RotationPolicy>, now: UnixTime) -> Option<&KeySet> {
+        let is_usable = |cached: &CachedJwks| policy.is_some_and(|policy| transition::is_usable(cached, policy, now));
+        match (policy, &self.record.document) {
+            (Some(_), Some(cached)) if !is_usable(cached) => None,
             (Some(_), None) => None,
             _ => self.keys.as_deref(),
         }
     }
 
-    /// A key is missing. Wait for a refresh, if one can still tell; else refuse.
-    pub(super) fn without_key(
+    /// Verifies a token under one of the provider's policies. The signature of a token that was verified before under the same
+    /// keys is not checked again.
+    pub(super) fn check_token(
+        &self,
+        provider: &Provider,
+        policy: usize,
+        candidate: &Candidate,
+        check: &impl SignatureCheck,
+        now: UnixTime,
+    ) -> Result<Verified, Unverified> {
+        let keys = self.usable_keys(provider.remote().map(|remote| &remote.rotation), now);
+        let (Some(cache), Some(policy)) = (self.verified.get(policy), provider.policies.get(policy)) else {
+            return Err(Unverified::NoKeys);
+        };
+        let (mut cache, token) = (cache.borrow_mut(), candidate.token());
+        let known = keys.and_then(|_| cache.get(token));
+        match known.map(|verified| verified.still(policy, now)) {
+            Some(Ok(verified)) => {
+                self.cache_hits.set(self.cache_hits.get().saturating_add(1));
+                return Ok(verified);
+            }
+            Some(Err(_)) => cache.remove(token),
+            None => {}
+        }
+        let verified = verify(candidate.jws()?, policy, keys, check, now)?;
+        cache.insert(token, verified);
+        Ok(verified)
+    }
+
+    /// Decides about a token whose key is missing: wait for a fetch if one can tell, else deny. `error` is the token's fault
+    /// if the issuer does not have the key.
+    pub(super) fn missing_key(
         &self,
         cause: Cause,
-        refusal: Option<TokenError>,
-        terms: &RotationPolicy,
-        watermark: u64,
-        until: UnixTime,
+        error: Option<TokenError>,
+        policy: &RotationPolicy,
+        patience: Patience,
         now: UnixTime,
     ) -> MissingKey {
         let record = &self.record;
         let unavailable = |due: UnixTime| Denial::KeysUnavailable(due.since(now));
-        let asked_since = record.document.as_ref().is_some_and(|d| d.fetch > watermark);
-        let ended_since = record.finished > watermark;
-        let failed_since = ended_since && record.failures > terms.retries;
-        // Not counted from `now`: what was due in time can tell, also where it is late to begin.
-        let due = transition::refresh_due(record, cause, terms, now);
-        let can_tell = record.is_fetching(now) || due <= until;
-        match (cause, refusal) {
-            // The issuer has been asked since the request came: it has no such key.
-            (_, Some(error)) if asked_since => MissingKey::Refuse(Denial::Token(error)),
-            // The key is at hand and says no; only an issuer that answers can make it another one.
+        let asked_since = record.document.as_ref().is_some_and(|cached| cached.fetch > patience.watermark);
+        let ended_since = record.finished > patience.watermark;
+        let failed_since = ended_since && record.failures > policy.retries;
+        // Not counted from `now`: a refresh that was due in time can tell, also where it starts late.
+        let due = transition::refresh_due(record, cause, policy, now);
+        let can_tell = record.is_fetching(now) || due <= patience.until;
+        match (cause, error) {
+            // The issuer was asked after the request came, and does not have the key.
+            (_, Some(error)) if asked_since => MissingKey::Deny(Denial::Token(error)),
+            // The key is at hand and does not match. Only an issuer that answers can replace the key.
             (Cause::BadSignature, Some(error)) if ended_since || record.failures > 0 || !can_tell => {
-                MissingKey::Refuse(Denial::Token(error))
+                MissingKey::Deny(Denial::Token(error))
             }
-            _ if failed_since => MissingKey::Refuse(unavailable(due)),
+            _ if failed_since => MissingKey::Deny(unavailable(due)),
             _ if can_tell => MissingKey::Wait(cause),
-            // Too early to ask again. Only an issuer that answers makes an unknown key the token's fault.
+            // The budget is spent. An unknown key is the token's fault only while the issuer answers.
             (_, Some(error)) if record.failures == 0 => MissingKey::DenyAndRefresh(Denial::Token(error)),
             _ => MissingKey::DenyAndRefresh(unavailable(due)),
         }
     }
+
+    /// Remembers that a token was denied because the issuer does not have its key.
+    pub(super) fn remember_denied(&mut self, candidate: &Candidate) {
+        if let Some(kid) = candidate.kid() {
+            self.denied_kids.insert(kid, self.record.finished);
+        }
+    }
+
+    /// Whether a token with this `kid` was denied since the last fetch.
+    pub(super) fn has_denied(&self, candidate: &Candidate) -> bool {
+        candidate.kid().is_some_and(|kid| self.denied_kids.contains(kid, self.record.finished))
+    }
+}
+
+/// The retired keys that this policy grants a grace, each with its end.
+fn in_grace<'a>(
+    retired: &'a [RetiredKey],
+    policy: &'a RotationPolicy,
+) -> impl Iterator<Item = (crate::keys::Key, UnixTime)> + use<'a> {
+    let until = |retired: &'a RetiredKey| (retired, retired.until(policy));
+    let granted = retired.iter().map(until).filter(|(retired, until)| *until > retired.gone_at);
+    granted.filter_map(|(retired, until)| Some((document::parse_key(&retired.jwk)?, until)))
 }

@@ -7,7 +7,6 @@ use super::*;
 use crate::{
     config,
     keys::{document::DocumentError, Algorithm, Key},
-    rotation::{record::Record, transition},
     token::signature::BadSignature,
 };
 
@@ -28,7 +27,8 @@ const ISSUER: ProviderId = ProviderId::new(0);
 
 struct World {
     engines: [Engine<ByKid>; 2],
-    record: Record,
+    /// The shared record, as bytes.
+    record: Vec<u8>,
     now: UnixTime,
     /// Fetches started and not ended: worker and number.
     fetches: Vec<(usize, u64)>,
@@ -54,7 +54,7 @@ fn world_with(max_wait: u32) -> World {
     let engine = || Engine::new(config::parse(config.to_string().as_bytes()).unwrap(), ByKid::default());
     World {
         engines: [engine(), engine()],
-        record: Record::default(),
+        record: Vec::new(),
         now: UnixTime::from_millis(1_700_000_000_000),
         fetches: Vec::new(),
         answers: Vec::new(),
@@ -85,12 +85,12 @@ impl World {
         let list =
             [(":path".to_owned(), b"/".to_vec()), ("authorization".to_owned(), format!("Bearer {token}").into_bytes())];
         let headers = Headers::new(&list);
-        let question = self.engines[worker].question(headers);
-        for provider in question.providers() {
-            self.engines[worker].on_record(provider, &self.record.encode());
+        let resolved = self.engines[worker].resolve(headers);
+        for provider in resolved.providers() {
+            self.engines[worker].on_record(provider, &self.record);
         }
-        match self.engines[worker].on_request(stream, question, headers, self.now) {
-            Decision::Continue(_) | Decision::Shadow(_) => Some(200),
+        match self.engines[worker].on_request(stream, resolved, headers, self.now) {
+            Decision::Continue(..) | Decision::ContinueAndEvaluate(..) => Some(200),
             Decision::Reply(reply) => Some(reply.status),
             Decision::Park => {
                 self.wake();
@@ -102,7 +102,7 @@ impl World {
     /// Both workers look at the record and do what is due.
     fn wake(&mut self) {
         for worker in [0, 1] {
-            self.engines[worker].on_record(ISSUER, &self.record.encode());
+            self.engines[worker].on_record(ISSUER, &self.record);
             let actions = self.engines[worker].on_wake(self.now);
             self.perform(worker, actions);
         }
@@ -111,16 +111,15 @@ impl World {
     fn perform(&mut self, worker: usize, actions: Vec<Action>) {
         for action in actions {
             match action {
-                Action::Change(provider, event) => {
-                    let terms = self.engines[worker].plan().remote(provider).unwrap().terms;
-                    let (next, effect) = transition::step(&self.record, event, &terms, self.now);
-                    self.record = next.unwrap_or(self.record.clone());
-                    let actions = self.engines[worker].on_changed(provider, self.record.clone(), effect, self.now);
+                Action::Update(provider, update) => {
+                    let mut applied = update.apply(Some(&self.record), self.now);
+                    self.record = applied.bytes.take().unwrap_or(std::mem::take(&mut self.record));
+                    let actions = self.engines[worker].on_updated(provider, update, applied, self.now);
                     self.perform(worker, actions);
                 }
                 Action::Fetch(_, fetch, _) => self.fetches.push((worker, fetch)),
                 Action::Reply(stream, reply) => self.answers.push((stream.0, reply.status)),
-                Action::Resume(stream, _) => self.answers.push((stream.0, 200)),
+                Action::Resume(stream, ..) => self.answers.push((stream.0, 200)),
                 Action::WakeWorkers => self.wake(),
             }
         }

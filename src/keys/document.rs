@@ -108,16 +108,10 @@ fn read(body: &[u8], limits: Limits, key: fn(&str) -> Result<Key, KeyError>) -> 
     Ok(Document { keys: KeySet::new(keys), skipped })
 }
 
-/// The members of `keys`, unread; none if this is no JWKS.
-pub fn raw_keys(body: &[u8]) -> Vec<Vec<u8>> {
-    members(body).map_or_else(Vec::new, |members| members.keys.iter().map(|json| json.get().into()).collect())
-}
-
-/// Whether a document has a usable key that is none of these JWKs.
-pub fn introduces_key(body: &[u8], known: &[&[u8]]) -> bool {
-    let known: Vec<Key> = known.iter().filter_map(|jwk| parse_key(jwk)).collect();
-    let mut keys = raw_keys(body).into_iter().filter_map(|jwk| parse_key(&jwk));
-    keys.any(|key| !known.iter().any(|known| known.is_same(&key)))
+/// The usable keys of a JWKS, each with its JWK as the issuer wrote it. None if the body is no JWKS.
+pub fn entries(body: &[u8]) -> Vec<(Key, Vec<u8>)> {
+    let keys = members(body).map_or_else(Vec::new, |members| members.keys);
+    keys.into_iter().filter_map(|json| Some((Key::from_json(json.get()).ok()?, json.get().into()))).collect()
 }
 
 /// One member of `keys`, if it can be used.

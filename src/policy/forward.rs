@@ -1,4 +1,4 @@
-//! What changes in a request that is let through: what upstreams and other filters learn of its tokens, after Envoy's
+//! What changes in a request that goes upstream: what upstreams and other filters learn of its tokens, after Envoy's
 //! `jwt_authn` (`source/extensions/filters/http/jwt_authn/authenticator.cc`).
 
 use std::collections::BTreeSet;
@@ -11,66 +11,66 @@ use serde_json::Value;
 
 use super::{
     headers::Headers,
-    provider::Provider,
+    permit::Permit,
     query,
-    token_location::{Candidate, Source},
+    token_location::{Candidate, TokenLocation},
 };
 use crate::{json, token::claims};
 
-/// Changes to a request. They apply in the order of the fields.
+/// Changes to a request. The shell applies the fields in their order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Edits {
-    /// Headers to remove, every value of them.
+    /// Headers to remove, with all their values.
     pub remove: Vec<String>,
-    /// The target, if it is another one.
+    /// The new `:path`, if it changes.
     pub target: Option<Vec<u8>>,
     /// Headers to add.
     pub add: Vec<(String, Vec<u8>)>,
-    /// Filter state to set: `wasm.` and this name, for access logs, RBAC and other filters.
+    /// Filter state to set under `wasm.` and this name, for access logs, RBAC and other filters.
     pub state: Vec<(String, Vec<u8>)>,
-    /// Whether the route is to be chosen anew.
+    /// Whether Envoy chooses the route anew.
     pub clear_route_cache: bool,
 }
 
-/// What is passed on of a provider's good tokens.
+/// What a provider forwards of its verified tokens.
 #[derive(Clone, Debug, Default)]
 pub struct Forward {
-    /// Whether the token goes on to the upstream.
+    /// Whether the token itself goes upstream.
     pub token: bool,
-    /// The header for the payload, in base64url.
+    /// The header that carries the payload in base64url.
     pub payload_header: Option<String>,
-    /// Whether that is padded.
+    /// Whether that payload is padded.
     pub pad_payload: bool,
-    /// Headers for single claims.
+    /// Headers that carry single claims.
     pub claims: Vec<ClaimHeader>,
-    /// The name of the payload in the filter state.
+    /// The name of the payload in filter state.
     pub payload_state: Option<String>,
-    /// The name of the token's header in the filter state.
+    /// The name of the token's header in filter state.
     pub header_state: Option<String>,
-    /// The name of what went wrong in the filter state.
+    /// The name of a failure's code and message in filter state.
     pub failure_state: Option<String>,
-    /// Claims that are lists of words, and in the filter state lists.
+    /// Claims that are space-delimited strings in the token and lists in filter state.
     pub space_delimited: Vec<String>,
-    /// Whether the route is to be chosen anew.
+    /// Whether Envoy chooses the route anew.
     pub clear_route_cache: bool,
 }
 
-/// A header for a claim.
+/// A header that carries a claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClaimHeader {
-    /// Its name, lower-case.
+    /// The header's name, in lower case.
     pub header: String,
-    /// The names of members, from the outside in.
+    /// The claim's path: member names from the outermost in.
     pub path: Vec<String>,
 }
 
 impl Forward {
-    /// The headers that only we may set.
+    /// The headers that only the filter may set.
     pub fn headers(&self) -> impl Iterator<Item = &str> {
         self.payload_header.as_deref().into_iter().chain(self.claims.iter().map(|claim| claim.header.as_str()))
     }
 
-    /// The names in the filter state, and the fields that give them.
+    /// The names in filter state, each behind the field that configures it.
     pub fn states(&self) -> impl Iterator<Item = (&'static str, &str)> {
         [
             ("payload_in_metadata", &self.payload_state),
@@ -81,20 +81,20 @@ impl Forward {
         .filter_map(|(field, name)| Some((field, name.as_deref()?)))
     }
 
-    /// The claims that are read.
+    /// The top-level claims that the headers need.
     pub fn claims(&self) -> impl Iterator<Item = &str> {
         self.claims.iter().filter_map(|claim| claim.path.first()).map(String::as_str)
     }
 }
 
 impl Edits {
-    /// Removes those of these headers that the request has: it was sent with them, and they would be believed.
-    pub fn sanitizing(ours: &BTreeSet<String>, headers: Headers<'_>) -> Self {
-        if ours.is_empty() {
+    /// Removes the filter's own headers from a request: a client sent them, and upstreams would believe them.
+    pub fn sanitizing(own_headers: &BTreeSet<String>, headers: Headers<'_>) -> Self {
+        if own_headers.is_empty() {
             return Self::default();
         }
         let mut edits = Self::default();
-        for name in headers.names().map(str::to_ascii_lowercase).filter(|name| ours.contains(name)) {
+        for name in headers.names().map(str::to_ascii_lowercase).filter(|name| own_headers.contains(name)) {
             edits.remove(&name);
         }
         edits
@@ -106,28 +106,28 @@ impl Edits {
         }
     }
 
-    /// Passes on what a good token says. `target` is the request's.
-    pub fn forward_verified(&mut self, provider: &Provider, candidate: &Candidate, target: &[u8]) {
-        let forward = &provider.forward;
-        self.tell(forward, candidate);
+    /// Forwards the permit's token as its provider is configured. `tokens` are those of the request, `target` is the
+    /// request's `:path`.
+    pub fn forward_verified(&mut self, forward: &Forward, permit: &Permit, tokens: &[Candidate], target: &[u8]) {
+        let Some(candidate) = tokens.get(permit.token()) else { return };
+        self.write_claims(forward, candidate);
         if !forward.token {
-            match &candidate.source {
-                Source::Header { name, .. } => {
+            match candidate.location() {
+                TokenLocation::Header { name, .. } => {
                     self.remove(name);
                 }
-                Source::Param(name) => {
+                TokenLocation::Param(name) => {
                     let target = self.target.as_deref().unwrap_or(target);
                     self.target = Some(query::without(target, &[name]));
                 }
                 // As in Envoy: a cookie stays.
-                Source::Cookie(_) => {}
+                TokenLocation::Cookie(_) => {}
             }
         }
     }
 
-    /// Passes on what a token says, and the token.
-    pub fn tell(&mut self, forward: &Forward, candidate: &Candidate) {
-        let mut sections = candidate.token.split(|byte| *byte == b'.');
+    fn write_claims(&mut self, forward: &Forward, candidate: &Candidate) {
+        let mut sections = candidate.token().split(|byte| *byte == b'.');
         let (header, payload) = (sections.next().unwrap_or_default(), sections.next().unwrap_or_default());
         if let Some(name) = &forward.payload_header {
             let mut value = payload.to_vec();
@@ -136,50 +136,52 @@ impl Edits {
             }
             self.add.push((name.clone(), value));
         }
-        if !forward.claims.is_empty() {
-            self.write_claim_headers(forward, payload);
-        }
         if let (Some(name), Ok(header)) = (&forward.header_state, URL_SAFE_NO_PAD.decode(header)) {
             self.state.push((name.clone(), header));
         }
-        if let (Some(name), Ok(payload)) = (&forward.payload_state, URL_SAFE_NO_PAD.decode(payload)) {
-            self.write_payload(forward, name, &payload);
+        if !forward.claims.is_empty() || forward.payload_state.is_some() {
+            if let Some(payload) = candidate.payload() {
+                self.write_claim_headers(forward, &payload);
+                self.write_metadata(forward, &payload);
+            }
         }
-        // Envoy does so only where something changed that a route may look at.
-        let tells = !forward.claims.is_empty() || forward.payload_header.is_some() || forward.payload_state.is_some();
-        self.clear_route_cache |= forward.clear_route_cache && tells;
+        // Envoy clears the route cache only where something changed that a route may match.
+        let changes_route_input =
+            !forward.claims.is_empty() || forward.payload_header.is_some() || forward.payload_state.is_some();
+        self.clear_route_cache |= forward.clear_route_cache && changes_route_input;
     }
 
     fn write_claim_headers(&mut self, forward: &Forward, payload: &[u8]) {
+        if forward.claims.is_empty() {
+            return;
+        }
         let mut names: Vec<_> = forward.claims().collect();
-        // A name with dots may be one name.
-        let whole: Vec<_> = forward.claims.iter().map(|claim| claim.path.join(".")).collect();
-        for name in whole.iter().map(String::as_str) {
+        // A name with dots may be the name of one claim.
+        let whole_names: Vec<_> = forward.claims.iter().map(|claim| claim.path.join(".")).collect();
+        for name in whole_names.iter().map(String::as_str) {
             if !names.contains(&name) {
                 names.push(name);
             }
         }
-        let Some(values) = URL_SAFE_NO_PAD.decode(payload).ok().and_then(|payload| claims::pick(&payload, &names).ok())
-        else {
-            return;
-        };
+        let Ok(values) = claims::select(payload, &names) else { return };
         let claim = |wanted: &str| values.get(names.iter().position(|name| *name == wanted)?)?.as_ref();
-        for (own, whole) in forward.claims.iter().zip(&whole) {
-            let nested = own
+        for (header, whole_name) in forward.claims.iter().zip(&whole_names) {
+            let nested = header
                 .path
                 .split_first()
                 .and_then(|(first, rest)| rest.iter().try_fold(claim(first)?, |value, name| value.get(name)));
-            let value = nested.or_else(|| claim(whole)).and_then(text).filter(|text| !text.is_empty());
+            let value = nested.or_else(|| claim(whole_name)).and_then(text).filter(|text| !text.is_empty());
             // A line break would begin another header.
             if let Some(value) = value.filter(|text| !text.chars().any(|c| c.is_ascii_control() && c != '\t')) {
-                self.add.push((own.header.clone(), value.into_bytes()));
+                self.add.push((header.header.clone(), value.into_bytes()));
             }
         }
     }
 
-    fn write_payload(&mut self, forward: &Forward, name: &str, payload: &[u8]) {
+    fn write_metadata(&mut self, forward: &Forward, payload: &[u8]) {
+        let Some(name) = &forward.payload_state else { return };
         let Ok(Value::Object(mut members)) = json::parse(payload) else { return };
-        // One token's claims, never those of several.
+        // The claims of one token, never those of several.
         self.state
             .retain(|(state, _)| state != name && !state.strip_prefix(name).is_some_and(|rest| rest.starts_with('.')));
         for claim in &forward.space_delimited {
@@ -194,7 +196,7 @@ impl Edits {
             };
             self.state.push((format!("{name}.{claim}"), value.into_bytes()));
         }
-        self.state.push((name.to_owned(), Value::Object(members).to_string().into_bytes()));
+        self.state.push((name.clone(), Value::Object(members).to_string().into_bytes()));
     }
 }
 

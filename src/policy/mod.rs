@@ -2,6 +2,8 @@
 
 pub mod forward;
 pub mod headers;
+pub mod permit;
+pub mod plan;
 pub mod provider;
 pub mod query;
 pub mod reply;

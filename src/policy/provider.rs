@@ -1,72 +1,41 @@
-//! What the configuration says about providers, checked and ready to use.
+//! One provider of the configuration: whose tokens it accepts, where its keys come from, what it forwards.
 
-use std::collections::BTreeSet;
+use std::rc::Rc;
 
-use super::{forward::Forward, reply::ResponseFormat, requirement::Requirements, route_table};
+use super::forward::Forward;
 use crate::{
     keys::{revoked::RevokedKeys, KeySet},
-    rotation::schedule::RotationPolicy,
-    token::{cache, validation::TokenPolicy, ProviderId},
+    rotation::policy::RotationPolicy,
+    token::{cache, validation::TokenPolicy},
 };
 
-/// A whole configuration. Nothing invalid can be written in it: rules name providers that exist.
-#[derive(Clone, Debug)]
-pub struct Plan {
-    /// Looked up by [`ProviderId`].
-    pub providers: Vec<Provider>,
-    /// Which requirement a request falls under.
-    pub rules: route_table::RouteTable,
-    /// What those are.
-    pub requirements: Requirements,
-    /// Headers that only this filter may set, lower-case.
-    pub own_headers: BTreeSet<String>,
-    /// Whether a CORS preflight passes without a token.
-    pub bypass_cors_preflight: bool,
-    /// What becomes of a refused request.
-    pub mode: Mode,
-    /// How refusals are worded.
-    pub style: ResponseFormat,
-    /// Whether the filter state also says why a request was let through.
-    pub explain_allowed: bool,
-    /// Stands in the names of the counters.
-    pub stat_prefix: String,
-    /// Requests parked at a time, per worker.
-    pub max_parked_requests: usize,
-    /// Whether the host may check signatures, where it can.
-    pub use_host_crypto: bool,
-    /// What the operator should know about this configuration.
-    pub warnings: Vec<String>,
-}
-
-/// What becomes of a refused request.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Mode {
-    /// It is answered.
-    #[default]
-    Enforce,
-    /// It is counted, and goes on.
-    Report,
-}
-
-/// One issuer of tokens, as the configuration knows it.
+/// A provider: an issuer of tokens, as the configuration knows it.
 #[derive(Clone, Debug)]
 pub struct Provider {
-    /// Its name in the configuration, for logs.
+    /// The name in the configuration, for logs and metrics.
     pub name: String,
-    /// What is asked of its tokens: its own rules, then those with the audiences of a requirement.
-    pub rules: Vec<TokenPolicy>,
+    /// What its tokens must satisfy: its own policy, then one for each list of audiences that a requirement names.
+    pub policies: Vec<TokenPolicy>,
     /// How many verified tokens are remembered.
     pub cache: cache::Limits,
-    /// What is passed on of its tokens.
+    /// What is forwarded of its tokens.
     pub forward: Forward,
     /// Where its keys come from.
     pub keys: KeySource,
 }
 
 impl Provider {
-    /// The only issuer of its tokens; `None`: any.
+    /// The only issuer whose tokens the provider accepts. `None`: any issuer.
     pub fn issuer(&self) -> Option<&str> {
-        self.rules.first()?.issuer.as_deref()
+        self.policies.first()?.issuer.as_deref()
+    }
+
+    /// How the keys are fetched. `None`: the keys are part of the configuration.
+    pub fn remote(&self) -> Option<&Remote> {
+        match &self.keys {
+            KeySource::Remote(remote) => Some(remote),
+            KeySource::Local(_) => None,
+        }
     }
 }
 
@@ -74,44 +43,24 @@ impl Provider {
 #[derive(Clone, Debug)]
 pub enum KeySource {
     /// The configuration itself.
-    Local(std::rc::Rc<KeySet>),
+    Local(Rc<KeySet>),
     /// The issuer, over HTTP.
     Remote(Box<Remote>),
 }
 
-/// How to fetch an issuer's keys.
+/// How an issuer's keys are fetched.
 #[derive(Clone, Debug)]
 pub struct Remote {
-    /// The Envoy cluster to ask.
+    /// The Envoy cluster that reaches the issuer.
     pub cluster: String,
-    /// `http` or `https`, for the `:scheme` header; what protects the connection is the cluster's business.
+    /// `http` or `https`, for the `:scheme` header. What protects the connection, the cluster configures.
     pub scheme: &'static str,
     /// The `:authority` header.
     pub authority: String,
     /// The `:path` header.
     pub path: String,
-    /// The life of its key set.
-    pub terms: RotationPolicy,
+    /// How the key set is kept.
+    pub rotation: RotationPolicy,
     /// Keys that never verify.
     pub revoked: RevokedKeys,
-}
-
-impl Plan {
-    /// The provider of this id.
-    pub fn provider(&self, id: ProviderId) -> Option<&Provider> {
-        self.providers.get(id.index())
-    }
-
-    /// The remote side of this provider, if it has one.
-    pub fn remote(&self, id: ProviderId) -> Option<&Remote> {
-        match &self.provider(id)?.keys {
-            KeySource::Remote(remote) => Some(remote),
-            KeySource::Local(_) => None,
-        }
-    }
-
-    /// All providers whose keys are fetched.
-    pub fn remote_ids(&self) -> impl Iterator<Item = ProviderId> + use<'_> {
-        (0..self.providers.len()).map(ProviderId::new).filter(|id| self.remote(*id).is_some())
-    }
 }

@@ -1,4 +1,4 @@
-//! What a refused client is told.
+//! The answer to a denied request.
 
 use std::{borrow::Cow, time::Duration};
 
@@ -7,14 +7,14 @@ use serde_json::json;
 use super::headers::Headers;
 use crate::token::TokenError;
 
-/// Why a request is not let through.
+/// Why a request is denied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Denial {
-    /// The token's fault.
+    /// The token is at fault.
     Token(TokenError),
-    /// We cannot know: the issuer's keys cannot be had. The client may try again after this.
+    /// The issuer's keys are not available. The client may try again after this time.
     KeysUnavailable(Duration),
-    /// Too many requests are parked already.
+    /// Too many requests are parked.
     TooManyParked,
 }
 
@@ -23,41 +23,41 @@ pub enum Denial {
 pub struct Reply {
     /// HTTP status.
     pub status: u16,
-    /// Headers besides those that the host adds.
+    /// Headers beside those that the host adds.
     pub headers: Vec<(&'static str, String)>,
-    /// What a person reads, or a program.
+    /// Plain text, or problem details (RFC 9457).
     pub body: Cow<'static, str>,
     /// Filter state to set, for access logs.
     pub state: Vec<(String, Vec<u8>)>,
 }
 
-/// Names in the filter state that begin so are ours.
+/// The first part of the filter's own names in filter state.
 pub const OWN_STATE: &str = "jwks_gate";
 
-/// How refusals are worded.
+/// The form of denials.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ResponseFormat {
-    /// Whether they say nothing but their status: Envoy's `strip_failure_response`.
+    /// Whether denials carry a status only: Envoy's `strip_failure_response`.
     pub strip: bool,
-    /// Whether their bodies are problem details (RFC 9457) and not plain text.
+    /// Whether bodies are problem details (RFC 9457) instead of plain text.
     pub json: bool,
-    /// Where clients learn how to get a token (RFC 9728 §5.1).
+    /// The URI that tells clients how to get a token (RFC 9728 §5.1).
     pub resource_metadata: Option<String>,
 }
 
-/// What is known of a refused request.
+/// What a challenge says about the denied request.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ChallengeContext<'a> {
     /// See [`realm`].
     pub realm: &'a str,
-    /// What its token should have been good for.
+    /// The scopes that the token must grant.
     pub scopes: &'a [String],
 }
 
 /// Envoy's limit on the realm.
 const MAX_REALM: usize = 256;
 
-/// The realm of a challenge: the URI that was asked for, as in `jwt_authn`, made safe to stand in a quoted string (RFC 9110 §5.6.4).
+/// The realm of a challenge: the request's URI, as in `jwt_authn`, reduced to what a quoted string may hold (RFC 9110 §5.6.4).
 pub fn realm(headers: Headers<'_>) -> String {
     let part = |name| headers.first(name).unwrap_or_default();
     let uri = [part(":scheme"), b"://", part(":authority"), headers.path()].concat();
@@ -65,7 +65,7 @@ pub fn realm(headers: Headers<'_>) -> String {
     uri.iter().filter(|byte| printable(byte)).take(MAX_REALM).map(|byte| char::from(*byte)).collect()
 }
 
-/// Whether a token does not do for this request, though it may be good for another.
+/// 403 where the token may be good for another request, 401 elsewhere.
 fn status(error: TokenError) -> u16 {
     match error {
         TokenError::AudienceNotAllowed | TokenError::ClaimNotAllowed | TokenError::InsufficientScope => 403,
@@ -94,7 +94,7 @@ fn status(error: TokenError) -> u16 {
 }
 
 impl Denial {
-    /// Its name for machines: in answers and the filter state. It does not change.
+    /// The reason in problem details, metrics and filter state. Reasons are an interface and do not change.
     pub fn reason(self) -> &'static str {
         match self {
             Self::Token(error) => error.reason(),
@@ -103,7 +103,7 @@ impl Denial {
         }
     }
 
-    /// The same for people.
+    /// The text of the answer.
     pub fn text(self) -> &'static str {
         match self {
             Self::Token(error) => error.text(),
@@ -113,17 +113,17 @@ impl Denial {
     }
 }
 
-/// The reply to a refusal: 401 and 403 with a challenge (RFC 6750 §3) where the token is at fault, 503 where we are.
-pub fn reply(refusal: Denial, style: &ResponseFormat, about: ChallengeContext<'_>) -> Reply {
-    let (status, mut headers) = match refusal {
-        Denial::Token(error) if style.strip => (status(error), Vec::new()),
-        Denial::Token(error) => (status(error), vec![("www-authenticate", challenge(error, style, about))]),
+/// The reply to a denied request: 401 or 403 with a challenge (RFC 6750 §3) where the token is at fault, 503 elsewhere.
+pub fn reply(denial: Denial, format: &ResponseFormat, context: ChallengeContext<'_>) -> Reply {
+    let (status, mut headers) = match denial {
+        Denial::Token(error) if format.strip => (status(error), Vec::new()),
+        Denial::Token(error) => (status(error), vec![("www-authenticate", challenge(error, format, context))]),
         Denial::KeysUnavailable(retry_after) => (503, vec![("retry-after", seconds(retry_after))]),
         Denial::TooManyParked => (503, vec![("retry-after", seconds(Duration::from_secs(1)))]),
     };
-    let body = match (style.strip, style.json) {
+    let body = match (format.strip, format.json) {
         (true, _) => Cow::Borrowed(""),
-        (false, false) => Cow::Borrowed(refusal.text()),
+        (false, false) => Cow::Borrowed(denial.text()),
         (false, true) => {
             headers.push(("content-type", "application/problem+json".to_owned()));
             let title = match status {
@@ -131,7 +131,7 @@ pub fn reply(refusal: Denial, style: &ResponseFormat, about: ChallengeContext<'_
                 403 => "Forbidden",
                 _ => "Service Unavailable",
             };
-            let (detail, reason) = (refusal.text(), refusal.reason());
+            let (detail, reason) = (denial.text(), denial.reason());
             Cow::Owned(json!({"title": title, "status": status, "detail": detail, "reason": reason}).to_string())
         }
     };
@@ -142,9 +142,9 @@ fn seconds(time: Duration) -> String {
     time.as_millis().div_ceil(1000).max(1).to_string()
 }
 
-/// A request without a token is told how to authenticate, and no error (RFC 6750 §3.1).
-fn challenge(error: TokenError, style: &ResponseFormat, about: ChallengeContext<'_>) -> String {
-    let mut challenge = format!("Bearer realm=\"{}\"", about.realm);
+/// The `WWW-Authenticate` value. A request without a token is told no error (RFC 6750 §3.1).
+fn challenge(error: TokenError, format: &ResponseFormat, context: ChallengeContext<'_>) -> String {
+    let mut challenge = format!("Bearer realm=\"{}\"", context.realm);
     let code = match error {
         TokenError::Missing => None,
         TokenError::InsufficientScope => Some("insufficient_scope"),
@@ -153,10 +153,10 @@ fn challenge(error: TokenError, style: &ResponseFormat, about: ChallengeContext<
     if let Some(code) = code {
         challenge += &format!(", error=\"{code}\", error_description=\"{}\"", description(error));
     }
-    if error == TokenError::InsufficientScope && !about.scopes.is_empty() {
-        challenge += &format!(", scope=\"{}\"", about.scopes.join(" "));
+    if error == TokenError::InsufficientScope && !context.scopes.is_empty() {
+        challenge += &format!(", scope=\"{}\"", context.scopes.join(" "));
     }
-    if let Some(uri) = &style.resource_metadata {
+    if let Some(uri) = &format.resource_metadata {
         challenge += &format!(", resource_metadata=\"{uri}\"");
     }
     challenge
@@ -172,8 +172,8 @@ mod tests {
 
     #[test]
     fn the_tokens_fault_is_401_or_403_and_ours_is_503() {
-        let about = ChallengeContext { realm: "http://h/p", scopes: &["a".to_owned(), "b".to_owned()] };
-        let answer = |refusal| reply(refusal, &ResponseFormat::default(), about);
+        let context = ChallengeContext { realm: "http://h/p", scopes: &["a".to_owned(), "b".to_owned()] };
+        let answer = |denial| reply(denial, &ResponseFormat::default(), context);
         let missing = answer(Denial::Token(TokenError::Missing));
         assert_eq!((missing.status, &*missing.body), (401, "Jwt is missing"));
         assert_eq!(missing.headers, [("www-authenticate", "Bearer realm=\"http://h/p\"".to_owned())]);
@@ -201,8 +201,8 @@ mod tests {
     #[test]
     fn bodies_may_be_problem_details_or_nothing() {
         let metadata = Some("https://h/.well-known/oauth-protected-resource".to_owned());
-        let style = ResponseFormat { json: true, resource_metadata: metadata, ..ResponseFormat::default() };
-        let missing = reply(Denial::Token(TokenError::Missing), &style, ChallengeContext { realm: "r", scopes: &[] });
+        let format = ResponseFormat { json: true, resource_metadata: metadata, ..ResponseFormat::default() };
+        let missing = reply(Denial::Token(TokenError::Missing), &format, ChallengeContext { realm: "r", scopes: &[] });
         assert_eq!(
             serde_json::from_str::<serde_json::Value>(&missing.body).unwrap(),
             json!({"title": "Unauthorized", "status": 401, "detail": "Jwt is missing", "reason": "missing"})

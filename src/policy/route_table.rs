@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use super::{
     headers::Headers,
-    requirement::RequirementId,
     route::{PathMatch, RouteMatch},
 };
+use crate::ids::RequirementId;
 
 /// One rule.
 #[derive(Clone, Debug)]

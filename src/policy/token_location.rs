@@ -1,30 +1,30 @@
-//! Where tokens are looked for, as Envoy's `jwt_authn` does (`source/extensions/filters/http/jwt_authn/extractor.cc`).
+//! Where a request may carry a token, as Envoy's `jwt_authn` looks for tokens
+//! (`source/extensions/filters/http/jwt_authn/extractor.cc`).
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, cell::OnceCell, fmt, rc::Rc};
+
+use base64::{engine::general_purpose::URL_SAFE_NO_PAD, Engine as _};
 
 use super::{
     headers::Headers,
     query::{self, Parameter},
 };
+use crate::token::{jws::Jws, TokenError};
 
-/// A place that may carry a token. They are tried the other way round than they sort.
+/// A location that may carry a token. Locations are tried in reverse sort order, as Envoy does.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Source {
-    /// A header.
-    Header {
-        /// Its name, lower-case.
-        name: String,
-        /// What stands before the token. A value without it carries none.
-        prefix: String,
-    },
-    /// A parameter of the query.
+pub enum TokenLocation {
+    /// A header. `name` is in lower case. The token follows `prefix`; a value without the prefix carries no token.
+    Header { name: String, prefix: String },
+    /// A query parameter.
     Param(String),
     /// A cookie.
     Cookie(String),
 }
 
-impl Source {
-    /// Where nothing else is configured: `Authorization: Bearer <token>` (RFC 6750 §2.1), and `?access_token=` (§2.3).
+impl TokenLocation {
+    /// The locations of a provider that configures none: `Authorization: Bearer <token>` (RFC 6750 §2.1) and
+    /// `?access_token=<token>` (§2.3).
     pub fn defaults() -> Vec<Self> {
         vec![
             Self::Header { name: "authorization".into(), prefix: "Bearer ".into() },
@@ -32,9 +32,9 @@ impl Source {
         ]
     }
 
-    /// The tokens here. Each must be good: which one the upstream reads is not known.
+    /// The tokens at this location. All of them must be good, since the upstream may read any.
     ///
-    /// Envoy joins repeated `Authorization` headers with a comma; such a value is one token and fails as malformed.
+    /// Envoy joins repeated `Authorization` headers with a comma. Such a value is one token and fails as malformed.
     pub fn tokens<'h>(&self, headers: Headers<'h>) -> Vec<Cow<'h, [u8]>> {
         match self {
             Self::Header { name, prefix } => {
@@ -52,15 +52,16 @@ impl Source {
     }
 }
 
-/// What follows the prefix, wherever that is, from the first byte that a token may begin with; all of it if none may.
+/// The part of a header value from the first byte after the prefix that a token may begin with; the whole value if there is no
+/// such byte. The prefix may stand anywhere in the value.
 fn after<'v>(prefix: &[u8], value: &'v [u8]) -> Option<&'v [u8]> {
     if prefix.is_empty() {
         return Some(value);
     }
     let at = value.windows(prefix.len()).position(|window| window == prefix)?;
     let rest = value.get(at.saturating_add(prefix.len())..).unwrap_or_default();
-    let is_of_tokens = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    match rest.iter().position(is_of_tokens) {
+    let may_begin_token = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    match rest.iter().position(may_begin_token) {
         Some(start) => rest.get(start..),
         None => Some(value),
     }
@@ -71,13 +72,57 @@ fn cookie_value<'c>(name: &[u8], cookie: &'c [u8]) -> Option<&'c [u8]> {
     Some(value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value))
 }
 
-/// A token that a request carries; nothing is known about it.
-#[derive(Clone, PartialEq, Eq)]
+/// A token that a request carries. Nothing is known about the token before it is verified.
 pub struct Candidate {
-    /// Its bytes.
-    pub token: Vec<u8>,
-    /// Where it was found.
-    pub source: Source,
+    location: TokenLocation,
+    token: Rc<[u8]>,
+    /// Parsed at the first use: a token that was verified before is not parsed again.
+    jws: OnceCell<Result<Jws, TokenError>>,
+}
+
+impl Candidate {
+    pub fn new(location: TokenLocation, token: &[u8]) -> Self {
+        Self { location, token: token.into(), jws: OnceCell::new() }
+    }
+
+    pub fn location(&self) -> &TokenLocation {
+        &self.location
+    }
+
+    pub fn token(&self) -> &[u8] {
+        &self.token
+    }
+
+    /// The parsed token.
+    ///
+    /// # Errors
+    /// The token cannot be parsed.
+    pub fn jws(&self) -> Result<&Jws, TokenError> {
+        let parsed = self.jws.get_or_init(|| Jws::parse(self.token.clone()));
+        parsed.as_ref().map_err(|error| *error)
+    }
+
+    /// The decoded payload; parsed or not, verified or not.
+    pub fn payload(&self) -> Option<Cow<'_, [u8]>> {
+        if let Some(Ok(jws)) = self.jws.get() {
+            return Some(Cow::Borrowed(&jws.payload));
+        }
+        let section = self.token.split(|byte| *byte == b'.').nth(1)?;
+        URL_SAFE_NO_PAD.decode(section).ok().map(Cow::Owned)
+    }
+
+    /// The `kid` that the token names.
+    pub fn kid(&self) -> Option<&str> {
+        self.jws().ok()?.kid.as_deref()
+    }
+
+    /// The issuer that the token names.
+    ///
+    /// # Errors
+    /// The token, or its payload, cannot be parsed.
+    pub fn issuer(&self) -> Result<Option<&str>, TokenError> {
+        Ok(self.jws()?.claims()?.issuer())
+    }
 }
 
 impl fmt::Debug for Candidate {
@@ -90,13 +135,13 @@ impl fmt::Debug for Candidate {
 mod tests {
     use super::*;
 
-    fn find(source: &Source, list: &[(&str, &[u8])]) -> Vec<Vec<u8>> {
+    fn find(location: &TokenLocation, list: &[(&str, &[u8])]) -> Vec<Vec<u8>> {
         let list: Vec<_> = list.iter().map(|(name, value)| ((*name).to_owned(), value.to_vec())).collect();
-        source.tokens(Headers::new(&list)).into_iter().map(Cow::into_owned).collect()
+        location.tokens(Headers::new(&list)).into_iter().map(Cow::into_owned).collect()
     }
 
-    fn header(name: &str, prefix: &str) -> Source {
-        Source::Header { name: name.into(), prefix: prefix.into() }
+    fn header(name: &str, prefix: &str) -> TokenLocation {
+        TokenLocation::Header { name: name.into(), prefix: prefix.into() }
     }
 
     #[test]
@@ -113,14 +158,14 @@ mod tests {
 
     #[test]
     fn tokens_in_queries_may_be_encoded_and_come_more_than_once() {
-        let param = Source::Param("t".into());
+        let param = TokenLocation::Param("t".into());
         assert_eq!(find(&param, &[(":path", b"/?x=t&t=a%2eb&%74=c&tt=d&t")]), [&b"a.b"[..], b"c", b""]);
         assert_eq!(find(&param, &[(":path", b"/t=a")]), [b""; 0]);
     }
 
     #[test]
     fn tokens_in_cookies_are_found_in_each_header() {
-        let cookie = Source::Cookie("t".into());
+        let cookie = TokenLocation::Cookie("t".into());
         let cookies: [(&str, &[u8]); 2] = [("cookie", b"a=1; t=x;tt=2"), ("cookie", b" t=\"y\"; t; =t")];
         assert_eq!(find(&cookie, &cookies), [b"x", b"y"]);
     }

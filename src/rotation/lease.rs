@@ -1,34 +1,32 @@
-//! The right to fetch: at most one holder per issuer and process, and never for longer than a fetch can take.
+//! The right to fetch. One holder per issuer and process, and never for longer than a fetch can take.
 
 use std::time::Duration;
 
 use crate::time::UnixTime;
 
-/// A right to fetch that ends by itself, so that a holder which died costs only the rest of its time.
+/// A right to fetch that ends by itself: a holder that died costs the rest of the lease's time and no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lease {
-    /// When it was taken.
     pub taken_at: UnixTime,
-    /// When it ends.
     pub until: UnixTime,
 }
 
 impl Lease {
-    /// A lease from now on.
+    /// A lease from `now` on.
     pub fn take(now: UnixTime, length: Duration) -> Self {
         Self { taken_at: now, until: now.plus(length) }
     }
 
-    /// This lease under a clock that shows `now`: one from the future was taken before the clock stepped back, and has
-    /// its whole length from now on.
-    pub fn as_of(self, now: UnixTime) -> Self {
+    /// This lease under a clock that shows `now`. A lease from the future was taken before the clock stepped back; it keeps
+    /// its length and counts from `now`.
+    pub fn clamp_to(self, now: UnixTime) -> Self {
         if self.taken_at <= now {
             return self;
         }
         Self::take(now, self.until.since(self.taken_at))
     }
 
-    /// Whether it still keeps others out. One from the future was taken before the clock stepped back and counts for nothing.
+    /// Whether the lease keeps others from fetching. A lease from the future does not.
     pub fn is_held(&self, now: UnixTime) -> bool {
         self.taken_at <= now && now < self.until
     }

@@ -1,8 +1,14 @@
-//! How a key set is kept: when it is fetched, what a fetch changes, and the record that all workers share.
+//! How a key set is kept: when the JWKS is fetched, what a fetch changes, and the record that all workers share.
+//!
+//! [`update::Update`] is the whole of it: the bytes of a shared record and the time go in, the bytes to store and the effect
+//! come out. The caller runs an update under compare-and-swap.
 
 pub mod http_cache;
 pub mod lease;
+pub mod policy;
 pub mod record;
+pub mod replace;
 pub mod retired;
 pub mod schedule;
 pub mod transition;
+pub mod update;

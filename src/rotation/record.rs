@@ -1,176 +1,178 @@
-//! The shared form of a key set's life: one value in shared data per issuer, replaced only by compare-and-swap.
+//! The shared form of a key set: one value in shared data per issuer, replaced only by compare-and-swap.
 //!
-//! Any plugin may write to the same namespace (under Istio all `vm_id`s are empty), and an older build of this one may
-//! have written before us: whatever does not decode counts as absent.
+//! Any plugin may write to the same namespace (under Istio all `vm_id`s are empty), and an older build of this plugin may have
+//! written before: bytes that do not decode count as absent.
 
-use std::time::Duration;
+use std::{rc::Rc, time::Duration};
 
 use super::{
     http_cache::{Freshness, Validators, MAX_VALIDATOR_BYTES},
     lease::Lease,
-    retired::Retired,
+    retired::RetiredKey,
 };
-use crate::time::UnixTime;
+use crate::{
+    shared::codec::{Reader, Writer},
+    time::UnixTime,
+};
 
-/// All that the process knows about an issuer's keys. It holds facts only: what follows from them is for each
-/// configuration to say, so that a new one may take over an old one's record.
+/// All that the process knows about an issuer's keys. A record holds facts only. What follows from the facts is for each
+/// configuration to say, so that a new configuration can take over the record of an old one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Record {
-    /// Grows with every change, so that a worker sees from eight bytes whether it is up to date.
+    /// Grows with every change. A worker sees from these eight bytes whether it is up to date.
     pub version: u64,
-    /// The number of the newest fetch that was started; later ones have higher numbers.
+    /// The number of the newest fetch that was started. Later fetches have higher numbers.
     pub started: u64,
     /// The number of the last fetch that ended, well or badly.
     pub finished: u64,
     /// Held by fetch number `started`.
     pub lease: Option<Lease>,
-    /// Fetches that failed since the last good one.
+    /// The number of failed fetches since the last good one.
     pub failures: u32,
-    /// When the last of them ended.
+    /// When the last fetch failed.
     pub failed_at: UnixTime,
-    /// How long after that no fetch starts.
+    /// How long after `failed_at` no fetch starts.
     pub pause: Duration,
-    /// When the last refresh was started because a token asked for it.
+    /// When a token last caused a refresh.
     pub unknown_kid_at: Option<UnixTime>,
-    /// The last good document.
+    /// The last good JWKS.
     pub document: Option<CachedJwks>,
-    /// Keys that were in an earlier document.
-    pub retired: Vec<Retired>,
+    /// Keys of earlier JWKSs.
+    pub retired: Vec<RetiredKey>,
 }
 
-/// A document as it was fetched.
+/// A JWKS as it was fetched.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CachedJwks {
-    /// The fetch that brought or confirmed it.
+    /// The fetch that brought or confirmed the JWKS.
     pub fetch: u64,
-    /// Grows when the keys change; workers parse once per generation.
+    /// Grows when the keys change. Workers parse once per generation.
     pub generation: u64,
-    /// When a key came that was not there before, or the first document did.
+    /// When a key first appeared, or the first JWKS did.
     pub rotated_at: UnixTime,
-    /// When it was fetched or confirmed.
+    /// When the JWKS was fetched or confirmed.
     pub fetched_at: UnixTime,
-    /// What the issuer says about its lifetime.
+    /// What the issuer stated about the lifetime.
     pub freshness: Freshness,
     /// What makes the next request conditional.
     pub validators: Validators,
-    /// A random number, that spreads the refreshes of many proxies.
+    /// A random number that spreads the refreshes of many proxies.
     pub jitter: u32,
     /// The JWKS itself.
-    pub body: Vec<u8>,
+    pub body: Rc<[u8]>,
 }
 
-/// Format marker; another layout takes another one.
-const MAGIC: &[u8; 8] = b"jwksgat4";
-const ABSENT: u64 = u64::MAX;
+/// The format marker. Another layout takes another marker.
+const MARKER: &[u8; 8] = b"jwksgat4";
 
 impl Record {
     /// The bytes to share.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Writer(MAGIC.to_vec());
-        let lease = self.lease.map(|lease| (lease.taken_at.as_millis(), lease.until.as_millis()));
+        let mut out = Writer::new(MARKER);
         for number in [self.version, self.started, self.finished] {
             out.number(number);
         }
-        out.optional(lease.map(|(taken_at, _)| taken_at));
-        out.optional(lease.map(|(_, until)| until));
+        out.optional_time(self.lease.map(|lease| lease.taken_at));
+        out.optional_time(self.lease.map(|lease| lease.until));
         out.number(u64::from(self.failures));
-        out.number(self.failed_at.as_millis());
+        out.time(self.failed_at);
         out.duration(self.pause);
-        out.optional(self.unknown_kid_at.map(UnixTime::as_millis));
+        out.optional_time(self.unknown_kid_at);
         out.number(u64::from(self.document.is_some()));
         if let Some(document) = &self.document {
             out.number(document.fetch);
             out.number(document.generation);
-            out.number(document.rotated_at.as_millis());
-            out.number(document.fetched_at.as_millis());
-            out.freshness(document.freshness);
+            out.time(document.rotated_at);
+            out.time(document.fetched_at);
+            write_freshness(&mut out, document.freshness);
             out.number(u64::from(document.jitter));
-            out.text(document.validators.etag.as_deref());
-            out.text(document.validators.last_modified.as_deref());
+            out.bytes(document.validators.etag.as_deref().unwrap_or_default().as_bytes());
+            out.bytes(document.validators.last_modified.as_deref().unwrap_or_default().as_bytes());
             out.bytes(&document.body);
         }
         out.number(self.retired.len() as u64);
         for retired in &self.retired {
-            out.number(retired.gone_at.as_millis());
+            out.time(retired.gone_at);
             out.duration(retired.gone_for);
             out.duration(retired.unconfirmed_for);
-            out.freshness(retired.freshness);
+            write_freshness(&mut out, retired.freshness);
             out.bytes(&retired.jwk);
         }
-        out.0
+        out.into_bytes()
     }
 
-    /// Reads shared bytes; `None` if they are not a whole record of this format.
+    /// Reads shared bytes. `None`: the bytes are no whole record of this format.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let mut from = Reader(bytes.strip_prefix(MAGIC.as_slice())?);
+        let mut from = Reader::new(bytes, MARKER)?;
         let (version, started, finished) = (from.number()?, from.number()?, from.number()?);
-        let (taken_at, until) = (from.time()?, from.time()?);
-        let failures = u32::try_from(from.number()?).ok()?;
-        let failed_at = UnixTime::from_millis(from.number()?);
-        let pause = from.duration()?;
-        let unknown_kid_at = from.time()?;
+        let (taken_at, until) = (from.optional_time()?, from.optional_time()?);
+        let (failures, failed_at, pause) = (from.small_number()?, from.time()?, from.duration()?);
+        let unknown_kid_at = from.optional_time()?;
         let document = match from.number()? {
             0 => None,
             _ => Some(CachedJwks {
                 fetch: from.number()?,
                 generation: from.number()?,
-                rotated_at: UnixTime::from_millis(from.number()?),
-                fetched_at: UnixTime::from_millis(from.number()?),
-                freshness: from.freshness()?,
-                jitter: u32::try_from(from.number()?).ok()?,
-                validators: Validators { etag: from.text()?, last_modified: from.text()? },
-                body: from.bytes()?.to_vec(),
+                rotated_at: from.time()?,
+                fetched_at: from.time()?,
+                freshness: read_freshness(&mut from)?,
+                jitter: from.small_number()?,
+                validators: Validators { etag: read_validator(&mut from)?, last_modified: read_validator(&mut from)? },
+                body: from.bytes()?.into(),
             }),
         };
         let mut retired = Vec::new();
         for _ in 0..from.number()? {
-            retired.push(Retired {
-                gone_at: UnixTime::from_millis(from.number()?),
+            retired.push(RetiredKey {
+                gone_at: from.time()?,
                 gone_for: from.duration()?,
                 unconfirmed_for: from.duration()?,
-                freshness: from.freshness()?,
+                freshness: read_freshness(&mut from)?,
                 jwk: from.bytes()?.to_vec(),
             });
         }
         let lease = taken_at.zip(until).map(|(taken_at, until)| Lease { taken_at, until });
         let record =
             Self { version, started, finished, lease, failures, failed_at, pause, unknown_kid_at, document, retired };
-        from.0.is_empty().then_some(record)
+        from.is_empty().then_some(record)
     }
 
-    /// This record under a clock that shows `now`. What it dates into the future was written before the clock stepped
-    /// back: keys and leases count as of now, so that no step makes them last for ever, and what keeps us from asking
-    /// the issuer is forgotten.
-    pub fn as_of(mut self, now: UnixTime) -> Self {
+    /// This record under a clock that shows `now`. A timestamp from the future was written before the clock stepped back. Keys
+    /// and leases then count as of `now`, so that no step makes them last for ever, and what forbids a fetch is forgotten.
+    pub fn clamp_to(mut self, now: UnixTime) -> Self {
         if self.failed_at > now {
             (self.failed_at, self.pause) = (now, Duration::ZERO);
         }
         self.unknown_kid_at = self.unknown_kid_at.filter(|at| *at <= now);
-        self.lease = self.lease.map(|lease| lease.as_of(now));
+        self.lease = self.lease.map(|lease| lease.clamp_to(now));
         if let Some(document) = &mut self.document {
             document.rotated_at = document.rotated_at.min(now);
             document.fetched_at = document.fetched_at.min(now);
         }
-        self.retired = self.retired.into_iter().map(|retired| retired.as_of(now)).collect();
+        self.retired = self.retired.into_iter().map(|retired| retired.clamp_to(now)).collect();
         self
     }
 
-    /// Whether anything in it lies in the future.
+    /// Whether any timestamp lies in the future.
     pub fn has_future_timestamps(&self, now: UnixTime) -> bool {
         let lease = self.lease.map(|lease| lease.taken_at);
         let document = self.document.as_ref().map(|document| document.fetched_at);
-        let retired = self.retired.iter().map(Retired::seen_at);
+        let retired = self.retired.iter().map(RetiredKey::last_observed_at);
         let mut all = [Some(self.failed_at), self.unknown_kid_at, lease, document].into_iter().flatten().chain(retired);
         all.any(|at| at > now)
     }
 
-    /// What makes the fetch that is under way conditional. A file's date does not tell whether it was put back to an older
-    /// one; when a token speaks for a change, only an entity tag may deny it.
+    /// What makes the running fetch conditional. The date of a file does not tell whether an older file was put back, so where
+    /// a token speaks for a change, only an entity tag may deny the change.
     pub fn validators(&self) -> Validators {
         let Some(document) = &self.document else { return Validators::default() };
-        let asked_for = self.lease.is_some_and(|lease| self.unknown_kid_at == Some(lease.taken_at));
-        let last_modified = document.validators.last_modified.clone().filter(|_| !asked_for);
+        let last_modified = document.validators.last_modified.clone().filter(|_| !self.is_fetching_for_token());
         Validators { last_modified, ..document.validators.clone() }
+    }
+
+    /// Whether a token caused the running fetch.
+    pub fn is_fetching_for_token(&self) -> bool {
+        self.lease.is_some_and(|lease| self.unknown_kid_at == Some(lease.taken_at))
     }
 
     /// What can change the verdict on a request that waits for a key: the end of a fetch, and other keys.
@@ -178,91 +180,34 @@ impl Record {
         (self.finished, self.failures, self.document.as_ref().map(|document| (document.fetch, document.generation)))
     }
 
-    /// No fetch starts before this.
+    /// No fetch starts before this time.
     pub fn retry_at(&self) -> UnixTime {
         self.failed_at.plus(self.pause)
     }
 
-    /// Whether a fetch is under way.
+    /// Whether a fetch runs.
     pub fn is_fetching(&self, now: UnixTime) -> bool {
         self.lease.is_some_and(|lease| lease.is_held(now))
     }
 }
 
-/// Numbers little-endian, bytes behind their length.
-struct Writer(Vec<u8>);
-
-impl Writer {
-    fn number(&mut self, number: u64) {
-        self.0.extend_from_slice(&number.to_le_bytes());
-    }
-
-    fn optional(&mut self, number: Option<u64>) {
-        self.number(number.unwrap_or(ABSENT));
-    }
-
-    fn duration(&mut self, duration: Duration) {
-        self.number(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX));
-    }
-
-    fn freshness(&mut self, freshness: Freshness) {
-        self.optional(freshness.lifetime.map(|lifetime| lifetime.as_secs()));
-        self.duration(freshness.age);
-        self.optional(freshness.stale_if_error.map(|bound| bound.as_secs()));
-    }
-
-    fn bytes(&mut self, bytes: &[u8]) {
-        self.number(bytes.len() as u64);
-        self.0.extend_from_slice(bytes);
-    }
-
-    fn text(&mut self, text: Option<&str>) {
-        self.bytes(text.unwrap_or_default().as_bytes());
-    }
+fn write_freshness(out: &mut Writer, freshness: Freshness) {
+    out.optional_seconds(freshness.lifetime);
+    out.duration(freshness.age);
+    out.optional_seconds(freshness.stale_if_error);
 }
 
-struct Reader<'a>(&'a [u8]);
+fn read_freshness(from: &mut Reader<'_>) -> Option<Freshness> {
+    let (lifetime, age, stale_if_error) = (from.optional_seconds()?, from.duration()?, from.optional_seconds()?);
+    Some(Freshness { lifetime, age, stale_if_error })
+}
 
-impl<'a> Reader<'a> {
-    fn number(&mut self) -> Option<u64> {
-        let (number, tail) = self.0.split_first_chunk::<8>()?;
-        self.0 = tail;
-        Some(u64::from_le_bytes(*number))
-    }
-
-    fn optional(&mut self) -> Option<Option<u64>> {
-        self.number().map(|number| (number != ABSENT).then_some(number))
-    }
-
-    fn time(&mut self) -> Option<Option<UnixTime>> {
-        Some(self.optional()?.map(UnixTime::from_millis))
-    }
-
-    fn seconds(&mut self) -> Option<Option<Duration>> {
-        Some(self.optional()?.map(Duration::from_secs))
-    }
-
-    fn duration(&mut self) -> Option<Duration> {
-        self.number().map(Duration::from_millis)
-    }
-
-    fn freshness(&mut self) -> Option<Freshness> {
-        Some(Freshness { lifetime: self.seconds()?, age: self.duration()?, stale_if_error: self.seconds()? })
-    }
-
-    fn bytes(&mut self) -> Option<&'a [u8]> {
-        let length = usize::try_from(self.number()?).ok()?;
-        let (bytes, tail) = self.0.split_at_checked(length)?;
-        self.0 = tail;
-        Some(bytes)
-    }
-
-    fn text(&mut self) -> Option<Option<String>> {
-        let bytes = self.bytes()?;
-        let plain = bytes.len() <= MAX_VALIDATOR_BYTES && bytes.iter().all(|byte| matches!(byte, 0x20..=0x7e));
-        let text = plain.then(|| std::str::from_utf8(bytes).ok()).flatten()?;
-        Some((!text.is_empty()).then(|| text.to_owned()))
-    }
+/// A validator is sent back to the issuer: printable and bounded. An empty validator is none.
+fn read_validator(from: &mut Reader<'_>) -> Option<Option<String>> {
+    let bytes = from.bytes()?;
+    let is_printable = bytes.len() <= MAX_VALIDATOR_BYTES && bytes.iter().all(|byte| matches!(byte, 0x20..=0x7e));
+    let text = is_printable.then(|| std::str::from_utf8(bytes).ok()).flatten()?;
+    Some((!text.is_empty()).then(|| text.to_owned()))
 }
 
 #[cfg(test)]
@@ -288,17 +233,17 @@ mod tests {
                 freshness: freshness(9),
                 validators: Validators { etag: Some("\"a\"".to_owned()), last_modified: None },
                 jitter: 77,
-                body: b"{}".to_vec(),
+                body: b"{}"[..].into(),
             }),
             retired: vec![
-                Retired {
+                RetiredKey {
                     gone_at: at(6),
                     gone_for: Duration::from_millis(1),
                     unconfirmed_for: Duration::from_millis(3),
                     freshness: freshness(2),
                     jwk: b"{1}".to_vec(),
                 },
-                Retired { gone_at: at(7), ..Retired::default() },
+                RetiredKey { gone_at: at(7), ..RetiredKey::default() },
             ],
         }
     }
@@ -323,9 +268,9 @@ mod tests {
         }
         assert_eq!(Record::decode(&[good.clone(), vec![0]].concat()), None);
         for place in 0..good.len() {
-            let mut bent = good.clone();
-            bent[place] ^= 0xff;
-            let _ = Record::decode(&bent); // must not panic
+            let mut tampered = good.clone();
+            tampered[place] ^= 0xff;
+            let _ = Record::decode(&tampered); // must not panic
         }
     }
 
@@ -334,13 +279,13 @@ mod tests {
         let at = UnixTime::from_millis;
         let now = at(4);
         assert!(full().has_future_timestamps(now) && !full().has_future_timestamps(at(10)));
-        let record = full().as_of(now);
+        let record = full().clamp_to(now);
         assert_eq!((record.retry_at(), record.unknown_kid_at), (now, None));
         assert_eq!(record.lease, Some(Lease { taken_at: now, until: at(14) }), "its length stays");
         assert_eq!(record.document.as_ref().map(|d| d.fetched_at), Some(at(1)));
-        assert!(record.retired.iter().all(|retired| retired.seen_at() == now));
+        assert!(record.retired.iter().all(|retired| retired.last_observed_at() == now));
         assert_eq!(record.retired[0].gone_at, at(3), "what is over of its grace stays so");
         assert!(!record.has_future_timestamps(now));
-        assert_eq!(full().as_of(at(1000)), full());
+        assert_eq!(full().clamp_to(at(1000)), full());
     }
 }

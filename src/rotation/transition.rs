@@ -1,7 +1,6 @@
-//! The life of a key set: when a fetch may start, and what its end changes.
+//! The transition of a shared [`Record`]: when a fetch may start, and what the end of a fetch changes.
 //!
-//! A pure transition, [`step`], over the shared [`Record`]; the caller runs it under compare-and-swap, so that all workers
-//! of the process make one history out of it.
+//! [`apply`] is pure. The caller runs it under compare-and-swap, so that all workers of the process write one history.
 //!
 //! ```text
 //!            ┌── Missing ──┐ fetch            ┌──── good fetch ────┐
@@ -10,106 +9,91 @@
 //!            └── failed ───┘                  └─ refresh ahead ────┘
 //! ```
 
-use std::time::Duration;
+use std::{rc::Rc, time::Duration};
 
 use super::{
     http_cache::{Freshness, Validators},
     lease::Lease,
+    policy::RotationPolicy,
     record::{CachedJwks, Record},
-    retired::{self, Retired},
-    schedule::{self, RotationPolicy},
+    replace::{self, Replacement},
+    schedule,
 };
-use crate::{keys::document, time::UnixTime};
+use crate::{keys::document::Document, time::UnixTime};
 
-/// A fetch ends by its timeout; its callback then needs a moment to be run and shared.
+/// A fetch ends by its timeout. Its callback then needs a moment to run and to share the result.
 const LEASE_MARGIN: Duration = Duration::from_secs(1);
 
 /// Why a fetch is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Cause {
-    /// There are no keys, or they are about to expire or have.
+    /// There are no keys, or the keys are about to expire or have expired.
     Schedule,
     /// A token named a key that the set does not have.
     UnknownKid,
-    /// A signature is not by the key that the token names; the issuer may have put another one under the same name.
+    /// A signature does not match the key that the token names. The issuer may have put another key under the same name.
     BadSignature,
 }
 
 /// Something that happens to a key set.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub enum Event {
-    /// Somebody wants a fetch.
+    /// A fetch is wanted.
     Refresh(Cause),
-    /// Fetch number `fetch` ended.
-    Fetched {
-        /// Its number, from [`Effect::Fetch`].
-        fetch: u64,
-        /// What it brought.
-        outcome: Outcome,
-        /// A random number.
-        jitter: u32,
-    },
-    /// The document of this generation cannot be read: somebody else wrote it.
+    /// Fetch number `fetch` ended. `jitter` is a random number.
+    FetchEnded { fetch: u64, outcome: Outcome, jitter: u32 },
+    /// The JWKS of this generation cannot be read: another plugin wrote it.
     Discard(u64),
 }
 
 /// What a fetch brought.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Outcome {
-    /// A document that was already found good.
-    Document {
-        /// Its bytes.
-        body: Vec<u8>,
-        /// What its headers say about its lifetime.
-        freshness: Freshness,
-        /// What makes the next request conditional.
-        validators: Validators,
-    },
-    /// The document in hand is still the issuer's (304).
+    /// A good JWKS, parsed once for the process: the worker that fetched it takes over `document`.
+    Jwks { body: Rc<[u8]>, document: Document, freshness: Freshness, validators: Validators },
+    /// The cached JWKS is still the issuer's (304).
     NotModified(Freshness),
-    /// Nothing that can be used; the issuer may have asked for a pause.
-    Failed {
-        /// Its `Retry-After`.
-        retry_after: Option<Duration>,
-    },
+    /// Nothing usable. `retry_after` is the pause that the issuer asked for.
+    Failed { retry_after: Option<Duration> },
 }
 
 /// What follows from an [`Event`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// The caller holds the lease and must start fetch number `.0`.
+    /// The caller holds the lease and must start the fetch of this number.
     Fetch(u64),
-    /// Nobody may start one before this.
+    /// No fetch may start before this time.
     NotBefore(UnixTime),
-    /// A fetch is already under way.
-    Running,
+    /// Another fetch runs.
+    InFlight,
     /// The fetch is over and its result is in the record.
-    Settled,
-    /// The fetch had lost its lease, or the document is another by now: nothing changed.
-    Late,
-    /// The document is gone from the record.
+    Completed,
+    /// The fetch had lost its lease, or the JWKS is another by now. Nothing changed.
+    Superseded,
+    /// The JWKS is gone from the record.
     Discarded,
 }
 
-/// One transition. `None` instead of a record: nothing changed, there is nothing to store.
-pub fn step(record: &Record, event: Event, terms: &RotationPolicy, now: UnixTime) -> (Option<Record>, Effect) {
-    let mut current = record.clone().as_of(now);
+/// One transition. `None` instead of a record: nothing changed, and there is nothing to store.
+pub fn apply(record: &Record, event: &Event, policy: &RotationPolicy, now: UnixTime) -> (Option<Record>, Effect) {
+    let mut current = record.clone().clamp_to(now);
     current.retired.retain(|retired| retired.can_still_verify(now));
     if let Some(document) = current.document.as_mut().filter(|_| current.retired != record.retired) {
         document.generation = next(document.generation, now);
     }
-    // A step of the clock must be put right once, not anew at each look.
-    let moved = (current != *record).then(|| Record { version: current.version.saturating_add(1), ..current.clone() });
+    // A step of the clock is put right once, not at each look.
+    let clamped =
+        (current != *record).then(|| Record { version: current.version.saturating_add(1), ..current.clone() });
     let (changed, effect) = match event {
-        Event::Refresh(cause) => refresh(current, cause, terms, now),
-        Event::Fetched { fetch, outcome, jitter } => settle(current, fetch, outcome, jitter, terms, now),
-        Event::Discard(generation) => discard(current, generation, now),
+        Event::Refresh(cause) => refresh(current, *cause, policy, now),
+        Event::FetchEnded { fetch, outcome, jitter } => complete_fetch(current, *fetch, outcome, *jitter, policy, now),
+        Event::Discard(generation) => discard(current, *generation, now),
     };
-    let seen = |record: Record| Record {
-        retired: record.retired.into_iter().map(|retired| retired.seen(now)).collect(),
+    let observed = |record: Record| Record {
+        retired: record.retired.into_iter().map(|retired| retired.observed_gone(now)).collect(),
         ..record
     };
-    (changed.or(moved).map(seen), effect)
+    (changed.or(clamped).map(observed), effect)
 }
 
 fn discard(record: Record, generation: u64, now: UnixTime) -> (Option<Record>, Effect) {
@@ -118,15 +102,15 @@ fn discard(record: Record, generation: u64, now: UnixTime) -> (Option<Record>, E
             let version = next(record.version, now);
             (Some(Record { version, document: None, ..record }), Effect::Discarded)
         }
-        _ => (None, Effect::Late),
+        _ => (None, Effect::Superseded),
     }
 }
 
-fn refresh(record: Record, cause: Cause, terms: &RotationPolicy, now: UnixTime) -> (Option<Record>, Effect) {
+fn refresh(record: Record, cause: Cause, policy: &RotationPolicy, now: UnixTime) -> (Option<Record>, Effect) {
     if record.is_fetching(now) {
-        return (None, Effect::Running);
+        return (None, Effect::InFlight);
     }
-    let due = refresh_due(&record, cause, terms, now);
+    let due = refresh_due(&record, cause, policy, now);
     if due > now {
         return (None, Effect::NotBefore(due));
     }
@@ -134,122 +118,115 @@ fn refresh(record: Record, cause: Cause, terms: &RotationPolicy, now: UnixTime) 
     let changed = Record {
         version: next(record.version, now),
         started: fetch,
-        lease: Some(Lease::take(now, terms.fetch_timeout.saturating_add(LEASE_MARGIN))),
+        lease: Some(Lease::take(now, policy.fetch_timeout.saturating_add(LEASE_MARGIN))),
         unknown_kid_at: if cause == Cause::Schedule { record.unknown_kid_at } else { Some(now) },
         ..record
     };
     (Some(changed), Effect::Fetch(fetch))
 }
 
-fn settle(
+fn complete_fetch(
     record: Record,
     fetch: u64,
-    outcome: Outcome,
+    outcome: &Outcome,
     jitter: u32,
-    terms: &RotationPolicy,
+    policy: &RotationPolicy,
     now: UnixTime,
 ) -> (Option<Record>, Effect) {
     let Some(lease) = record.lease.filter(|_| record.started == fetch) else {
-        return (None, Effect::Late);
+        return (None, Effect::Superseded);
     };
-    // It may have aged on the way since it was asked for (RFC 9111 §4.2.3).
+    // The response may have aged on the way since the request (RFC 9111 §4.2.3).
     let aged = |stated: Freshness| Freshness { age: stated.age.saturating_add(now.since(lease.taken_at)), ..stated };
     let mut changed = Record { version: next(record.version, now), finished: fetch, lease: None, ..record };
     let old = changed.document.take();
     changed.document = match (outcome, old) {
-        (Outcome::Document { body, freshness, validators }, old) => {
+        (Outcome::Jwks { body, document, freshness, validators }, old) => {
             let before = std::mem::take(&mut changed.retired);
-            if let Some(old) = &old {
-                changed.retired = retired::retire(old, &body, &before, terms.limits, now);
-            }
+            let replacement = match &old {
+                Some(old) => replace::replace(old, &document.keys, &before, policy.limits, now),
+                None => Replacement { retired: Vec::new(), rotated_at: now },
+            };
+            changed.retired = replacement.retired;
             let generation = match &old {
-                Some(old) if old.body == body && changed.retired == before => old.generation,
+                Some(old) if old.body == *body && changed.retired == before => old.generation,
                 old => next(old.as_ref().map_or(0, |old| old.generation), now),
             };
-            let rotated_at = old.as_ref().map_or(now, |old| rotated_at(old, &body, &before, now));
-            changed.renew();
-            let freshness = aged(freshness);
-            Some(CachedJwks { fetch, generation, rotated_at, fetched_at: now, freshness, validators, jitter, body })
+            changed.reset_backoff();
+            Some(CachedJwks {
+                fetch,
+                generation,
+                rotated_at: replacement.rotated_at,
+                fetched_at: now,
+                freshness: aged(*freshness),
+                validators: validators.clone(),
+                jitter,
+                body: body.clone(),
+            })
         }
         (Outcome::NotModified(stated), Some(old)) => {
-            changed.renew();
-            // RFC 9111 §4.3.4: what the 304 does not say stays as it was.
+            changed.reset_backoff();
+            // RFC 9111 §4.3.4: what the 304 does not state stays as it was.
             let freshness = Freshness {
                 lifetime: stated.lifetime.or(old.freshness.lifetime),
                 stale_if_error: stated.stale_if_error.or(old.freshness.stale_if_error),
-                ..aged(stated)
+                ..aged(*stated)
             };
             Some(CachedJwks { fetch, fetched_at: now, freshness, jitter, ..old })
         }
         (Outcome::NotModified(_), None) => {
-            changed.fail(None, jitter, terms, now);
+            changed.back_off(None, jitter, policy, now);
             None
         }
         (Outcome::Failed { retry_after }, old) => {
-            changed.fail(retry_after, jitter, terms, now);
+            changed.back_off(*retry_after, jitter, policy, now);
             old
         }
     };
-    (Some(changed), Effect::Settled)
+    (Some(changed), Effect::Completed)
 }
 
-/// When the keys were rotated last, now that `body` takes the place of `old`. That a key leaves is no rotation, nor that one
-/// comes back, as from servers of an issuer that do not agree.
-fn rotated_at(old: &CachedJwks, body: &[u8], retired: &[Retired], now: UnixTime) -> UnixTime {
-    if old.body == body {
-        return old.rotated_at;
-    }
-    let published = document::raw_keys(&old.body);
-    let known = published.iter().chain(retired.iter().map(|retired| &retired.jwk));
-    let known: Vec<&[u8]> = known.map(Vec::as_slice).collect();
-    if document::introduces_key(body, &known) {
-        now
-    } else {
-        old.rotated_at
-    }
-}
-
-/// The number after this one. It follows the clock, so that no number comes again even if shared data was lost.
+/// The number after this one. Numbers follow the clock, so that none comes again even if shared data was lost.
 fn next(number: u64, now: UnixTime) -> u64 {
     number.saturating_add(1).max(now.as_millis())
 }
 
 impl Record {
-    fn renew(&mut self) {
+    fn reset_backoff(&mut self) {
         self.failures = 0;
         self.pause = Duration::ZERO;
     }
 
-    fn fail(&mut self, retry_after: Option<Duration>, jitter: u32, terms: &RotationPolicy, now: UnixTime) {
+    fn back_off(&mut self, retry_after: Option<Duration>, jitter: u32, policy: &RotationPolicy, now: UnixTime) {
         self.failures = self.failures.saturating_add(1);
         self.failed_at = now;
-        self.pause = schedule::backoff(self.failures, retry_after, jitter, terms);
+        self.pause = schedule::backoff(self.failures, retry_after, jitter, policy);
     }
 }
 
-/// The earliest time at which a refresh of this cause may start, were none under way. What lies in the future
-/// counts as in [`Record::as_of`].
-pub fn refresh_due(record: &Record, cause: Cause, terms: &RotationPolicy, now: UnixTime) -> UnixTime {
+/// The earliest time at which a refresh of this cause may start if no fetch runs. Timestamps from the future count as in
+/// [`Record::clamp_to`].
+pub fn refresh_due(record: &Record, cause: Cause, policy: &RotationPolicy, now: UnixTime) -> UnixTime {
     let retry = if record.failed_at <= now { record.retry_at() } else { now };
     let document = record.document.as_ref();
-    let asked_for = match record.unknown_kid_at {
-        Some(last) if last <= now => retry.max(last.plus(terms.unknown_kid_min_interval)),
+    let for_token = match record.unknown_kid_at {
+        Some(last) if last <= now => retry.max(last.plus(policy.unknown_kid_min_interval)),
         _ => retry,
     };
     match (cause, document) {
         (Cause::Schedule, Some(document)) if document.fetched_at <= now => {
-            retry.max(schedule::refresh_at(document, terms))
+            retry.max(schedule::refresh_at(document.fetched_at, &document.freshness, document.jitter, policy))
         }
         (Cause::Schedule, _) => retry,
-        (Cause::UnknownKid, _) | (Cause::BadSignature, None) => asked_for,
-        // A document that was confirmed just now need not be doubted because of a bad token.
-        (Cause::BadSignature, Some(document)) => asked_for.max(document.fetched_at.min(now).plus(terms.min_ttl)),
+        (Cause::UnknownKid, _) | (Cause::BadSignature, None) => for_token,
+        // A JWKS that was confirmed just now is not doubted because of a bad token.
+        (Cause::BadSignature, Some(document)) => for_token.max(document.fetched_at.min(now).plus(policy.min_ttl)),
     }
 }
 
-/// Whether the record's document may be used now: fresh, or stale within its bound.
-pub fn is_usable(document: &CachedJwks, terms: &RotationPolicy, now: UnixTime) -> bool {
-    now < schedule::unusable_at(document.fetched_at, &document.freshness, terms)
+/// Whether the cached JWKS may be used now: fresh, or stale within its bound.
+pub fn is_usable(document: &CachedJwks, policy: &RotationPolicy, now: UnixTime) -> bool {
+    now < schedule::unusable_at(document.fetched_at, &document.freshness, policy)
 }
 
 #[cfg(test)]

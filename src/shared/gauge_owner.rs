@@ -1,41 +1,42 @@
-//! Which of a plugin's configurations speaks for it: while an old one drains, its gauges would contradict the newest one's.
+//! Which of a plugin's configurations sets the gauges: while an old configuration drains, its gauges would contradict those of
+//! the newest.
 //!
-//! One record in shared data names the configuration. Its workers confirm it; those of a newer one take it over; if nobody
-//! confirms it any more, anybody may.
+//! One value in shared data names the owner. The owner's workers renew the ownership, workers of a newer configuration take the
+//! ownership over, and anybody may take an ownership that nobody renews.
 
 use std::time::Duration;
 
 use crate::time::UnixTime;
 
-/// A configuration that has not confirmed its claim for this long is gone.
+/// A configuration that has not renewed its ownership for this long is gone.
 const ALIVE: Duration = Duration::from_secs(4);
-/// Confirmed as often as this.
-const CONFIRMED: Duration = Duration::from_secs(1);
+/// How often the ownership is renewed.
+const RENEWAL: Duration = Duration::from_secs(1);
 
-/// Who speaks.
+/// The configuration that sets the gauges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Claim {
+pub struct GaugeOwner {
     /// A digest of the configuration.
     pub configuration: u64,
-    /// The highest number of its workers: those of a newer configuration have higher ones.
+    /// The highest number of its workers. Workers of a newer configuration have higher numbers.
     pub worker: u64,
-    /// When one of them confirmed it last.
+    /// When a worker last renewed the ownership.
     pub at: UnixTime,
 }
 
-/// What a worker makes of the record.
+/// Whether a worker's configuration owns the gauges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// Its configuration speaks.
-    Speaks,
-    /// Its configuration speaks if this can be written.
-    Writes(Claim),
-    /// Another does.
-    IsSilent,
+pub enum Ownership {
+    /// The configuration owns the gauges.
+    Held,
+    /// The configuration owns the gauges once this is written.
+    Acquire(GaugeOwner),
+    /// Another configuration owns the gauges.
+    NotOwner,
 }
 
-impl Claim {
-    /// As found in shared data; hostile bytes count as none.
+impl GaugeOwner {
+    /// Reads shared bytes. `None`: the bytes are no owner.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let (configuration, rest) = bytes.split_first_chunk()?;
         let (worker, rest) = rest.split_first_chunk()?;
@@ -44,34 +45,34 @@ impl Claim {
         Some(Self { configuration, worker, at: UnixTime::from_millis(at) })
     }
 
-    /// As it is kept there.
+    /// The bytes to share.
     pub fn encode(self) -> Vec<u8> {
         [self.configuration, self.worker, self.at.as_millis()].into_iter().flat_map(u64::to_le_bytes).collect()
     }
 
-    /// What remains of it when this worker ends, if it was the newest of the configuration that speaks: whoever is still
-    /// there claims it anew.
-    pub fn resigned(self, configuration: u64, worker: u64, now: UnixTime) -> Option<Self> {
+    /// What remains when this worker ends, if the worker was the newest of the owner. A remaining worker takes the ownership
+    /// again.
+    pub fn released(self, configuration: u64, worker: u64, now: UnixTime) -> Option<Self> {
         let is_newest = self.configuration == configuration && self.worker <= worker;
         is_newest.then_some(Self { configuration, worker: 0, at: now })
     }
 
-    /// What this worker of this configuration makes of it now.
-    pub fn standing(found: Option<Self>, configuration: u64, worker: u64, now: UnixTime) -> Standing {
-        let own = Self { configuration, worker, at: now };
-        let Some(found) = found else { return Standing::Writes(own) };
-        // A clock that stepped back makes nobody immortal.
+    /// Whether a worker of this configuration owns the gauges now.
+    pub fn ownership(found: Option<Self>, configuration: u64, worker: u64, now: UnixTime) -> Ownership {
+        let this = Self { configuration, worker, at: now };
+        let Some(found) = found else { return Ownership::Acquire(this) };
+        // A clock that stepped back makes no owner immortal.
         let age = now.since(found.at).max(found.at.since(now));
         if found.configuration == configuration {
-            if age < CONFIRMED && found.worker >= worker {
-                Standing::Speaks
+            if age < RENEWAL && found.worker >= worker {
+                Ownership::Held
             } else {
-                Standing::Writes(Self { worker: worker.max(found.worker), ..own })
+                Ownership::Acquire(Self { worker: worker.max(found.worker), ..this })
             }
         } else if worker > found.worker || age >= ALIVE {
-            Standing::Writes(own)
+            Ownership::Acquire(this)
         } else {
-            Standing::IsSilent
+            Ownership::NotOwner
         }
     }
 }
@@ -88,41 +89,44 @@ mod tests {
     const NEW: u64 = 3;
 
     #[test]
-    fn the_newest_configuration_speaks_while_it_is_there() {
-        let Standing::Writes(old) = Claim::standing(None, OLD, 1, at(0)) else { panic!() };
-        assert_eq!(Claim::standing(Some(old), OLD, 1, at(0)), Standing::Speaks);
+    fn the_newest_configuration_owns_the_gauges_while_it_lives() {
+        let Ownership::Acquire(old) = GaugeOwner::ownership(None, OLD, 1, at(0)) else { panic!() };
+        assert_eq!(GaugeOwner::ownership(Some(old), OLD, 1, at(0)), Ownership::Held);
         // Another worker of the same configuration: the record has to know of it.
-        let Standing::Writes(old) = Claim::standing(Some(old), OLD, 2, at(0)) else { panic!() };
+        let Ownership::Acquire(old) = GaugeOwner::ownership(Some(old), OLD, 2, at(0)) else { panic!() };
         assert_eq!((old.configuration, old.worker), (OLD, 2));
-        assert_eq!(Claim::standing(Some(old), OLD, 1, at(0)), Standing::Speaks);
-        assert_eq!(Claim::standing(Some(old), OLD, 1, at(1)), Standing::Writes(Claim { at: at(1), ..old }));
-        let Standing::Writes(new) = Claim::standing(Some(old), NEW, 3, at(1)) else { panic!() };
+        assert_eq!(GaugeOwner::ownership(Some(old), OLD, 1, at(0)), Ownership::Held);
+        assert_eq!(
+            GaugeOwner::ownership(Some(old), OLD, 1, at(1)),
+            Ownership::Acquire(GaugeOwner { at: at(1), ..old })
+        );
+        let Ownership::Acquire(new) = GaugeOwner::ownership(Some(old), NEW, 3, at(1)) else { panic!() };
         for second in 1..5 {
-            assert_eq!(Claim::standing(Some(new), OLD, 2, at(second)), Standing::IsSilent, "{second}");
+            assert_eq!(GaugeOwner::ownership(Some(new), OLD, 2, at(second)), Ownership::NotOwner, "{second}");
         }
         // The new one went away; or the clock stepped by a day.
         for now in [at(5), at(86_400), UnixTime::from_millis(0)] {
-            assert!(matches!(Claim::standing(Some(new), OLD, 2, now), Standing::Writes(_)));
+            assert!(matches!(GaugeOwner::ownership(Some(new), OLD, 2, now), Ownership::Acquire(_)));
         }
     }
 
     #[test]
-    fn the_last_of_its_workers_resigns() {
-        let claim = Claim { configuration: NEW, worker: 4, at: at(0) };
-        assert_eq!((claim.resigned(OLD, 5, at(1)), claim.resigned(NEW, 3, at(1))), (None, None));
-        let resigned = claim.resigned(NEW, 4, at(1)).unwrap();
+    fn the_newest_worker_of_the_owner_releases() {
+        let claim = GaugeOwner { configuration: NEW, worker: 4, at: at(0) };
+        assert_eq!((claim.released(OLD, 5, at(1)), claim.released(NEW, 3, at(1))), (None, None));
+        let released = claim.released(NEW, 4, at(1)).unwrap();
         // Another worker of the same configuration is there, or an older one.
-        let again = Claim { configuration: NEW, worker: 3, at: at(1) };
-        assert_eq!(Claim::standing(Some(resigned), NEW, 3, at(1)), Standing::Writes(again));
-        assert_eq!(resigned.resigned(NEW, 3, at(1)), Some(resigned));
-        assert!(matches!(Claim::standing(Some(resigned), OLD, 1, at(1)), Standing::Writes(_)));
+        let again = GaugeOwner { configuration: NEW, worker: 3, at: at(1) };
+        assert_eq!(GaugeOwner::ownership(Some(released), NEW, 3, at(1)), Ownership::Acquire(again));
+        assert_eq!(released.released(NEW, 3, at(1)), Some(released));
+        assert!(matches!(GaugeOwner::ownership(Some(released), OLD, 1, at(1)), Ownership::Acquire(_)));
     }
 
     #[test]
     fn it_is_kept_as_bytes_and_hostile_ones_count_as_none() {
-        let claim = Claim { configuration: 1, worker: u64::MAX, at: at(0) };
+        let claim = GaugeOwner { configuration: 1, worker: u64::MAX, at: at(0) };
         let bytes = claim.encode();
-        assert_eq!(Claim::decode(&bytes), Some(claim));
-        assert_eq!((Claim::decode(&bytes[1..]), Claim::decode(&[&bytes[..], &[0]].concat())), (None, None));
+        assert_eq!(GaugeOwner::decode(&bytes), Some(claim));
+        assert_eq!((GaugeOwner::decode(&bytes[1..]), GaugeOwner::decode(&[&bytes[..], &[0]].concat())), (None, None));
     }
 }

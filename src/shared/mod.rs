@@ -1,4 +1,6 @@
 //! Forms that workers share: how values in shared data are written, and what several workers make of one value.
 
+pub mod announcement;
+pub mod codec;
 pub mod gauge_owner;
 pub mod worker_totals;

@@ -1,4 +1,4 @@
-//! Every host call but those on shared data, as functions that return `Result` and take and give bytes.
+//! Every host call but those on shared data and queues: functions that return `Result`, and that take and give bytes.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -21,7 +21,7 @@ use crate::{
     token::host_verifier,
 };
 
-/// The host's clock. The end of time if it has none: then every key and every token has expired.
+/// The host's clock. A host without a clock gives the end of time, at which every key and every token has expired.
 pub(super) fn now() -> UnixTime {
     let time = hostcalls::get_current_time().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
     UnixTime::from_millis(time.map_or(u64::MAX, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX)))
@@ -32,17 +32,17 @@ pub(super) fn configuration(size: usize) -> Vec<u8> {
     hostcalls::get_buffer(BufferType::PluginConfiguration, 0, size).ok().flatten().unwrap_or_default()
 }
 
-/// A property; empty if the host does not have it.
+/// A property; empty if the host lacks the property.
 pub(super) fn property(name: &str) -> Vec<u8> {
     hostcalls::get_property(vec![name]).ok().flatten().unwrap_or_default()
 }
 
-/// The headers of the request in whose context this is called.
+/// The headers of the current request.
 pub(super) fn request_headers() -> Result<Vec<(String, Vec<u8>)>, Status> {
     hostcalls::get_map_bytes(MapType::HttpRequestHeaders)
 }
 
-/// Makes host calls apply to this context: a stream's, or the root's own.
+/// Makes host calls apply to this context: a stream's or the root's.
 pub(super) fn act_for(context: u32) -> Result<(), Status> {
     hostcalls::set_effective_context(context)
 }
@@ -59,13 +59,13 @@ pub(super) fn edit(edits: &Edits) -> Result<(), Status> {
         hostcalls::set_property(vec![name], Some(value))?;
     }
     if edits.clear_route_cache {
-        // A host without this function chooses the route later, or never again.
+        // A host without this function keeps the route.
         let _ = hostcalls::call_foreign_function("clear_route_cache", None);
     }
     Ok(())
 }
 
-/// The answer where something failed that should not: no request goes on for that.
+/// The reply where a host call failed: no request goes on for that.
 pub(super) fn unavailable() -> Reply {
     reply::reply(Denial::KeysUnavailable(Duration::ZERO), &ResponseFormat::default(), ChallengeContext::default())
 }
@@ -78,14 +78,14 @@ pub(super) fn resume() -> Result<(), Status> {
 /// Answers the current request.
 pub(super) fn reply(reply: &Reply) -> Result<(), Status> {
     for (name, value) in &reply.state {
-        // An access log that says less is no reason to answer otherwise.
+        // A shorter access log is no reason to answer otherwise.
         let _ = hostcalls::set_property(vec![name], Some(value));
     }
     let headers = reply.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
     hostcalls::send_http_response(u32::from(reply.status), headers, Some(reply.body.as_bytes()))
 }
 
-/// Starts a fetch; the token that its callback will carry.
+/// Starts a fetch. Returns the token that the callback will carry.
 pub(super) fn fetch(remote: &Remote, validators: &Validators) -> Result<u32, Status> {
     let mut headers = vec![
         (":method", "GET"),
@@ -96,11 +96,11 @@ pub(super) fn fetch(remote: &Remote, validators: &Validators) -> Result<u32, Sta
     ];
     headers.extend(validators.etag.as_deref().map(|etag| ("if-none-match", etag)));
     headers.extend(validators.last_modified.as_deref().map(|date| ("if-modified-since", date)));
-    hostcalls::dispatch_http_call(&remote.cluster, headers, None, Vec::new(), remote.terms.fetch_timeout)
+    hostcalls::dispatch_http_call(&remote.cluster, headers, None, Vec::new(), remote.rotation.fetch_timeout)
 }
 
-/// What came back, within its callback. `headers` and `body` are the callback's counts: without headers the host has no
-/// response at all, and a body is copied only when it may be used.
+/// The response to a fetch, within its callback. `headers` and `body` are the callback's counts: without headers the host has no
+/// response at all. A body is copied only if it may be used.
 pub(super) fn fetched(headers: usize, body: usize, max_body: usize) -> Result<Response, FetchError> {
     if headers == 0 {
         return Err(FetchError::Reset);
@@ -121,13 +121,13 @@ pub(super) fn fetched(headers: usize, body: usize, max_body: usize) -> Result<Re
     Ok(Response { status, headers, body })
 }
 
-/// Envoy's function of that name; `None`: this host has none, or takes no such argument.
+/// Envoy's foreign function `verify_signature`. `None`: the host lacks the function, or rejects the argument.
 pub(super) fn verify_signature(argument: &[u8]) -> Option<Vec<u8>> {
     hostcalls::call_foreign_function(host_verifier::FUNCTION, Some(argument)).ok().flatten()
 }
 
-/// A number that no two proxies share: enough to spread what they do, and nothing more. The VM has no randomness, but a
-/// clock that runs in microseconds or less.
+/// A number that spreads what many proxies do, and no more than that. The VM has no randomness, but a clock of microseconds
+/// or less.
 pub(super) fn random(salt: u64) -> u32 {
     let nanos = hostcalls::get_current_time()
         .ok()
@@ -137,22 +137,22 @@ pub(super) fn random(salt: u64) -> u32 {
     hash.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes))
 }
 
-/// Calls `on_tick` this long after the last one; at least a millisecond, as zero would stop it.
+/// Has `on_tick` called after this period; at least a millisecond, since zero would stop the ticks.
 pub(super) fn tick_in(period: Duration) {
     let _ = hostcalls::set_tick_period(period.max(Duration::from_millis(1)));
 }
 
-/// A counter of this name; counting is never worth failing for.
+/// Defines a counter. `None`: the host did not.
 pub(super) fn define_counter(name: &str) -> Option<u32> {
     hostcalls::define_metric(MetricType::Counter, name).ok()
 }
 
-/// A gauge of this name.
+/// Defines a gauge.
 pub(super) fn define_gauge(name: &str) -> Option<u32> {
     hostcalls::define_metric(MetricType::Gauge, name).ok()
 }
 
-/// A histogram of this name.
+/// Defines a histogram.
 pub(super) fn define_histogram(name: &str) -> Option<u32> {
     hostcalls::define_metric(MetricType::Histogram, name).ok()
 }

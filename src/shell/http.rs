@@ -1,4 +1,4 @@
-//! A stream's context.
+//! The context of a stream.
 
 use std::rc::Rc;
 
@@ -7,17 +7,14 @@ use proxy_wasm::{
     types::Action as Flow,
 };
 
-use super::{host, root::Worker};
-use crate::{
-    engine::{parked::StreamId, Decision},
-    policy::headers::Headers,
-};
+use super::{host, worker::Worker};
+use crate::engine::{Decision, Headers, StreamId};
 
 /// One request.
 pub(super) struct Http {
     stream: StreamId,
     worker: Option<Rc<Worker>>,
-    /// The verdict was given at once, and it was good.
+    /// The request was let through at once.
     let_through: bool,
     parked: bool,
 }
@@ -33,15 +30,15 @@ impl Http {
             return unavailable();
         };
         let headers = Headers::new(&headers);
-        let question = worker.engine.borrow_mut().question(headers);
-        for provider in question.providers() {
-            worker.look(provider);
+        let resolved = worker.engine.borrow_mut().resolve(headers);
+        for provider in resolved.providers() {
+            worker.sync(provider);
         }
-        worker.engine.borrow_mut().on_request(self.stream, question, headers, host::now())
+        worker.engine.borrow_mut().on_request(self.stream, resolved, headers, host::now())
     }
 
-    /// Nothing of a request goes on before its verdict, nor ever after a bad one. The host holds the body back by itself
-    /// unless it was told `allow_on_headers_stop_iteration`.
+    /// No part of a request goes on before its verdict, nor ever after a denial. The host holds the body back by itself unless
+    /// `allow_on_headers_stop_iteration` is set.
     fn flow(&self) -> Flow {
         let worker = self.worker.as_ref();
         if self.let_through || worker.is_some_and(|worker| worker.engine.borrow().is_let_through(self.stream)) {
@@ -55,23 +52,25 @@ impl Http {
 impl HttpContext for Http {
     fn on_http_request_headers(&mut self, _headers: usize, _end_of_stream: bool) -> Flow {
         let decision = self.decide();
-        // What went well is counted with the next tick: it is most, and each counter is a call.
-        if let (Some(worker), Decision::Park | Decision::Reply(_) | Decision::Shadow(_)) = (&self.worker, &decision) {
+        // Allowed requests are counted with the next tick: they are most, and each counter is a host call.
+        if let (Some(worker), Decision::Park | Decision::Reply(_) | Decision::ContinueAndEvaluate(..)) =
+            (&self.worker, &decision)
+        {
             worker.flush_counts();
         }
         match decision {
-            Decision::Continue(edits) if host::edit(&edits).is_ok() => {
+            Decision::Continue(edits, _) if host::edit(&edits).is_ok() => {
                 self.let_through = true;
                 Flow::Continue
             }
-            Decision::Shadow(edits) if host::edit(&edits).is_ok() => {
+            Decision::ContinueAndEvaluate(edits, _) if host::edit(&edits).is_ok() => {
                 self.let_through = true;
                 if let Some(worker) = &self.worker {
                     worker.wake_root();
                 }
                 Flow::Continue
             }
-            Decision::Continue(_) | Decision::Shadow(_) => {
+            Decision::Continue(..) | Decision::ContinueAndEvaluate(..) => {
                 let _ = host::reply(&host::unavailable());
                 Flow::Pause
             }
@@ -100,7 +99,7 @@ impl HttpContext for Http {
 
 impl Context for Http {}
 
-/// The stream is gone: `proxy_on_delete`.
+/// The stream ended: `proxy_on_delete`.
 impl Drop for Http {
     fn drop(&mut self) {
         if self.parked {

@@ -3,10 +3,15 @@
 
 #![allow(unsafe_code)] // `proxy_wasm::main!` exports C functions.
 
+mod gauge_owner;
 mod host;
 mod http;
+mod key_cell;
 mod root;
 mod shared_data;
+mod stats;
+mod wakeups;
+mod worker;
 
 use proxy_wasm::types::LogLevel;
 

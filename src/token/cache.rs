@@ -136,6 +136,7 @@ mod tests {
         keys::{Algorithm, Key, KeySet},
         time::UnixTime,
         token::{
+            jws::Jws,
             signature::{BadSignature, SignatureCheck},
             validation::TokenPolicy,
             verify::verify,
@@ -154,8 +155,8 @@ mod tests {
         // RFC 7515 A.3.1
         let key = r#"{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}"#;
         let keys = KeySet::new(vec![Key::from_json(key).unwrap()]);
-        verify(b"eyJhbGciOiJFUzI1NiJ9.e30.AA", &TokenPolicy::permissive(), Some(&keys), &Anything, UnixTime::default())
-            .unwrap()
+        let jws = Jws::parse(b"eyJhbGciOiJFUzI1NiJ9.e30.AA"[..].into()).unwrap();
+        verify(&jws, &TokenPolicy::permissive(), Some(&keys), &Anything, UnixTime::default()).unwrap()
     }
 
     fn token(number: u32) -> Vec<u8> {

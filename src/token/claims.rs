@@ -1,6 +1,6 @@
-//! What a token says of itself (RFC 7519 §4.1).
+//! The claims of a token (RFC 7519 §4.1).
 
-use std::{borrow::Cow, fmt};
+use std::fmt;
 
 use serde::{
     de::{self, IgnoredAny, MapAccess, SeqAccess, Visitor},
@@ -17,17 +17,17 @@ use crate::{
     time::UnixTime,
 };
 
-/// The claims that are read of every token. A member that repeats, is `null` or has another type is refused.
+/// The claims that the filter reads of every token. A member that repeats, is `null` or has another type is an error.
 #[derive(Debug, Default, Deserialize)]
-pub struct Claims<'a> {
-    #[serde(borrow, default, deserialize_with = "present")]
-    pub(super) iss: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    pub(super) aud: Audiences<'a>,
-    #[serde(borrow, default, deserialize_with = "present")]
-    pub(super) sub: Option<Text<'a>>,
-    #[serde(borrow, default, deserialize_with = "present", rename = "jti")]
-    _jti: Option<Text<'a>>,
+pub struct Claims {
+    #[serde(default, deserialize_with = "present")]
+    pub(super) iss: Option<String>,
+    #[serde(default)]
+    pub(super) aud: Audiences,
+    #[serde(default, deserialize_with = "present")]
+    pub(super) sub: Option<String>,
+    #[serde(default, deserialize_with = "present", rename = "jti")]
+    _jti: Option<String>,
     #[serde(default, deserialize_with = "present")]
     exp: Option<NumericDate>,
     #[serde(default, deserialize_with = "present")]
@@ -36,34 +36,34 @@ pub struct Claims<'a> {
     iat: Option<NumericDate>,
 }
 
-impl<'a> Claims<'a> {
+impl Claims {
     /// Reads a payload.
     ///
     /// # Errors
     /// [`TokenError::MalformedPayload`].
-    pub fn parse(payload: &'a [u8]) -> Result<Self, TokenError> {
-        from_object(payload).ok_or_else(|| TokenError::MalformedPayload(fault(payload)))
+    pub fn parse(payload: &[u8]) -> Result<Self, TokenError> {
+        from_object(payload).ok_or_else(|| TokenError::MalformedPayload(malformed_field(payload)))
     }
 
-    /// Who is said to have issued the token.
+    /// `iss`: the issuer that the token names.
     pub fn issuer(&self) -> Option<&str> {
-        self.iss.as_ref().map(|iss| &*iss.0)
+        self.iss.as_deref()
     }
 
-    /// The claims that hold for a time only.
+    /// The claims that bound when the token is good.
     pub fn times(&self) -> Times {
         Times { exp: self.exp, nbf: self.nbf, iat: self.iat }
     }
 }
 
-/// When a token is good, by its own word.
+/// The times that a token states of itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Times {
-    /// Not from then on.
+    /// The token has expired from this time on.
     pub exp: Option<NumericDate>,
-    /// Not before then.
+    /// The token is not good before this time.
     pub nbf: Option<NumericDate>,
-    /// When it was made.
+    /// When the token was issued.
     pub iat: Option<NumericDate>,
 }
 
@@ -91,10 +91,10 @@ impl<'de> Deserialize<'de> for NumericDate {
 
 /// `aud`: one string or an array of strings.
 #[derive(Debug, Default)]
-pub struct Audiences<'a>(Vec<Cow<'a, str>>);
+pub struct Audiences(Vec<String>);
 
-impl Audiences<'_> {
-    /// Whether one of these is among them, each of them [`normalize_audience`].
+impl Audiences {
+    /// Whether one of `wanted` is among the audiences. Those in `wanted` have gone through [`normalize_audience`].
     pub fn has_any(&self, wanted: &[String]) -> bool {
         self.0.iter().any(|aud| wanted.iter().any(|wanted| wanted == normalize_audience(aud)))
     }
@@ -106,29 +106,25 @@ pub fn normalize_audience(audience: &str) -> &str {
     rest.strip_suffix('/').unwrap_or(rest)
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Audiences<'a> {
+impl<'de> Deserialize<'de> for Audiences {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct OneOrMany;
 
         impl<'de> Visitor<'de> for OneOrMany {
-            type Value = Audiences<'de>;
+            type Value = Audiences;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a string or an array of strings")
             }
 
-            fn visit_borrowed_str<E: de::Error>(self, audience: &'de str) -> Result<Self::Value, E> {
-                Ok(Audiences(vec![Cow::Borrowed(audience)]))
-            }
-
             fn visit_str<E: de::Error>(self, audience: &str) -> Result<Self::Value, E> {
-                Ok(Audiences(vec![Cow::Owned(audience.to_owned())]))
+                Ok(Audiences(vec![audience.to_owned()]))
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
                 let mut audiences = Vec::new();
-                while let Some(audience) = list.next_element::<Text<'de>>()? {
-                    audiences.push(audience.0);
+                while let Some(audience) = list.next_element()? {
+                    audiences.push(audience);
                 }
                 Ok(Audiences(audiences))
             }
@@ -138,14 +134,14 @@ impl<'de: 'a, 'a> Deserialize<'de> for Audiences<'a> {
     }
 }
 
-/// What is wrong with a payload that could not be read.
-fn fault(payload: &[u8]) -> MalformedField {
+/// The claim for which a payload could not be read.
+fn malformed_field(payload: &[u8]) -> MalformedField {
     let Ok(Value::Object(members)) = json::parse(payload) else { return MalformedField::Whole };
     let is_text = |name: &str| members.get(name).is_none_or(Value::is_string);
     let is_list = |value: &Value| value.as_array().is_some_and(|list| list.iter().all(Value::is_string));
-    for (name, fault) in [("iss", MalformedField::Iss), ("sub", MalformedField::Sub), ("jti", MalformedField::Jti)] {
+    for (name, field) in [("iss", MalformedField::Iss), ("sub", MalformedField::Sub), ("jti", MalformedField::Jti)] {
         if !is_text(name) {
-            return fault;
+            return field;
         }
     }
     for (name, no_number, out_of_range) in [
@@ -167,14 +163,14 @@ fn fault(payload: &[u8]) -> MalformedField {
     MalformedField::Whole
 }
 
-/// The values of some members of a payload, in the order of their names; `None` where it has none.
+/// The values of these claims, in the order of `names`. `None`: the payload lacks the claim.
 ///
 /// # Errors
-/// [`TokenError::MalformedPayload`], also if one of them repeats.
-pub fn pick(payload: &[u8], names: &[&str]) -> Result<Vec<Option<Value>>, TokenError> {
-    struct Pick<'a>(&'a [&'a str]);
+/// [`TokenError::MalformedPayload`], also if one of the claims repeats.
+pub fn select(payload: &[u8], names: &[&str]) -> Result<Vec<Option<Value>>, TokenError> {
+    struct Select<'a>(&'a [&'a str]);
 
-    impl<'de> Visitor<'de> for Pick<'_> {
+    impl<'de> Visitor<'de> for Select<'_> {
         type Value = Vec<Option<Value>>;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -182,22 +178,22 @@ pub fn pick(payload: &[u8], names: &[&str]) -> Result<Vec<Option<Value>>, TokenE
         }
 
         fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-            let mut picked = vec![None; self.0.len()];
+            let mut selected = vec![None; self.0.len()];
             while let Some(name) = map.next_key::<Text<'de>>()? {
-                let mut places = self.0.iter().zip(&mut picked).filter(|(own, _)| **own == name.0);
+                let mut places = self.0.iter().zip(&mut selected).filter(|(own, _)| **own == name.0);
                 match places.next() {
                     None => drop(map.next_value::<IgnoredAny>()?),
                     Some((_, place @ None)) => *place = Some(map.next_value::<Strict>()?.0),
                     Some((_, Some(_))) => return Err(de::Error::custom("a claim repeats")),
                 }
             }
-            Ok(picked)
+            Ok(selected)
         }
     }
 
     let mut json = serde_json::Deserializer::from_slice(payload);
-    let picked = json.deserialize_map(Pick(names)).and_then(|picked| json.end().map(|()| picked));
-    picked.map_err(|_| TokenError::MalformedPayload(MalformedField::Whole))
+    let selected = json.deserialize_map(Select(names)).and_then(|selected| json.end().map(|()| selected));
+    selected.map_err(|_| TokenError::MalformedPayload(MalformedField::Whole))
 }
 
 #[cfg(test)]
@@ -232,18 +228,18 @@ mod tests {
     }
 
     #[test]
-    fn single_claims_are_picked() {
+    fn single_claims_are_selected() {
         let payload = br#"{"a":1,"b":{"c":[2]},"d":null,"x":1,"x":2}"#;
         let expected = vec![Some(serde_json::json!({"c": [2]})), None, Some(Value::Null)];
-        assert_eq!(pick(payload, &["b", "e", "d"]), Ok(expected));
-        assert_eq!(pick(payload, &["x"]), Err(WHOLE));
-        assert_eq!(pick(br#"{"a":{"b":1,"b":2}}"#, &["a"]), Err(WHOLE), "nor within");
+        assert_eq!(select(payload, &["b", "e", "d"]), Ok(expected));
+        assert_eq!(select(payload, &["x"]), Err(WHOLE));
+        assert_eq!(select(br#"{"a":{"b":1,"b":2}}"#, &["a"]), Err(WHOLE), "nor within");
         // A name that serde_json knows means nothing here.
         let text = br#"{"a":{"$serde_json::private::RawValue":"\"admin\""}}"#;
         let expected = serde_json::json!({"$serde_json::private::RawValue": "\"admin\""});
-        assert_eq!(pick(text, &["a"]), Ok(vec![Some(expected)]));
+        assert_eq!(select(text, &["a"]), Ok(vec![Some(expected)]));
         for bad in [&b"[]"[..], b"{} x", b"{", b"7"] {
-            assert_eq!(pick(bad, &["a"]), Err(WHOLE));
+            assert_eq!(select(bad, &["a"]), Err(WHOLE));
         }
     }
 }

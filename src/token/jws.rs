@@ -1,6 +1,6 @@
-//! The compact form of a JWS (RFC 7515 §3.1), parsed strictly. Nothing in it is trusted yet.
+//! The compact form of a JWS (RFC 7515 §3.1), parsed strictly.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, rc::Rc};
 
 use base64::{engine::general_purpose::URL_SAFE_NO_PAD, Engine as _};
 use serde::{
@@ -9,63 +9,104 @@ use serde::{
 };
 use serde_json::Value;
 
-use super::{MalformedField, TokenError};
+use super::{claims::Claims, MalformedField, TokenError};
 use crate::{json, keys::Algorithm};
 
-/// Longer tokens are refused unread.
+/// Longer tokens are denied unread.
 pub const MAX_TOKEN_BYTES: usize = 16 * 1024;
 /// There are eleven in RFC 7515 §4.1.
 const MAX_HEADER_MEMBERS: usize = 64;
 
-/// A string within JSON, not copied unless it has escapes.
+/// A string within JSON, copied only if it has escapes.
 #[derive(Debug, Deserialize, PartialEq, Eq)]
 pub(super) struct Text<'a>(#[serde(borrow)] pub Cow<'a, str>);
 
-/// A parsed token. Its signature has not been looked at.
-pub struct Jws<'a> {
-    /// The algorithm that the header claims.
+/// A parsed token. Nothing in it is trusted: the signature has not been checked.
+pub struct Jws {
+    /// The algorithm that the header names.
     pub algorithm: Algorithm,
     /// The key that the header names.
     pub kid: Option<String>,
-    /// What the header says that it is.
+    /// The media type that the header states.
     pub typ: Option<String>,
-    /// What was said.
+    /// The decoded payload.
     pub payload: Vec<u8>,
-    /// The bytes that were signed.
-    pub signed: &'a [u8],
-    /// The signature over them.
+    /// The decoded signature.
     pub signature: Vec<u8>,
+    token: Rc<[u8]>,
+    signed_length: usize,
+    claims: Result<Claims, TokenError>,
 }
 
-impl fmt::Debug for Jws<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Jws({} bytes)", self.signed.len())
+impl Jws {
+    /// Parses a token.
+    ///
+    /// # Errors
+    /// The form is wrong in a way that [`TokenError`] names. What is wrong with the claims alone, [`Self::claims`] says.
+    pub fn parse(token: Rc<[u8]>) -> Result<Self, TokenError> {
+        let parts = parse(&token)?;
+        let claims = Claims::parse(&parts.payload);
+        let Parts { header, algorithm, payload, signature, signed_length } = parts;
+        Ok(Self { algorithm, kid: header.kid, typ: header.typ, payload, signature, token, signed_length, claims })
+    }
+
+    /// The bytes that were signed.
+    pub fn signed(&self) -> &[u8] {
+        self.token.get(..self.signed_length).unwrap_or_default()
+    }
+
+    /// The whole token.
+    pub fn token(&self) -> &[u8] {
+        &self.token
+    }
+
+    /// The registered claims.
+    ///
+    /// # Errors
+    /// [`TokenError::MalformedPayload`].
+    pub fn claims(&self) -> Result<&Claims, TokenError> {
+        self.claims.as_ref().map_err(|error| *error)
     }
 }
 
-/// Members that nobody here reads (`jku`, `x5u`, `jwk`, `x5c`, …) are never looked at (RFC 8725 §3.10); but none may be
-/// there twice (RFC 7515 §4).
-#[derive(Default)]
-struct Header<'a> {
-    alg: Option<Text<'a>>,
-    kid: Option<String>,
-    typ: Option<String>,
-    /// `crit`, or `b64` of RFC 7797: nothing that they ask for is known here.
-    asks_for_extensions: bool,
+impl fmt::Debug for Jws {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Jws({} bytes)", self.token.len())
+    }
 }
 
-impl<'de> Deserialize<'de> for Header<'de> {
+/// The three sections of a token, decoded.
+struct Parts {
+    header: Header,
+    algorithm: Algorithm,
+    payload: Vec<u8>,
+    signature: Vec<u8>,
+    signed_length: usize,
+}
+
+/// The members that the filter reads. All others (`jku`, `x5u`, `jwk`, `x5c`, …) are skipped (RFC 8725 §3.10), but no member
+/// may repeat (RFC 7515 §4).
+#[derive(Default)]
+struct Header {
+    alg: Option<String>,
+    kid: Option<String>,
+    typ: Option<String>,
+    /// Whether there is `crit`, or `b64` of RFC 7797. The filter knows no extension.
+    demands_extension: bool,
+}
+
+impl<'de> Deserialize<'de> for Header {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Members;
 
         impl<'de> Visitor<'de> for Members {
-            type Value = Header<'de>;
+            type Value = Header;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Header<'de>, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Header, A::Error> {
                 let (mut header, mut names) = (Header::default(), Vec::new());
                 while let Some(name) = map.next_key::<Text<'de>>()? {
                     match &*name.0 {
@@ -73,7 +114,7 @@ impl<'de> Deserialize<'de> for Header<'de> {
                         "kid" => header.kid = Some(map.next_value()?),
                         "typ" => header.typ = Some(map.next_value()?),
                         other => {
-                            header.asks_for_extensions |= matches!(other, "crit" | "b64");
+                            header.demands_extension |= matches!(other, "crit" | "b64");
                             map.next_value::<IgnoredAny>()?;
                         }
                     }
@@ -103,11 +144,7 @@ pub(super) fn present<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(
     T::deserialize(deserializer).map(Some)
 }
 
-/// Parses a token.
-///
-/// # Errors
-/// The form is wrong in some way that [`TokenError`] names.
-pub fn parse(token: &[u8]) -> Result<Jws<'_>, TokenError> {
+fn parse(token: &[u8]) -> Result<Parts, TokenError> {
     if token.len() > MAX_TOKEN_BYTES {
         return Err(TokenError::TooLarge);
     }
@@ -117,28 +154,27 @@ pub fn parse(token: &[u8]) -> Result<Jws<'_>, TokenError> {
     else {
         return Err(TokenError::Malformed);
     };
-    // An empty payload is one (RFC 7515 §2), though not of a JWT.
+    // A payload may be empty (RFC 7515 §2), though not the payload of a JWT.
     if header.is_empty() || signature.is_empty() {
         return Err(TokenError::Malformed);
     }
-    // "header.payload" is a prefix of the token: one dot is between them.
+    // "header.payload" is a prefix of the token: one dot is between the sections.
     let signed_length = header.len().saturating_add(payload.len()).saturating_add(1);
-    let signed = token.get(..signed_length).ok_or(TokenError::Malformed)?;
 
     let header = decode(header).ok_or(TokenError::HeaderEncoding)?;
-    let header: Header<'_> = from_object(&header).ok_or_else(|| TokenError::MalformedHeader(fault(&header)))?;
-    if header.asks_for_extensions {
+    let header: Header = from_object(&header).ok_or_else(|| TokenError::MalformedHeader(malformed_field(&header)))?;
+    if header.demands_extension {
         return Err(TokenError::UnknownExtension);
     }
-    let alg = header.alg.ok_or(TokenError::MalformedHeader(MalformedField::Alg))?;
-    let algorithm = Algorithm::from_name(&alg.0).ok_or(TokenError::AlgorithmNotSupported)?;
+    let alg = header.alg.as_deref().ok_or(TokenError::MalformedHeader(MalformedField::Alg))?;
+    let algorithm = Algorithm::from_name(alg).ok_or(TokenError::AlgorithmNotSupported)?;
     let payload = decode(payload).ok_or(TokenError::PayloadEncoding)?;
     let signature = decode(signature).ok_or(TokenError::SignatureEncoding)?;
-    Ok(Jws { algorithm, kid: header.kid, typ: header.typ, payload, signed, signature })
+    Ok(Parts { header, algorithm, payload, signature, signed_length })
 }
 
-/// What is wrong with a header that could not be read.
-fn fault(header: &[u8]) -> MalformedField {
+/// The member for which a header could not be read.
+fn malformed_field(header: &[u8]) -> MalformedField {
     let is_wrong = |member: Option<&Value>| member.is_some_and(|member| !member.is_string());
     match json::parse(header) {
         Ok(Value::Object(members)) if is_wrong(members.get("alg")) => MalformedField::Alg,
@@ -147,7 +183,7 @@ fn fault(header: &[u8]) -> MalformedField {
     }
 }
 
-/// Unpadded base64url; no stray trailing bits, so that one token has one form.
+/// Decodes unpadded base64url without stray trailing bits, so that one token has one form.
 fn decode(section: &[u8]) -> Option<Vec<u8>> {
     URL_SAFE_NO_PAD.decode(section).ok()
 }
@@ -162,18 +198,18 @@ mod tests {
     }
 
     fn error(header: &str, payload: &str) -> TokenError {
-        parse(&token(header, payload)).unwrap_err()
+        Jws::parse(token(header, payload).into()).unwrap_err()
     }
 
     #[test]
     fn parses_the_compact_form() {
         let token = token(r#"{"alg":"ES256","kid":"k"}"#, r#"{"iss":"i"}"#);
-        let jws = parse(&token).unwrap();
+        let jws = Jws::parse(token.as_slice().into()).unwrap();
         assert_eq!(
             (jws.algorithm, jws.kid.as_deref(), jws.signature.as_slice()),
             (Algorithm::Es(Hash::Sha256), Some("k"), &b"sig"[..])
         );
-        assert_eq!(jws.signed, &token[..token.len() - 5]);
+        assert_eq!(jws.signed(), &token[..token.len() - 5]);
     }
 
     #[test]
@@ -192,13 +228,12 @@ mod tests {
             b"{}.{}.AA",
         ];
         for case in cases {
-            assert!(parse(case).is_err(), "{case:?}");
+            assert!(Jws::parse((*case).into()).is_err(), "{case:?}");
         }
-        assert_eq!(parse(&[b'a'; MAX_TOKEN_BYTES + 1]).unwrap_err(), TokenError::TooLarge);
-        assert_eq!(
-            parse(&[token(r#"{"alg":"ES256"}"#, "{}"), b",e30.e30.AA".to_vec()].concat()).unwrap_err(),
-            TokenError::Malformed
-        );
+        let error = |token: Vec<u8>| Jws::parse(token.into()).unwrap_err();
+        assert_eq!(error(vec![b'a'; MAX_TOKEN_BYTES + 1]), TokenError::TooLarge);
+        let joined = [token(r#"{"alg":"ES256"}"#, "{}"), b",e30.e30.AA".to_vec()].concat();
+        assert_eq!(error(joined), TokenError::Malformed);
     }
 
     #[test]

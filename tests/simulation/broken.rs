@@ -50,12 +50,14 @@ impl Rule {
         }
     }
 
-    /// Breaks the rules that the shared record keeps.
-    pub fn forget(broken: Option<Self>, record: &mut Record) {
+    /// Breaks the rules that the shared record keeps: the bytes without what the record remembers of them.
+    pub fn forget(broken: Option<Self>, bytes: &[u8]) -> Vec<u8> {
+        let mut record = Record::decode(bytes).unwrap_or_default();
         match broken {
             Some(Self::OneFetchAtATime) => record.lease = None,
             Some(Self::RefreshesAreRationed) => record.unknown_kid_at = None,
-            _ => {}
+            _ => return bytes.to_vec(),
         }
+        record.encode()
     }
 }

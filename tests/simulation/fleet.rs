@@ -7,11 +7,8 @@
 use fastrand::Rng;
 use jwks_gate::{
     config,
-    engine::{parked::StreamId, Action, Decision, Engine, Response},
-    policy::headers::Headers,
-    rotation::{http_cache::Validators, record::Record, transition},
+    engine::{Action, Decision, Engine, Headers, ProviderId, Response, StreamId, Validators},
     time::UnixTime,
-    token::ProviderId,
 };
 use serde_json::json;
 
@@ -94,7 +91,8 @@ impl Report {
 
 struct Proxy {
     engine: Engine<Check>,
-    record: Record,
+    /// The shared record, as bytes.
+    record: Vec<u8>,
     style: Style,
     rng: Rng,
     now: u64,
@@ -115,7 +113,7 @@ impl Proxy {
         let plan = config::parse(config.to_string().as_bytes()).expect("a good configuration");
         Self {
             engine: Engine::new(plan, Check { accepts_anything: false }),
-            record: Record::default(),
+            record: Vec::new(),
             style,
             rng: Rng::with_seed(u64::from(number) ^ 0x5eed),
             now: 0,
@@ -167,9 +165,9 @@ impl Proxy {
             [(":path".to_owned(), b"/".to_vec()), ("authorization".to_owned(), format!("Bearer {token}").into_bytes())];
         let now = self.clock();
         self.streams += 1;
-        let question = self.engine.question(Headers::new(&list));
-        match self.engine.on_request(StreamId(self.streams), question, Headers::new(&list), now) {
-            Decision::Continue(_) | Decision::Shadow(_) => self.ended(key, is_good, true, report),
+        let resolved = self.engine.resolve(Headers::new(&list));
+        match self.engine.on_request(StreamId(self.streams), resolved, Headers::new(&list), now) {
+            Decision::Continue(..) | Decision::ContinueAndEvaluate(..) => self.ended(key, is_good, true, report),
             Decision::Reply(_) => self.ended(key, is_good, false, report),
             Decision::Park => self.parked.push((self.streams, key, is_good)),
         }
@@ -196,12 +194,13 @@ impl Proxy {
     fn perform(&mut self, actions: Vec<Action>, report: &mut Report) {
         for action in actions {
             match action {
-                Action::Change(provider, event) => {
-                    let terms = self.engine.plan().remote(provider).expect("a remote").terms;
-                    let (next, effect) = transition::step(&self.record, event, &terms, self.clock());
-                    self.record = next.unwrap_or_else(|| self.record.clone());
+                Action::Update(provider, update) => {
                     let now = self.clock();
-                    let actions = self.engine.on_changed(provider, self.record.clone(), effect, now);
+                    let mut applied = update.apply(Some(&self.record), now);
+                    if let Some(bytes) = applied.bytes.take() {
+                        self.record = bytes;
+                    }
+                    let actions = self.engine.on_updated(provider, update, applied, now);
                     self.perform(actions, report);
                 }
                 Action::Fetch(_, number, validators) => {
@@ -211,7 +210,7 @@ impl Proxy {
                     self.fetch = Some((self.now + LATENCY, number, response));
                 }
                 Action::Reply(stream, _) => self.answered(stream, false, report),
-                Action::Resume(stream, _) => self.answered(stream, true, report),
+                Action::Resume(stream, ..) => self.answered(stream, true, report),
                 Action::WakeWorkers => {}
             }
         }

@@ -6,7 +6,7 @@ use serde_json::{json, Value};
 
 use crate::{
     issuer::{CacheStyle, Fault, Rotation, FAULTS},
-    world::{Happening, LATENCY},
+    world::{Event, LATENCY},
 };
 
 /// An issuer's terms, in milliseconds, and how it behaves.
@@ -34,7 +34,7 @@ pub struct Scenario {
     pub lateness: u64,
     /// The end, in milliseconds.
     pub length: u64,
-    pub happenings: Vec<(u64, Happening)>,
+    pub events: Vec<(u64, Event)>,
 }
 
 /// What a request carries.
@@ -63,7 +63,7 @@ impl Scenario {
             cache: (0..issuers).map(|issuer| cache(&mut Rng::with_seed(seed ^ (99 << issuer)))).collect(),
             lateness: [0, 3, 40][rng.usize(0..3)],
             length,
-            happenings: Vec::new(),
+            events: Vec::new(),
         };
         for issuer in 0..issuers {
             all.issuer(&mut Rng::with_seed(seed ^ (1234 << issuer)), issuer);
@@ -72,8 +72,8 @@ impl Scenario {
         all
     }
 
-    fn push(&mut self, at: u64, what: Happening) {
-        self.happenings.push((at, what));
+    fn push(&mut self, at: u64, what: Event) {
+        self.events.push((at, what));
     }
 
     fn issuer(&mut self, rng: &mut Rng, issuer: usize) {
@@ -89,12 +89,7 @@ impl Scenario {
             };
             self.push(
                 at,
-                Happening::Request {
-                    issuer,
-                    kind,
-                    patience: rng.bool().then(|| rng.u64(1..3_000)),
-                    draw: rng.usize(..),
-                },
+                Event::Request { issuer, kind, patience: rng.bool().then(|| rng.u64(1..3_000)), draw: rng.usize(..) },
             );
         }
         for _ in 0..rng.usize(0..6) {
@@ -104,38 +99,35 @@ impl Scenario {
                 _ => Rotation::SameKid,
             };
             let at = rng.u64(0..self.length);
-            self.push(at, Happening::Rotate(issuer, rotation));
+            self.push(at, Event::Rotate(issuer, rotation));
             // The new key is used at once, everywhere.
             for _ in 0..rng.u64(0..8) {
-                self.push(at, Happening::Request { issuer, kind: Kind::Good, patience: None, draw: rng.usize(..) });
+                self.push(at, Event::Request { issuer, kind: Kind::Good, patience: None, draw: rng.usize(..) });
             }
         }
         // An invented `kid` spends the budget. The issuer rotates around the end of that refresh, and the new key is used
         // within the same millisecond.
         for _ in 0..rng.usize(0..4) {
             let at = rng.u64(0..self.length);
-            self.push(at, Happening::Request { issuer, kind: Kind::Unknown, patience: None, draw: rng.usize(..) });
+            self.push(at, Event::Request { issuer, kind: Kind::Unknown, patience: None, draw: rng.usize(..) });
             let ended = at + 2 * LATENCY + rng.u64(0..4);
-            self.push(ended, Happening::Rotate(issuer, Rotation::Hard));
+            self.push(ended, Event::Rotate(issuer, Rotation::Hard));
             for _ in 0..4 {
                 let draw = rng.usize(..);
-                self.push(ended + rng.u64(0..2), Happening::Request { issuer, kind: Kind::Good, patience: None, draw });
+                self.push(ended + rng.u64(0..2), Event::Request { issuer, kind: Kind::Good, patience: None, draw });
             }
         }
         for _ in 0..rng.usize(0..3) {
             let at = rng.u64(0..self.length);
             let fault = FAULTS[rng.usize(0..FAULTS.len())];
-            self.push(at, Happening::Break(issuer, fault));
-            self.push(at + rng.u64(100..12_000), Happening::Heal(issuer));
+            self.push(at, Event::Break(issuer, fault));
+            self.push(at + rng.u64(100..12_000), Event::Heal(issuer));
         }
         if rng.u8(0..4) == 0 {
             let at = rng.u64(0..self.length);
             for _ in 0..rng.usize(20..80) {
                 let kind = if rng.u8(0..4) == 0 { Kind::Forged } else { Kind::Unknown };
-                self.push(
-                    at + rng.u64(0..4_000),
-                    Happening::Request { issuer, kind, patience: None, draw: rng.usize(..) },
-                );
+                self.push(at + rng.u64(0..4_000), Event::Request { issuer, kind, patience: None, draw: rng.usize(..) });
             }
         }
     }
@@ -144,24 +136,24 @@ impl Scenario {
         let issuers = self.terms.len();
         if rng.bool() {
             for issuer in 0..issuers {
-                self.push(0, Happening::Canary(issuer));
+                self.push(0, Event::Canary(issuer));
             }
         }
         if rng.u8(0..4) == 0 {
             for _ in 0..rng.usize(1..=2) {
                 let far = [5_000, 3_600_000, 86_400_000][rng.usize(0..3)];
                 let step = if rng.bool() { far } else { -far };
-                self.push(rng.u64(0..self.length), Happening::StepClock(step));
+                self.push(rng.u64(0..self.length), Event::StepClock(step));
             }
         }
         for _ in 0..rng.usize(0..3) {
-            self.push(rng.u64(0..self.length), Happening::Reload(rng.usize(0..self.workers)));
+            self.push(rng.u64(0..self.length), Event::Reload(rng.usize(0..self.workers)));
         }
         if rng.u8(0..3) == 0 {
-            self.push(rng.u64(0..self.length), Happening::Reconfigure);
+            self.push(rng.u64(0..self.length), Event::Reconfigure);
         }
         if rng.u8(0..5) == 0 {
-            self.push(rng.u64(0..self.length), Happening::Scribble(rng.usize(0..issuers), rng.u64(..)));
+            self.push(rng.u64(0..self.length), Event::Scribble(rng.usize(0..issuers), rng.u64(..)));
         }
     }
 
@@ -169,11 +161,11 @@ impl Scenario {
     pub fn with_trouble_at_the_last(mut self) -> Self {
         let last = self.terms.len() - 1;
         for second in (1..self.length / 1000).step_by(4) {
-            self.push(second * 1000, Happening::Break(last, Fault::Hang));
-            self.push(second * 1000 + 3_000, Happening::Heal(last));
+            self.push(second * 1000, Event::Break(last, Fault::Hang));
+            self.push(second * 1000 + 3_000, Event::Heal(last));
             for number in 0..40 {
                 let draw = (second * 97 + number * 31) as usize;
-                let request = Happening::Request { issuer: last, kind: Kind::Unknown, patience: None, draw };
+                let request = Event::Request { issuer: last, kind: Kind::Unknown, patience: None, draw };
                 self.push(second * 1000 + number * 20, request);
             }
         }

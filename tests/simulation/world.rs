@@ -6,15 +6,16 @@ use std::collections::BTreeMap;
 use fastrand::Rng;
 use jwks_gate::{
     config,
-    engine::{parked::StreamId, Action, Decision, Engine, FetchError, Response},
-    policy::{headers::Headers, reply::Reply},
-    rotation::{
-        http_cache::Validators,
-        record::Record,
-        transition::{self, Cause, Effect, Event},
+    engine::{
+        Action, Applied, Decision, Engine, FetchError, Headers, ProviderId, Reply, Response, StreamId, Update,
+        Validators,
     },
+    rotation::{
+        record::Record,
+        transition::{self, Cause, Effect},
+    },
+    shared::announcement,
     time::UnixTime,
-    token::ProviderId,
 };
 
 use crate::{
@@ -27,13 +28,15 @@ use crate::{
 
 /// Where the proxies' clock begins; true time begins at zero.
 const EPOCH: u64 = 1_800_000_000_000;
-const BUSY_TICK: u64 = 25;
-const IDLE_TICK: u64 = 1_000;
 pub const LATENCY: u64 = 20;
+
+fn millis(time: std::time::Duration) -> u64 {
+    time.as_millis() as u64
+}
 
 /// Something that happens.
 #[derive(Clone, Debug)]
-pub enum Happening {
+pub enum Event {
     /// A request; its client may lose patience. `draw` says what else is left to chance: worker and unknown `kid`.
     Request {
         issuer: usize,
@@ -108,7 +111,7 @@ pub struct World {
     broken: Option<Rule>,
     now: u64,
     skew: i64,
-    queue: BTreeMap<(u64, u64), Happening>,
+    queue: BTreeMap<(u64, u64), Event>,
     sequence: u64,
     workers: Vec<Worker>,
     cells: Vec<Cell>,
@@ -137,11 +140,11 @@ impl World {
             is_told: false,
             scenario,
         };
-        for (at, what) in std::mem::take(&mut world.scenario.happenings) {
+        for (at, what) in std::mem::take(&mut world.scenario.events) {
             world.at(at, what);
         }
         for at in (500..world.scenario.length + 30_000).step_by(500) {
-            world.at(at, Happening::Inspect);
+            world.at(at, Event::Inspect);
         }
         world.start_workers();
         world
@@ -160,9 +163,9 @@ impl World {
                 break;
             }
             self.now = at;
-            if self.is_told && !matches!(what, Happening::Tick { .. } | Happening::Wake(_) | Happening::Inspect) {
+            if self.is_told && !matches!(what, Event::Tick { .. } | Event::Wake(_) | Event::Inspect) {
                 match &what {
-                    Happening::Fetched { issuer, response, .. } => {
+                    Event::Fetched { issuer, response, .. } => {
                         println!(
                             "{at:>6} Fetched for {issuer}: {:?}",
                             response.as_ref().map(|response| response.status)
@@ -178,12 +181,12 @@ impl World {
         self.ledger.verdict()
     }
 
-    fn at(&mut self, at: u64, what: Happening) {
+    fn at(&mut self, at: u64, what: Event) {
         self.sequence += 1;
         self.queue.insert((at, self.sequence), what);
     }
 
-    fn after(&mut self, delay: u64, what: Happening) {
+    fn after(&mut self, delay: u64, what: Event) {
         self.at(self.now + delay, what);
     }
 
@@ -209,36 +212,38 @@ impl World {
         Engine::new(plan, Check { accepts_anything: self.broken == Some(Rule::SignaturesAreChecked) })
     }
 
-    fn happen(&mut self, what: Happening) {
+    fn happen(&mut self, what: Event) {
         match what {
-            Happening::Request { issuer, kind, patience, draw } => self.request(issuer, kind, patience, draw),
-            Happening::Rotate(issuer, rotation) => {
+            Event::Request { issuer, kind, patience, draw } => self.request(issuer, kind, patience, draw),
+            Event::Rotate(issuer, rotation) => {
                 self.issuers[issuer].rotate(rotation, self.now);
                 if rotation == Rotation::SameKid {
                     self.ledger.renamed(issuer, self.now);
                 }
             }
-            Happening::Break(issuer, fault) => {
+            Event::Break(issuer, fault) => {
                 self.issuers[issuer].fault = Some(fault);
                 self.ledger.trouble_begins(issuer, self.now);
             }
-            Happening::Heal(issuer) => {
+            Event::Heal(issuer) => {
                 self.issuers[issuer].fault = None;
                 self.ledger.trouble_ends(issuer, self.now);
             }
-            Happening::StepClock(step) => {
+            Event::StepClock(step) => {
                 self.skew += step;
                 self.ledger.clock_stepped(self.now, step);
             }
-            Happening::Reload(worker) => self.reload(worker),
-            Happening::Reconfigure => self.reconfigure(),
-            Happening::Canary(issuer) => {
-                if let Effect::Fetch(_) = self.step(0, issuer, Event::Refresh(Cause::Schedule)).1 {
+            Event::Reload(worker) => self.reload(worker),
+            Event::Reconfigure => self.reconfigure(),
+            Event::Canary(issuer) => {
+                let remote = self.workers[0].engine.plan().remote(ProviderId::new(issuer)).expect("a remote");
+                let update = Update::new(transition::Event::Refresh(Cause::Schedule), remote.rotation);
+                if let Effect::Fetch(_) = self.apply(0, issuer, &update).effect {
                     self.ledger.holder_died(issuer, self.now);
                 }
             }
-            Happening::Scribble(issuer, garbage) => self.scribble(issuer, garbage),
-            Happening::Tick { worker, number } => {
+            Event::Scribble(issuer, garbage) => self.scribble(issuer, garbage),
+            Event::Tick { worker, number } => {
                 if !self.workers[worker].dead && self.workers[worker].tick.is_some_and(|(_, own)| own == number) {
                     self.workers[worker].tick = None;
                     if self.broken != Some(Rule::WorkersLookAgain) {
@@ -246,15 +251,15 @@ impl World {
                     }
                 }
             }
-            Happening::Wake(worker) => {
+            Event::Wake(worker) => {
                 if !self.workers[worker].dead {
                     self.run_worker(worker);
                 }
             }
-            Happening::Serve { worker, issuer, fetch, validators } => {
+            Event::Serve { worker, issuer, fetch, validators } => {
                 self.serve(worker, issuer, fetch, &validators);
             }
-            Happening::Fetched { worker, issuer, fetch, response } => {
+            Event::Fetched { worker, issuer, fetch, response } => {
                 if self.workers[worker].dead {
                     return;
                 }
@@ -262,12 +267,12 @@ impl World {
                 self.fetched(worker, issuer, fetch, response);
                 self.run_worker(worker);
             }
-            Happening::Announce { issuer, version } => self.announce(issuer, version),
-            Happening::Leave { worker, stream } => {
+            Event::Announce { issuer, version } => self.announce(issuer, version),
+            Event::Leave { worker, stream } => {
                 self.workers[worker].engine.on_stream_end(StreamId(stream));
                 self.ledger.left(worker, stream);
             }
-            Happening::Inspect => self.inspect(),
+            Event::Inspect => self.inspect(),
         }
     }
 
@@ -293,15 +298,15 @@ impl World {
             ("authorization".to_owned(), format!("Bearer {token}").into_bytes()),
         ];
         let headers = Headers::new(&list);
-        let question = self.workers[worker].engine.question(headers);
-        assert_eq!(question.providers(), [ProviderId::new(issuer)]);
+        let resolved = self.workers[worker].engine.resolve(headers);
+        assert_eq!(resolved.providers(), [ProviderId::new(issuer)]);
         self.look(worker, issuer);
         let request =
             Request { issuer, kind, key, arrived: self.now, terms: self.workers[worker].terms[issuer].clone() };
         self.ledger.arrived(worker, stream, request);
         let now = self.clock();
-        let mut decision = self.workers[worker].engine.on_request(StreamId(stream), question, headers, now);
-        if self.broken == Some(Rule::UnknownKeysAreAskedFor) && decision == Decision::Park && self.now > 2_000 {
+        let mut decision = self.workers[worker].engine.on_request(StreamId(stream), resolved, headers, now);
+        if self.broken == Some(Rule::UnknownKeysAreAskedFor) && matches!(decision, Decision::Park) && self.now > 2_000 {
             decision = Decision::Reply(Reply {
                 status: 401,
                 headers: Vec::new(),
@@ -310,14 +315,15 @@ impl World {
             });
         }
         match decision {
-            Decision::Continue(_) | Decision::Shadow(_) => self.answered(worker, stream, 200, ""),
+            Decision::Continue(..) | Decision::ContinueAndEvaluate(..) => self.answered(worker, stream, 200, ""),
             Decision::Reply(reply) => self.answered(worker, stream, reply.status, &reply.body),
             Decision::Park => {
                 self.ledger.parked(worker, stream);
                 self.wake(worker, 0);
-                self.tick_in(worker, BUSY_TICK);
+                let tick = self.workers[worker].engine.tick_when_parked();
+                self.tick_in(worker, millis(tick));
                 if let Some(patience) = patience {
-                    self.after(patience, Happening::Leave { worker, stream });
+                    self.after(patience, Event::Leave { worker, stream });
                 }
             }
         }
@@ -328,10 +334,10 @@ impl World {
             println!("{:>6}   stream {stream}: {status} {body}", self.now);
         }
         self.ledger.answered(worker, stream, status, body, self.now, &self.issuers);
-        self.after(1, Happening::Leave { worker, stream });
+        self.after(1, Event::Leave { worker, stream });
     }
 
-    /// As the shell's: look at everything, do what is due, set the next tick.
+    /// As the shell: look at everything, do what is due, set the next tick.
     fn run_worker(&mut self, worker: usize) {
         for issuer in 0..self.cells.len() {
             self.look(worker, issuer);
@@ -339,14 +345,11 @@ impl World {
         let now = self.clock();
         let actions = self.workers[worker].engine.on_wake(now);
         self.perform(worker, actions);
-        let engine = &self.workers[worker].engine;
-        let most = if engine.waiting() > 0 { BUSY_TICK } else { IDLE_TICK };
-        let now = self.clock();
-        let next = engine.next_timeout(now).map_or(most, |next| (next.since(now).as_millis() as u64).clamp(5, most));
         if self.workers[worker].draining && self.workers[worker].engine.waiting() == 0 {
             return;
         }
-        self.tick_in(worker, next);
+        let tick = self.workers[worker].engine.next_tick(self.clock());
+        self.tick_in(worker, millis(tick));
     }
 
     fn tick_in(&mut self, worker: usize, delay: u64) {
@@ -357,7 +360,7 @@ impl World {
         let number = self.sequence;
         self.workers[worker].tick = Some((at, number));
         let late = self.lateness(worker);
-        self.at(at + late, Happening::Tick { worker, number });
+        self.at(at + late, Event::Tick { worker, number });
     }
 
     /// Chance depends on when and where only, not on what happens elsewhere.
@@ -375,7 +378,7 @@ impl World {
         let mut chance = self.chance(worker);
         if chance.u8(0..10) > 0 {
             let delay = chance.u64(0..=most) + self.lateness(worker);
-            self.after(delay, Happening::Wake(worker));
+            self.after(delay, Event::Wake(worker));
         }
     }
 
@@ -390,15 +393,15 @@ impl World {
     fn perform(&mut self, worker: usize, actions: Vec<Action>) {
         for action in actions {
             match action {
-                Action::Change(provider, event) => {
-                    let (record, effect) = self.step(worker, provider.index(), event);
+                Action::Update(provider, update) => {
+                    let applied = self.apply(worker, provider.index(), &update);
                     let now = self.clock();
-                    let actions = self.workers[worker].engine.on_changed(provider, record, effect, now);
+                    let actions = self.workers[worker].engine.on_updated(provider, update, applied, now);
                     self.perform(worker, actions);
                 }
                 Action::Fetch(provider, fetch, validators) => self.fetch(worker, provider.index(), fetch, validators),
                 Action::Reply(stream, reply) => self.answer(worker, stream.0, reply.status, &reply.body),
-                Action::Resume(stream, _) => self.answer(worker, stream.0, 200, ""),
+                Action::Resume(stream, ..) => self.answer(worker, stream.0, 200, ""),
                 Action::WakeWorkers => {
                     for worker in 0..self.workers.len() {
                         self.wake(worker, 3);
@@ -419,47 +422,42 @@ impl World {
         }
     }
 
-    /// One transition of the shared record, as under compare-and-swap.
-    fn step(&mut self, worker: usize, issuer: usize, event: Event) -> (Record, Effect) {
-        let mut record = Record::decode(&self.cells[issuer].record).unwrap_or_default();
-        if matches!(event, Event::Refresh(_)) {
-            Rule::forget(self.broken, &mut record);
-        }
-        let cause = match &event {
-            Event::Refresh(cause) => Some(*cause),
-            Event::Fetched { .. } | Event::Discard(_) => None,
+    /// An update of the shared bytes, as under compare-and-swap. A broken rule changes the bytes before or after.
+    fn apply(&mut self, worker: usize, issuer: usize, update: &Update) -> Applied {
+        let found = match update.cause() {
+            Some(_) => Rule::forget(self.broken, &self.cells[issuer].record),
+            None => self.cells[issuer].record.clone(),
         };
-        let terms = self.workers[worker].engine.plan().remote(ProviderId::new(issuer)).expect("a remote").terms;
-        let (next, effect) = transition::step(&record, event, &terms, self.clock());
-        if let (Effect::Fetch(_), Some(cause)) = (effect, cause) {
-            if cause != Cause::Schedule {
-                self.ledger.asked_for_a_key(issuer, self.now, &self.workers[worker].terms[issuer]);
-            }
+        let mut applied = update.apply(Some(&found), self.clock());
+        if matches!(applied.effect, Effect::Fetch(_)) && update.cause().is_some_and(|cause| cause != Cause::Schedule) {
+            self.ledger.asked_for_a_key(issuer, self.now, &self.workers[worker].terms[issuer]);
         }
-        let Some(mut next) = next else { return (record, effect) };
-        if self.broken == Some(Rule::IssuersAreIndependent) {
+        if applied.bytes.is_some() && self.broken == Some(Rule::IssuersAreIndependent) {
             // One back-off for all.
             let now = self.clock();
             let others = self.cells.iter().filter_map(|cell| Record::decode(&cell.record));
-            next.pause = others.map(|record| record.retry_at().since(now)).max().unwrap_or_default().max(next.pause);
-            next.failed_at = now;
+            let pauses = others.map(|record| record.retry_at().since(now)).chain([applied.record.pause]);
+            applied.record.pause = pauses.max().unwrap_or_default();
+            applied.record.failed_at = now;
+            applied.bytes = Some(applied.record.encode());
         }
-        self.cells[issuer].record = next.encode();
+        let Some(bytes) = applied.bytes.take() else { return applied };
+        self.cells[issuer].record = bytes;
         self.ledger.stored(issuer, self.cells[issuer].record.len());
         let mut chance = self.chance(issuer);
         let delay = if chance.u8(0..5) == 0 { chance.u64(1..5) } else { 0 };
         if delay == 0 {
-            self.announce(issuer, next.version);
+            self.announce(issuer, applied.record.version);
         } else {
-            self.after(delay, Happening::Announce { issuer, version: next.version });
+            self.after(delay, Event::Announce { issuer, version: applied.record.version });
         }
-        (next, effect)
+        applied
     }
 
     fn announce(&mut self, issuer: usize, version: u64) {
         let cell = &mut self.cells[issuer];
-        let current = Record::decode(&cell.record).map_or(0, |record| record.version);
-        if version > cell.announced || (cell.announced > version && current == version) {
+        let current = || Record::decode(&cell.record).map_or(0, |record| record.version);
+        if announcement::is_due(version, cell.announced, current) {
             cell.announced = version;
         }
     }
@@ -472,7 +470,7 @@ impl World {
         self.ledger.fetch_began(issuer, worker, fetch, self.now);
         let slow = self.issuers[issuer].fault == Some(Fault::Slow);
         let way = if slow { self.workers[worker].terms[issuer].timeout / 2 - LATENCY } else { LATENCY };
-        self.after(way, Happening::Serve { worker, issuer, fetch, validators });
+        self.after(way, Event::Serve { worker, issuer, fetch, validators });
     }
 
     fn serve(&mut self, worker: usize, issuer: usize, fetch: u64, validators: &Validators) {
@@ -483,7 +481,7 @@ impl World {
                 (timeout, Ok(Response { status: 504, headers: Vec::new(), body: Vec::new() }))
             }
         };
-        self.after(back, Happening::Fetched { worker, issuer, fetch, response });
+        self.after(back, Event::Fetched { worker, issuer, fetch, response });
     }
 
     fn fetched(&mut self, worker: usize, issuer: usize, fetch: u64, response: Result<Response, FetchError>) {
@@ -538,7 +536,7 @@ impl World {
                 // Well-formed, but what it holds is no JWKS.
                 let mut record = Record::decode(&cell.record).unwrap_or_default();
                 if let Some(document) = &mut record.document {
-                    document.body = b"<html>".to_vec();
+                    document.body = b"<html>"[..].into();
                     document.generation = garbage;
                 }
                 record.version = garbage >> 1;

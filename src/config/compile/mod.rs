@@ -14,15 +14,16 @@ use super::{
     schema::{self, ErrorFormat, JwtAuthentication, StringMatcher},
 };
 use crate::{
+    ids::ProviderId,
     policy::{
-        provider::{KeySource, Mode, Plan, Provider},
+        plan::{Mode, Plan},
+        provider::{KeySource, Provider},
         reply::{ResponseFormat, OWN_STATE},
-        requirement::{Known, Requirements},
+        requirement::{IndexedProvider, Requirements},
         route_table::RouteTable,
-        token_location::Source,
+        token_location::TokenLocation,
     },
     string_matcher::{self, Pattern},
-    token::ProviderId,
 };
 
 const MAX_PARKED_REQUESTS: usize = 1024;
@@ -37,7 +38,7 @@ pub(super) fn plan(config: JwtAuthentication) -> Result<Plan> {
         return Err(ConfigError::new("filter_state_rules", reason));
     }
     let (mut ids, mut providers, mut known) = (BTreeMap::new(), Vec::new(), Vec::new());
-    let mut places: Vec<Vec<Source>> = Vec::new();
+    let mut places: Vec<Vec<TokenLocation>> = Vec::new();
     for (name, wire) in config.providers.0 {
         let path = format!("providers.{name}");
         ids.insert(name.clone(), ProviderId::new(providers.len()));
@@ -46,7 +47,7 @@ pub(super) fn plan(config: JwtAuthentication) -> Result<Plan> {
         if number == places.len() {
             places.push(sources);
         }
-        known.push(Known { issuer: provider.issuer().map(str::to_owned), places: number });
+        known.push(IndexedProvider { issuer: provider.issuer().map(str::to_owned), locations: number });
         providers.push(provider);
     }
     let mut requirements = Requirements::new(known, places);
@@ -74,15 +75,15 @@ pub(super) fn plan(config: JwtAuthentication) -> Result<Plan> {
     Ok(Plan {
         warnings: warnings(&rules, &requirements, &providers),
         own_headers,
-        providers,
-        rules,
+        providers: providers.into(),
+        routes: rules,
         requirements,
         bypass_cors_preflight: config.bypass_cors_preflight,
         mode: match config.mode {
             schema::Mode::Enforce => Mode::Enforce,
             schema::Mode::Report => Mode::Report,
         },
-        style: ResponseFormat {
+        response_format: ResponseFormat {
             strip: config.strip_failure_response,
             json: config.error_format == ErrorFormat::Json,
             resource_metadata: config.resource_metadata,
@@ -135,7 +136,7 @@ fn warnings(rules: &RouteTable, requirements: &Requirements, providers: &[Provid
 
 fn has_short_wait(provider: &Provider) -> bool {
     match &provider.keys {
-        KeySource::Remote(remote) => remote.terms.unknown_kid_max_wait < remote.terms.unknown_kid_min_interval,
+        KeySource::Remote(remote) => remote.rotation.unknown_kid_max_wait < remote.rotation.unknown_kid_min_interval,
         KeySource::Local(_) => false,
     }
 }

@@ -15,7 +15,7 @@ use crate::{
     policy::{
         forward::{ClaimHeader, Forward},
         provider::{KeySource, Provider},
-        token_location::Source,
+        token_location::TokenLocation,
     },
     token::{
         cache,
@@ -32,7 +32,7 @@ const DEFAULT_CACHE: cache::Limits = cache::Limits { entries: 1000, max_token_by
 const MOST_CACHED_TOKENS: usize = 100_000;
 
 /// A provider, and where it looks for tokens.
-pub(super) fn provider(path: &str, name: String, wire: JwtProvider) -> Result<(Provider, Vec<Source>)> {
+pub(super) fn provider(path: &str, name: String, wire: JwtProvider) -> Result<(Provider, Vec<TokenLocation>)> {
     let forward = forward(path, &wire)?;
     let sources = sources(path, &wire, &forward)?;
     let keys = match (wire.remote_jwks, wire.local_jwks) {
@@ -81,14 +81,14 @@ pub(super) fn provider(path: &str, name: String, wire: JwtProvider) -> Result<(P
         passed_on: forward.claims().map(str::to_owned).collect(),
     };
     let cache = cache_limits(path, wire.jwt_cache_config.as_ref())?;
-    Ok((Provider { name, rules: vec![rules], cache, forward, keys }, sources))
+    Ok((Provider { name, policies: vec![rules], cache, forward, keys }, sources))
 }
 
 fn is_scope(scope: &str) -> bool {
     scope.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\')
 }
 
-fn sources(path: &str, wire: &JwtProvider, forward: &Forward) -> Result<Vec<Source>> {
+fn sources(path: &str, wire: &JwtProvider, forward: &Forward) -> Result<Vec<TokenLocation>> {
     let mut sources = Vec::new();
     for (place, JwtHeader { name, value_prefix }) in wire.from_headers.iter().enumerate() {
         let at = format!("{path}.from_headers[{place}].name");
@@ -97,11 +97,11 @@ fn sources(path: &str, wire: &JwtProvider, forward: &Forward) -> Result<Vec<Sour
         if forward.headers().any(|own| own == header) {
             return Err(ConfigError::new(at, format!("{header:?} is also written with what tokens say")));
         }
-        add(&mut sources, Source::Header { name: header, prefix: value_prefix.clone() });
+        add(&mut sources, TokenLocation::Header { name: header, prefix: value_prefix.clone() });
     }
     for (field, names, source) in [
-        ("from_params", &wire.from_params, Source::Param as fn(String) -> Source),
-        ("from_cookies", &wire.from_cookies, Source::Cookie),
+        ("from_params", &wire.from_params, TokenLocation::Param as fn(String) -> TokenLocation),
+        ("from_cookies", &wire.from_cookies, TokenLocation::Cookie),
     ] {
         for (place, name) in names.iter().enumerate() {
             if name.is_empty() {
@@ -111,13 +111,13 @@ fn sources(path: &str, wire: &JwtProvider, forward: &Forward) -> Result<Vec<Sour
         }
     }
     if sources.is_empty() {
-        sources = Source::defaults();
+        sources = TokenLocation::defaults();
     }
     Ok(sources)
 }
 
 /// Keeps them in order, and each once.
-fn add(sources: &mut Vec<Source>, source: Source) {
+fn add(sources: &mut Vec<TokenLocation>, source: TokenLocation) {
     if let Err(at) = sources.binary_search(&source) {
         sources.insert(at, source);
     }

@@ -10,7 +10,7 @@ use crate::{
     },
     keys::{document::Limits, revoked::RevokedKeys},
     policy::provider::Remote,
-    rotation::schedule::{self, MaxStale, RotationPolicy},
+    rotation::policy::{self, MaxStale, RotationPolicy},
 };
 
 /// Shorter than a millisecond is no timeout at all for Envoy; longer than an hour is surely a mistake.
@@ -20,8 +20,8 @@ const UP_TO_A_YEAR: Bounds = (Duration::ZERO, YEAR);
 /// Shorter would be a stampede that the configuration ordered.
 const TTL: Bounds = (Duration::from_secs(1), YEAR);
 const INTERVAL: Bounds = (Duration::from_millis(1), Duration::from_secs(86_400));
-const GRACE: Bounds = (Duration::ZERO, schedule::LONGEST_GRACE);
-const BACKOFF: Bounds = (Duration::from_millis(1), schedule::LONGEST_WAIT);
+const GRACE: Bounds = (Duration::ZERO, policy::LONGEST_GRACE);
+const BACKOFF: Bounds = (Duration::from_millis(1), policy::LONGEST_RETRY_AFTER);
 /// What a worker parses at one go must not hold up its requests.
 const MAX_DOCUMENT_BYTES: usize = 4 << 20;
 const MAX_KEYS: usize = 10_000;
@@ -40,7 +40,7 @@ pub(super) fn remote(path: &str, wire: RemoteJwks) -> Result<Remote> {
         return Err(ConfigError::new(at(&format!("rotation.revoked_keys[{place}]")), "must not be empty"));
     }
     let revoked = RevokedKeys::new(wire.rotation.revoked_keys);
-    Ok(Remote { cluster: cluster.clone(), scheme, authority, path: target, terms, revoked })
+    Ok(Remote { cluster: cluster.clone(), scheme, authority, path: target, rotation: terms, revoked })
 }
 
 fn terms(path: &str, fetch_timeout: Duration, remote: &RemoteJwks) -> Result<RotationPolicy> {
@@ -56,19 +56,19 @@ fn terms(path: &str, fetch_timeout: Duration, remote: &RemoteJwks) -> Result<Rot
             _ => Err(ConfigError::new(format!("{path}.{field}"), format!("must be from 1 to {most}"))),
         },
     };
-    let min_ttl = duration("rotation.min_ttl", wire.min_ttl, schedule::DEFAULT_MIN_TTL, TTL)?;
-    let max_ttl = duration("rotation.max_ttl", wire.max_ttl, schedule::DEFAULT_MAX_TTL, TTL)?;
+    let min_ttl = duration("rotation.min_ttl", wire.min_ttl, policy::DEFAULT_MIN_TTL, TTL)?;
+    let max_ttl = duration("rotation.max_ttl", wire.max_ttl, policy::DEFAULT_MAX_TTL, TTL)?;
     if min_ttl > max_ttl {
         return Err(ConfigError::new(format!("{path}.rotation.min_ttl"), "must not be longer than max_ttl"));
     }
     let max_stale = match wire.max_stale {
-        None => MaxStale::For(schedule::DEFAULT_MAX_STALE),
+        None => MaxStale::For(policy::DEFAULT_MAX_STALE),
         Some(Staleness::Unbounded) => MaxStale::Unbounded,
         Some(Staleness::For(wire)) => MaxStale::For(within(format!("{path}.rotation.max_stale"), wire, UP_TO_A_YEAR)?),
     };
     let limits = Limits::default();
     Ok(RotationPolicy {
-        cache_duration: duration("cache_duration", remote.cache_duration, schedule::DEFAULT_CACHE_DURATION, TTL)?,
+        cache_duration: duration("cache_duration", remote.cache_duration, policy::DEFAULT_CACHE_DURATION, TTL)?,
         honor_cache_headers: wire.honor_cache_headers.unwrap_or(true),
         min_ttl,
         max_ttl,
@@ -81,13 +81,13 @@ fn terms(path: &str, fetch_timeout: Duration, remote: &RemoteJwks) -> Result<Rot
         unknown_kid_min_interval: duration(
             "rotation.unknown_kid_min_interval",
             wire.unknown_kid_min_interval,
-            schedule::DEFAULT_UNKNOWN_KID_MIN_INTERVAL,
+            policy::DEFAULT_UNKNOWN_KID_MIN_INTERVAL,
             INTERVAL,
         )?,
         unknown_kid_max_wait: duration(
             "rotation.unknown_kid_max_wait",
             wire.unknown_kid_max_wait,
-            schedule::DEFAULT_UNKNOWN_KID_MAX_WAIT,
+            policy::DEFAULT_UNKNOWN_KID_MAX_WAIT,
             INTERVAL,
         )?,
         fetch_timeout,
@@ -117,8 +117,8 @@ struct Retry {
 fn retry(path: &str, remote: &RemoteJwks) -> Result<Retry> {
     let mut retry = Retry {
         retries: 0,
-        first_backoff: schedule::DEFAULT_FIRST_BACKOFF,
-        longest_backoff: schedule::DEFAULT_LONGEST_BACKOFF,
+        first_backoff: policy::DEFAULT_FIRST_BACKOFF,
+        longest_backoff: policy::DEFAULT_LONGEST_BACKOFF,
     };
     if let Some(AsyncFetch { failed_refetch_duration: Some(wire), .. }) = &remote.async_fetch {
         retry.longest_backoff = within(format!("{path}.async_fetch.failed_refetch_duration"), *wire, BACKOFF)?;

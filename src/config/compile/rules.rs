@@ -12,14 +12,15 @@ use crate::{
             RequirementRule, RouteMatch, StringMatcher,
         },
     },
+    ids::{ProviderId, RequirementId},
     policy::{
         provider::Provider,
-        requirement::{Fallback, Requirement, RequirementId, Requirements, TokenPolicyRef, SIGNATURE_VERIFIED},
+        requirement::{Fallback, Requirement, Requirements, TokenPolicyRef, SIGNATURE_VERIFIED},
         route::{self, HeaderMatch, PathMatch, QueryMatch, ValueMatch},
         route_table::Rule,
     },
     string_matcher::{Pattern, StringMatcher as Matcher},
-    token::{claims::normalize_audience, validation::TokenPolicy, ProviderId},
+    token::{claims::normalize_audience, validation::TokenPolicy},
 };
 
 /// Requirements do not nest deeper.
@@ -89,7 +90,7 @@ impl Compiler<'_> {
         }
         if let Some(name) = provider_name {
             let provider = self.provider(&format!("{path}.provider_name"), &name)?;
-            return Ok(Requirement::Provider(TokenPolicyRef { provider, rules: 0 }));
+            return Ok(Requirement::Provider(TokenPolicyRef { provider, policy: 0 }));
         }
         if let Some(wire) = provider_and_audiences {
             return self.provider_and_audiences(&format!("{path}.provider_and_audiences"), wire);
@@ -128,16 +129,16 @@ impl Compiler<'_> {
             return Err(ConfigError::new(format!("{path}.audiences[{place}]"), "must not be empty"));
         }
         let audiences: Vec<_> = wire.audiences.iter().map(|audience| normalize_audience(audience).to_owned()).collect();
-        let lane = |rules| Requirement::Provider(TokenPolicyRef { provider, rules });
+        let lane = |rules| Requirement::Provider(TokenPolicyRef { provider, policy: rules });
         let Some(own) = self.providers.get_mut(provider.index()).filter(|_| !audiences.is_empty()) else {
             return Ok(lane(0));
         };
-        if let Some(known) = own.rules.iter().position(|rules| rules.audiences == audiences) {
+        if let Some(known) = own.policies.iter().position(|rules| rules.audiences == audiences) {
             return Ok(lane(known));
         }
-        let with = own.rules.first().map(|rules| TokenPolicy { audiences, ..rules.clone() });
-        own.rules.extend(with);
-        Ok(lane(own.rules.len().saturating_sub(1)))
+        let with = own.policies.first().map(|rules| TokenPolicy { audiences, ..rules.clone() });
+        own.policies.extend(with);
+        Ok(lane(own.policies.len().saturating_sub(1)))
     }
 
     fn any(&mut self, path: &str, wire: JwtRequirements, depth: u8) -> Result<Requirement> {

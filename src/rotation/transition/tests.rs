@@ -1,7 +1,10 @@
 use std::time::Duration;
 
 use super::*;
-use crate::rotation::{retired::Retired, schedule::tests::TERMS};
+use crate::{
+    keys::{document, KeySet},
+    rotation::{replace, retired::RetiredKey, schedule::tests::POLICY},
+};
 
 /// The number of a fetch that starts then.
 fn fetch_at(seconds: u64) -> Effect {
@@ -12,8 +15,8 @@ fn at(seconds: u64) -> UnixTime {
     UnixTime::from_millis(1_700_000_000_000 + seconds * 1000)
 }
 
-fn apply(record: &mut Record, event: Event, now: UnixTime) -> Effect {
-    let (next, effect) = step(record, event, &TERMS, now);
+fn change(record: &mut Record, event: Event, now: UnixTime) -> Effect {
+    let (next, effect) = apply(record, &event, &POLICY, now);
     if let Some(next) = next {
         assert!(next.version > record.version);
         *record = next;
@@ -22,28 +25,30 @@ fn apply(record: &mut Record, event: Event, now: UnixTime) -> Effect {
 }
 
 fn refresh(record: &mut Record, cause: Cause, now: UnixTime) -> Effect {
-    apply(record, Event::Refresh(cause), now)
+    change(record, Event::Refresh(cause), now)
 }
 
 fn document(body: &str) -> Outcome {
-    Outcome::Document {
-        body: body.as_bytes().to_vec(),
-        freshness: Freshness::default(),
-        validators: Validators::default(),
-    }
+    jwks(body, Freshness::default())
+}
+
+fn jwks(body: &str, freshness: Freshness) -> Outcome {
+    let empty = |_| Document { keys: KeySet::default(), skipped: Vec::new() };
+    let document = document::parse(body.as_bytes(), POLICY.limits).unwrap_or_else(empty);
+    Outcome::Jwks { body: body.as_bytes().into(), document, freshness, validators: Validators::default() }
 }
 
 const FAILED: Outcome = Outcome::Failed { retry_after: None };
 
 fn fetched(record: &mut Record, outcome: Outcome, now: UnixTime) -> Effect {
     // The largest jitter: refreshes as early as they get.
-    apply(record, Event::Fetched { fetch: record.started, outcome, jitter: u32::MAX }, now)
+    change(record, Event::FetchEnded { fetch: record.started, outcome, jitter: u32::MAX }, now)
 }
 
 fn fresh(body: &str) -> Record {
     let mut record = Record::default();
     assert_eq!(refresh(&mut record, Cause::Schedule, at(0)), fetch_at(0));
-    assert_eq!(fetched(&mut record, document(body), at(0)), Effect::Settled);
+    assert_eq!(fetched(&mut record, document(body), at(0)), Effect::Completed);
     record
 }
 
@@ -51,8 +56,8 @@ fn fresh(body: &str) -> Record {
 fn one_fetch_at_a_time() {
     let mut record = Record::default();
     assert_eq!(refresh(&mut record, Cause::Schedule, at(0)), fetch_at(0));
-    assert_eq!(refresh(&mut record, Cause::Schedule, at(1)), Effect::Running);
-    assert_eq!(refresh(&mut record, Cause::UnknownKid, at(2)), Effect::Running);
+    assert_eq!(refresh(&mut record, Cause::Schedule, at(1)), Effect::InFlight);
+    assert_eq!(refresh(&mut record, Cause::UnknownKid, at(2)), Effect::InFlight);
 }
 
 #[test]
@@ -60,16 +65,16 @@ fn a_dead_holder_costs_only_its_lease_and_its_late_result_counts_for_nothing() {
     let mut record = Record::default();
     refresh(&mut record, Cause::Schedule, at(0));
     assert_eq!(refresh(&mut record, Cause::Schedule, at(3)), fetch_at(3));
-    let late = Event::Fetched { fetch: at(0).as_millis(), outcome: document("old"), jitter: 0 };
-    assert_eq!(apply(&mut record, late, at(4)), Effect::Late);
+    let late = Event::FetchEnded { fetch: at(0).as_millis(), outcome: document("old"), jitter: 0 };
+    assert_eq!(change(&mut record, late, at(4)), Effect::Superseded);
     assert_eq!(record.document, None);
-    assert_eq!(fetched(&mut record, document("new"), at(4)), Effect::Settled);
+    assert_eq!(fetched(&mut record, document("new"), at(4)), Effect::Completed);
 }
 
 #[test]
 fn a_result_is_settled_once() {
     let mut record = fresh("a");
-    assert_eq!(fetched(&mut record, document("b"), at(1)), Effect::Late);
+    assert_eq!(fetched(&mut record, document("b"), at(1)), Effect::Superseded);
 }
 
 #[test]
@@ -147,8 +152,8 @@ fn a_304_without_a_document_is_a_failure() {
 #[test]
 fn stale_keys_are_usable_within_their_bound_only() {
     let document = fresh("a").document.unwrap();
-    assert!(is_usable(&document, &TERMS, at(149)));
-    assert!(!is_usable(&document, &TERMS, at(150)));
+    assert!(is_usable(&document, &POLICY, at(149)));
+    assert!(!is_usable(&document, &POLICY, at(150)));
 }
 
 #[test]
@@ -169,8 +174,8 @@ fn the_generation_follows_the_content() {
 fn only_the_document_that_cannot_be_read_is_discarded() {
     let mut record = fresh("a");
     let generation = record.document.as_ref().unwrap().generation;
-    assert_eq!(apply(&mut record, Event::Discard(generation - 1), at(1)), Effect::Late);
-    assert_eq!(apply(&mut record, Event::Discard(generation), at(1)), Effect::Discarded);
+    assert_eq!(change(&mut record, Event::Discard(generation - 1), at(1)), Effect::Superseded);
+    assert_eq!(change(&mut record, Event::Discard(generation), at(1)), Effect::Discarded);
     assert_eq!(refresh(&mut record, Cause::Schedule, at(1)), fetch_at(1));
 }
 
@@ -180,11 +185,11 @@ fn a_clock_that_steps_back_a_day_makes_nothing_last_and_starts_no_second_fetch()
     let mut record = fresh("a");
     refresh(&mut record, Cause::UnknownKid, at(50));
     // The lease, the interval and the schedule all lie in what is now the future.
-    assert_eq!(refresh(&mut record, Cause::Schedule, before), Effect::Running);
-    assert_eq!(fetched(&mut record, FAILED, before), Effect::Settled);
+    assert_eq!(refresh(&mut record, Cause::Schedule, before), Effect::InFlight);
+    assert_eq!(fetched(&mut record, FAILED, before), Effect::Completed);
     assert!(record.retry_at() <= before.plus(Duration::from_secs(1)));
     let document = record.document.clone().unwrap();
-    assert!(!is_usable(&document, &TERMS, before.plus(Duration::from_secs(150))));
+    assert!(!is_usable(&document, &POLICY, before.plus(Duration::from_secs(150))));
     assert!(matches!(refresh(&mut record, Cause::UnknownKid, before.plus(Duration::from_secs(10))), Effect::Fetch(_)));
 }
 
@@ -193,34 +198,34 @@ fn a_dead_lease_from_before_a_step_back_ends_too() {
     let before = UnixTime::from_millis(at(0).as_millis() - 86_400_000);
     let mut record = Record::default();
     refresh(&mut record, Cause::Schedule, at(0));
-    assert_eq!(refresh(&mut record, Cause::Schedule, before), Effect::Running);
+    assert_eq!(refresh(&mut record, Cause::Schedule, before), Effect::InFlight);
     assert!(matches!(refresh(&mut record, Cause::Schedule, before.plus(Duration::from_secs(3))), Effect::Fetch(_)));
 }
 
 #[test]
 fn a_grace_that_is_over_does_not_come_back_with_a_clock_that_steps_back() {
-    let terms = RotationPolicy { retired_key_grace: Duration::from_secs(20), ..TERMS };
+    let policy = RotationPolicy { retired_key_grace: Duration::from_secs(20), ..POLICY };
     let before = UnixTime::from_millis(at(0).as_millis() - 86_400_000);
     let mut record = fresh("a");
-    record.retired = vec![Retired { gone_at: at(0), ..Retired::default() }];
+    record.retired = vec![RetiredKey { gone_at: at(0), ..RetiredKey::default() }];
     let generation = record.document.as_ref().unwrap().generation;
 
-    let (next, _) = step(&record, Event::Refresh(Cause::UnknownKid), &terms, before);
+    let (next, _) = apply(&record, &Event::Refresh(Cause::UnknownKid), &policy, before);
     let next = next.unwrap();
     assert_eq!(next.retired[0].gone_at, before);
     assert_ne!(next.document.unwrap().generation, generation, "workers hold the old time");
 
-    let (next, effect) = step(&record, Event::Refresh(Cause::UnknownKid), &terms, at(20));
+    let (next, effect) = apply(&record, &Event::Refresh(Cause::UnknownKid), &policy, at(20));
     assert!(matches!(effect, Effect::Fetch(_)), "whatever is written says how long the key was seen to be gone");
-    let (next, _) = step(&next.unwrap(), Event::Refresh(Cause::Schedule), &terms, before);
-    assert_eq!(next.unwrap().retired[0].until(&terms), before, "its grace is still over");
+    let (next, _) = apply(&next.unwrap(), &Event::Refresh(Cause::Schedule), &policy, before);
+    assert_eq!(next.unwrap().retired[0].until(&policy), before, "its grace is still over");
 }
 
 #[test]
 fn what_aged_on_the_way_has_less_of_its_lifetime_left() {
     let mut record = fresh("a");
     let hour = Freshness { lifetime: Some(Duration::from_secs(3600)), ..Freshness::default() };
-    let left = |record: &Record| schedule::lifetime(&record.document.as_ref().unwrap().freshness, &TERMS).as_secs();
+    let left = |record: &Record| schedule::lifetime(&record.document.as_ref().unwrap().freshness, &POLICY).as_secs();
     for (now, stated, expected) in [
         (100, Freshness { age: Duration::from_secs(3000), ..hour }, 598),
         // A 304 that only says how old it is.
@@ -228,7 +233,7 @@ fn what_aged_on_the_way_has_less_of_its_lifetime_left() {
     ] {
         refresh(&mut record, Cause::UnknownKid, at(now));
         let outcome = match stated.lifetime {
-            Some(_) => Outcome::Document { body: b"b".to_vec(), freshness: stated, validators: Validators::default() },
+            Some(_) => jwks("b", stated),
             None => Outcome::NotModified(stated),
         };
         fetched(&mut record, outcome, at(now + 2));
@@ -238,7 +243,7 @@ fn what_aged_on_the_way_has_less_of_its_lifetime_left() {
 
 #[test]
 fn a_rotation_is_a_key_that_was_not_there() {
-    let set = |keys: &[u8]| String::from_utf8(retired::tests::set(keys)).unwrap();
+    let set = |keys: &[u8]| String::from_utf8(replace::tests::set(keys)).unwrap();
     let mut record = fresh(&set(&[1]));
     let rotated_at = |record: &Record| record.document.as_ref().unwrap().rotated_at;
     assert_eq!(rotated_at(&record), at(0));
@@ -254,7 +259,7 @@ fn a_rotation_is_a_key_that_was_not_there() {
     ];
     for (now, keys, expected) in steps {
         assert_eq!(refresh(&mut record, Cause::Schedule, at(now)), fetch_at(now));
-        assert_eq!(fetched(&mut record, document(&set(keys)), at(now)), Effect::Settled);
+        assert_eq!(fetched(&mut record, document(&set(keys)), at(now)), Effect::Completed);
         assert_eq!(rotated_at(&record), at(expected), "{now}");
     }
     assert!(record.retired.len() == 1, "{:?}", record.retired);

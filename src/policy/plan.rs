@@ -1,0 +1,62 @@
+//! A whole configuration, checked and ready to use.
+
+use std::collections::BTreeSet;
+
+use super::{
+    provider::{Provider, Remote},
+    reply::ResponseFormat,
+    requirement::Requirements,
+    route_table::RouteTable,
+};
+use crate::ids::{ProviderId, ProviderMap};
+
+/// A whole configuration. Nothing invalid can be written in a plan: rules name providers that exist.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The providers.
+    pub providers: ProviderMap<Provider>,
+    /// Which requirement a request falls under.
+    pub routes: RouteTable,
+    /// The requirements that the routes name.
+    pub requirements: Requirements,
+    /// Headers that only this filter may set, in lower case.
+    pub own_headers: BTreeSet<String>,
+    /// Whether a CORS preflight passes without a token.
+    pub bypass_cors_preflight: bool,
+    /// Whether requests are denied, or only counted.
+    pub mode: Mode,
+    /// The form of denials.
+    pub response_format: ResponseFormat,
+    /// Whether filter state also states why a request was allowed.
+    pub explain_allowed: bool,
+    /// A part of the counters' names.
+    pub stat_prefix: String,
+    /// How many requests may be parked at a time, per worker.
+    pub max_parked_requests: usize,
+    /// Whether the host checks signatures where it can.
+    pub use_host_crypto: bool,
+    /// What the operator should know about this configuration.
+    pub warnings: Vec<String>,
+}
+
+/// What becomes of a request that is not allowed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// The filter answers the request.
+    #[default]
+    Enforce,
+    /// The filter counts the request and lets it through.
+    Report,
+}
+
+impl Plan {
+    /// The remote side of this provider, if its keys are fetched.
+    pub fn remote(&self, id: ProviderId) -> Option<&Remote> {
+        self.providers[id].remote()
+    }
+
+    /// All providers whose keys are fetched.
+    pub fn remotes(&self) -> impl Iterator<Item = (ProviderId, &Remote)> {
+        self.providers.iter().filter_map(|(id, provider)| Some((id, provider.remote()?)))
+    }
+}

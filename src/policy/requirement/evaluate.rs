@@ -1,0 +1,256 @@
+//! Whether a resolved requirement holds: a pure function of what each token's check says.
+//!
+//! `requires_any`: Allow before Wait before Deny. `requires_all`: Deny before Wait before Allow. Which denial is told follows
+//! Envoy's `AnyVerifierImpl` and `AllVerifierImpl` (`source/extensions/filters/http/jwt_authn/verifier.cc`).
+
+use std::time::Duration;
+
+use super::{resolved::Node, Fallback, OnInvalid, TokenPolicyRef};
+use crate::{
+    ids::ProviderId,
+    policy::{
+        permit::{Clearance, NoAuthRequired, Permit},
+        reply::Denial,
+    },
+    rotation::transition::Cause,
+    token::TokenError,
+};
+
+/// Whether a request is allowed, under the keys at hand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The requirement holds.
+    Allow,
+    /// The requirement does not hold.
+    Deny(Denial),
+    /// The keys at hand cannot tell; a fetch can.
+    Wait,
+}
+
+/// What the check of one token says.
+#[derive(Clone, Copy, Debug)]
+pub enum TokenCheck {
+    /// The token is good.
+    Verified(Permit),
+    /// The token is denied under any keys, or there is no time left to wait for keys.
+    Denied(Denial),
+    /// The token is denied for want of a key.
+    MissingKey {
+        /// The denial.
+        denial: Denial,
+        /// Whether the issuer is to be asked as soon as the budget allows.
+        wants_refresh: bool,
+    },
+    /// A fetch for this cause, running or due, can tell.
+    Wait(Cause),
+}
+
+/// The check of one token, as part of an evaluation.
+#[derive(Clone, Copy, Debug)]
+pub struct Finding {
+    /// The provider whose policy was checked.
+    pub provider: ProviderId,
+    /// The index of the token. `None`: the request has no token for the provider.
+    pub token: Option<usize>,
+    /// What the check says.
+    pub check: TokenCheck,
+}
+
+/// What follows from a verdict.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The request goes upstream.
+    Allow(Clearance),
+    /// The request is denied.
+    Deny(Denial),
+    /// The request waits for these fetches.
+    Wait(Waits),
+}
+
+/// The fetches that a request waits for: at least one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waits {
+    /// The first fetch. Its provider's share of the room takes the request in.
+    pub first: (ProviderId, Cause),
+    rest: Vec<(ProviderId, Cause)>,
+}
+
+impl Waits {
+    /// All fetches.
+    pub fn iter(&self) -> impl Iterator<Item = (ProviderId, Cause)> + use<'_> {
+        std::iter::once(self.first).chain(self.rest.iter().copied())
+    }
+}
+
+/// A verdict, and what was found on the way.
+#[derive(Debug)]
+pub struct Evaluation {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// The checks in their order. A token may be checked more than once, for several providers or nodes.
+    pub findings: Vec<Finding>,
+    /// The header that tells the upstream of an invalid token.
+    pub invalid_header: Option<String>,
+}
+
+/// Evaluates a requirement. `check` checks one token under one policy.
+pub fn evaluate(root: &Node, check: impl FnMut(TokenPolicyRef, usize) -> TokenCheck) -> Evaluation {
+    let mut evaluator = Evaluator { check, findings: Vec::new(), invalid_header: None };
+    let verdict = evaluator.node(root);
+    Evaluation { verdict, findings: evaluator.findings, invalid_header: evaluator.invalid_header }
+}
+
+impl TokenCheck {
+    fn verdict(&self) -> Verdict {
+        match self {
+            Self::Verified(_) => Verdict::Allow,
+            Self::Denied(denial) | Self::MissingKey { denial, .. } => Verdict::Deny(*denial),
+            Self::Wait(_) => Verdict::Wait,
+        }
+    }
+}
+
+impl Evaluation {
+    /// The permits of the good tokens. A token that several nodes found good for one provider has one permit.
+    pub fn permits(&self) -> Vec<Permit> {
+        let mut permits: Vec<Permit> = Vec::new();
+        for finding in &self.findings {
+            let TokenCheck::Verified(permit) = finding.check else { continue };
+            let is_known = |known: &Permit| known.provider() == permit.provider() && known.token() == permit.token();
+            if !permits.iter().any(is_known) {
+                permits.push(permit);
+            }
+        }
+        permits
+    }
+
+    /// What follows from the verdict.
+    pub fn outcome(&self) -> Outcome {
+        match self.verdict {
+            Verdict::Allow => {
+                let satisfied = || NoAuthRequired::RequirementSatisfied.into();
+                Outcome::Allow(Clearance::by_permits(self.permits()).unwrap_or_else(satisfied))
+            }
+            Verdict::Deny(denial) => Outcome::Deny(denial),
+            Verdict::Wait => {
+                let mut waits = self.findings.iter().filter_map(|finding| match finding.check {
+                    TokenCheck::Wait(cause) => Some((finding.provider, cause)),
+                    TokenCheck::Verified(_) | TokenCheck::Denied(_) | TokenCheck::MissingKey { .. } => None,
+                });
+                match waits.next() {
+                    Some(first) => Outcome::Wait(Waits { first, rest: waits.collect() }),
+                    // Only the check of a token says Wait. If that changed, no request would pass because of it.
+                    None => Outcome::Deny(Denial::KeysUnavailable(Duration::ZERO)),
+                }
+            }
+        }
+    }
+
+    /// The denials, each with its provider.
+    pub fn denials(&self) -> impl DoubleEndedIterator<Item = (ProviderId, Denial)> + use<'_> {
+        self.findings.iter().filter_map(|finding| match finding.check.verdict() {
+            Verdict::Deny(denial) => Some((finding.provider, denial)),
+            Verdict::Allow | Verdict::Wait => None,
+        })
+    }
+
+    /// The provider that denied a token last.
+    pub fn last_denied(&self) -> Option<ProviderId> {
+        self.denials().next_back().map(|(provider, _)| provider)
+    }
+}
+
+/// An evaluation in the making.
+struct Evaluator<F> {
+    check: F,
+    findings: Vec<Finding>,
+    invalid_header: Option<String>,
+}
+
+impl<F: FnMut(TokenPolicyRef, usize) -> TokenCheck> Evaluator<F> {
+    fn node(&mut self, node: &Node) -> Verdict {
+        match node {
+            Node::Satisfied => Verdict::Allow,
+            Node::Denied(error) => Verdict::Deny(Denial::Token(*error)),
+            Node::Good(policy, tokens) if tokens.is_empty() => {
+                let denial = Denial::Token(TokenError::Missing);
+                let check = TokenCheck::Denied(denial);
+                self.findings.push(Finding { provider: policy.provider, token: None, check });
+                Verdict::Deny(denial)
+            }
+            Node::Good(policy, tokens) => self.all(tokens, |this, token| this.token(*policy, *token)),
+            Node::All(nodes) => self.all(nodes, Self::node),
+            Node::Any(nodes, fallback) => self.any(nodes, *fallback),
+            Node::Each { tokens, on_invalid: OnInvalid::Deny } => {
+                self.all(tokens, |this, (token, policy)| match policy {
+                    Ok(policy) => this.token(*policy, *token),
+                    Err(error) => Verdict::Deny(Denial::Token(*error)),
+                })
+            }
+            Node::Each { tokens, on_invalid } => {
+                let mut is_known = true;
+                for (token, policy) in tokens {
+                    let verdict = policy.ok().map(|policy| self.token(policy, *token));
+                    is_known &= verdict != Some(Verdict::Wait);
+                    if let (OnInvalid::AllowWithHeader(header), true) = (on_invalid, verdict != Some(Verdict::Allow)) {
+                        self.invalid_header = Some(header.clone());
+                    }
+                }
+                if is_known {
+                    Verdict::Allow
+                } else {
+                    Verdict::Wait
+                }
+            }
+        }
+    }
+
+    /// The first denial; else Wait if anything waits.
+    fn all<T>(&mut self, items: &[T], mut verdict_of: impl FnMut(&mut Self, &T) -> Verdict) -> Verdict {
+        let mut verdict = Verdict::Allow;
+        for item in items {
+            match verdict_of(self, item) {
+                Verdict::Allow => {}
+                Verdict::Wait => verdict = Verdict::Wait,
+                Verdict::Deny(denial) => return Verdict::Deny(denial),
+            }
+        }
+        verdict
+    }
+
+    fn any(&mut self, nodes: &[Node], fallback: Fallback) -> Verdict {
+        let mut is_known = true;
+        let mut told = Denial::Token(TokenError::Missing);
+        for node in nodes {
+            match self.node(node) {
+                Verdict::Allow => return Verdict::Allow,
+                Verdict::Wait => is_known = false,
+                Verdict::Deny(denial) if weight(denial) >= weight(told) => told = denial,
+                Verdict::Deny(_) => {}
+            }
+        }
+        match fallback {
+            _ if !is_known => Verdict::Wait,
+            Fallback::MissingOrFailed => Verdict::Allow,
+            Fallback::Missing if told == Denial::Token(TokenError::Missing) => Verdict::Allow,
+            Fallback::Missing | Fallback::Nothing => Verdict::Deny(told),
+        }
+    }
+
+    fn token(&mut self, policy: TokenPolicyRef, token: usize) -> Verdict {
+        let check = (self.check)(policy, token);
+        self.findings.push(Finding { provider: policy.provider, token: Some(token), check });
+        check.verdict()
+    }
+}
+
+/// Of several denials the last of the greatest weight is told: a missing token counts least, then an issuer that no provider
+/// accepts, then what is wrong with a token, then that the keys are not available.
+fn weight(denial: Denial) -> u8 {
+    match denial {
+        Denial::Token(TokenError::Missing) => 0,
+        Denial::Token(TokenError::IssuerNotConfigured) => 1,
+        Denial::Token(_) => 2,
+        Denial::KeysUnavailable(_) | Denial::TooManyParked => 3,
+    }
+}

@@ -1,0 +1,152 @@
+//! Resolves a requirement for one request: finds the tokens, and the providers that their issuers leave.
+
+use super::{
+    resolved::Node,
+    table::{Requirements, MAX_TOKENS},
+    AnyOf, OnInvalid, Requirement,
+};
+use crate::{
+    policy::{
+        headers::Headers,
+        token_location::{Candidate, TokenLocation},
+    },
+    token::TokenError,
+};
+
+/// Resolves one requirement for one request.
+pub(super) struct Resolver<'r, 'h> {
+    requirements: &'r Requirements,
+    headers: Headers<'h>,
+    tokens: Vec<Candidate>,
+    /// The tokens that were found at a list of locations.
+    found: Vec<(usize, Vec<usize>)>,
+}
+
+/// Nodes in the order of the children that they stand for. The order decides which denial is told.
+struct Ordered(Vec<(usize, Node)>);
+
+impl Ordered {
+    fn add(&mut self, index: usize, node: Node) {
+        let at = self.0.partition_point(|(other, _)| *other <= index);
+        self.0.insert(at, (index, node));
+    }
+}
+
+impl<'r, 'h> Resolver<'r, 'h> {
+    pub(super) fn new(requirements: &'r Requirements, headers: Headers<'h>) -> Self {
+        Self { requirements, headers, tokens: Vec::new(), found: Vec::new() }
+    }
+
+    /// The tokens that were found; one more than [`MAX_TOKENS`] if the request has too many.
+    pub(super) fn into_tokens(self) -> Vec<Candidate> {
+        self.tokens
+    }
+
+    pub(super) fn resolve(&mut self, requirement: &Requirement) -> Node {
+        match requirement {
+            Requirement::Nothing => Node::Satisfied,
+            Requirement::Provider(policy) => {
+                let locations = self.requirements.providers[policy.provider].locations;
+                Node::Good(*policy, self.tokens_at(locations))
+            }
+            Requirement::All(children) => Node::All(children.iter().map(|child| self.resolve(child)).collect()),
+            Requirement::Any(any) => self.resolve_any(any),
+            Requirement::AllowMissing => self.resolve_each(OnInvalid::Deny),
+            Requirement::AllowMissingOrFailed => self.resolve_each(OnInvalid::Allow),
+            Requirement::ExtractOnly(header) => self.resolve_each(OnInvalid::AllowWithHeader(header.clone())),
+        }
+    }
+
+    fn resolve_any(&mut self, any: &AnyOf) -> Node {
+        let mut nodes = Ordered(Vec::new());
+        for group in &any.groups {
+            let tokens = self.tokens_at(group.locations);
+            // The first token decides which providers of the group remain.
+            let Some(first) = tokens.first() else {
+                nodes.add(group.last, Node::Denied(TokenError::Missing));
+                continue;
+            };
+            if group.size == 1 {
+                let policy = group.by_issuer.values().flatten().chain(&group.of_any_issuer).next();
+                if let Some((index, policy)) = policy {
+                    nodes.add(*index, Node::Good(*policy, tokens));
+                }
+                continue;
+            }
+            match self.issuer(*first) {
+                Err(error) => nodes.add(group.last, Node::Denied(error)),
+                Ok(issuer) => {
+                    let of_issuer = issuer.and_then(|issuer| group.by_issuer.get(issuer)).into_iter().flatten();
+                    let mut remaining = group.size;
+                    for (index, policy) in of_issuer.chain(&group.of_any_issuer) {
+                        nodes.add(*index, Node::Good(*policy, tokens.clone()));
+                        remaining = remaining.saturating_sub(1);
+                    }
+                    if remaining > 0 {
+                        nodes.add(group.last, Node::Denied(TokenError::IssuerNotConfigured));
+                    }
+                }
+            }
+        }
+        for (index, other) in &any.others {
+            let node = self.resolve(other);
+            nodes.add(*index, node);
+        }
+        Node::Any(nodes.0.into_iter().map(|(_, node)| node).collect(), any.fallback)
+    }
+
+    /// The tokens of all locations, each with the policy of the first provider of its issuer.
+    fn resolve_each(&mut self, on_invalid: OnInvalid) -> Node {
+        let requirements = self.requirements;
+        let mut found = Vec::new();
+        for shared in requirements.everywhere.iter().rev() {
+            for token in self.add_tokens(&shared.location) {
+                let policy = self.issuer(token).and_then(|issuer| {
+                    let issuer = issuer.unwrap_or_default();
+                    let is_expected_here = shared.issuers.as_ref().is_none_or(|issuers| issuers.contains(issuer));
+                    let provider = requirements.provider_of(issuer).filter(|_| is_expected_here);
+                    provider.map(Requirements::policy_of).ok_or(TokenError::IssuerNotConfigured)
+                });
+                found.push((token, policy));
+            }
+        }
+        Node::Each { tokens: found, on_invalid }
+    }
+
+    /// The tokens at a list of locations, in the order in which they are tried.
+    fn tokens_at(&mut self, locations: usize) -> Vec<usize> {
+        if let Some((_, found)) = self.found.iter().find(|(known, _)| *known == locations) {
+            return found.clone();
+        }
+        let list = self.requirements.locations.get(locations).into_iter().flatten();
+        let found: Vec<_> = list.rev().flat_map(|location| self.add_tokens(location)).collect();
+        self.found.push((locations, found.clone()));
+        found
+    }
+
+    /// Adds the tokens at a location to the request's tokens.
+    fn add_tokens(&mut self, location: &TokenLocation) -> Vec<usize> {
+        let mut added = Vec::new();
+        for token in location.tokens(self.headers).into_iter().rev() {
+            // One token too many is enough to notice.
+            if self.tokens.len() > MAX_TOKENS {
+                break;
+            }
+            let is_known = |known: &Candidate| known.location() == location && *known.token() == *token;
+            let known = self.tokens.iter().position(is_known);
+            let index = known.unwrap_or(self.tokens.len());
+            if !added.contains(&index) {
+                added.push(index);
+            }
+            if known.is_none() {
+                self.tokens.push(Candidate::new(location.clone(), &token));
+            }
+        }
+        added
+    }
+
+    /// The issuer that a token names.
+    fn issuer(&self, token: usize) -> Result<Option<&str>, TokenError> {
+        self.tokens.get(token).ok_or(TokenError::Missing)?.issuer()
+    }
+}

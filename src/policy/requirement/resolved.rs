@@ -1,0 +1,72 @@
+//! What a requirement requires of one request. The answer may change with the keys; the question does not.
+
+use super::{Fallback, OnInvalid, TokenPolicyRef};
+use crate::{ids::ProviderId, policy::token_location::Candidate, token::TokenError};
+
+/// A requirement resolved for one request.
+#[derive(Debug)]
+pub struct ResolvedRequirement {
+    /// The tokens of the request. Nodes name a token by its index.
+    pub tokens: Vec<Candidate>,
+    /// What must hold of the tokens.
+    pub root: Node,
+}
+
+/// What must hold of a request's tokens.
+#[derive(Debug)]
+pub enum Node {
+    /// Always holds.
+    Satisfied,
+    /// Never holds.
+    Denied(TokenError),
+    /// There is a token, and all these tokens satisfy this policy.
+    Good(TokenPolicyRef, Vec<usize>),
+    /// All of these hold.
+    All(Vec<Node>),
+    /// One of these holds, or the fallback does.
+    Any(Vec<Node>, Fallback),
+    /// Each of these tokens satisfies the policy of its own issuer, or the request is allowed anyway.
+    Each {
+        /// The tokens, each with the policy of its issuer, or why no provider accepts it.
+        tokens: Vec<(usize, Result<TokenPolicyRef, TokenError>)>,
+        /// What becomes of a request with an invalid token.
+        on_invalid: OnInvalid,
+    },
+}
+
+impl ResolvedRequirement {
+    /// A requirement that every request satisfies.
+    pub fn satisfied() -> Self {
+        Self { tokens: Vec::new(), root: Node::Satisfied }
+    }
+
+    /// Whether the requirement is satisfied whatever the tokens are.
+    pub fn is_satisfied(&self) -> bool {
+        matches!(self.root, Node::Satisfied)
+    }
+
+    /// The providers whose keys the evaluation may need.
+    pub fn providers(&self) -> Vec<ProviderId> {
+        let mut providers = Vec::new();
+        self.root.providers(&mut providers);
+        providers
+    }
+}
+
+impl Node {
+    fn providers(&self, providers: &mut Vec<ProviderId>) {
+        let mut add = |provider| {
+            if !providers.contains(&provider) {
+                providers.push(provider);
+            }
+        };
+        match self {
+            Self::Good(policy, _) => add(policy.provider),
+            Self::All(nodes) | Self::Any(nodes, _) => nodes.iter().for_each(|node| node.providers(providers)),
+            Self::Each { tokens, .. } => {
+                tokens.iter().filter_map(|(_, policy)| policy.ok()).for_each(|p| add(p.provider))
+            }
+            Self::Satisfied | Self::Denied(_) => {}
+        }
+    }
+}
