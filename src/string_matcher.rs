@@ -30,12 +30,12 @@ const MAX_REGEX_BYTES: usize = 1 << 20;
 impl StringMatcher {
     /// A matcher of this pattern. `ignore_case` is for ASCII, and not for regular expressions.
     pub fn new(pattern: Pattern, ignore_case: bool) -> Self {
-        let lower = |text: String| if ignore_case { text.to_ascii_lowercase() } else { text };
+        let normalize = |text: String| if ignore_case { text.to_ascii_lowercase() } else { text };
         let pattern = match pattern {
-            Pattern::Exact(text) => Pattern::Exact(lower(text)),
-            Pattern::Prefix(text) => Pattern::Prefix(lower(text)),
-            Pattern::Suffix(text) => Pattern::Suffix(lower(text)),
-            Pattern::Contains(text) => Pattern::Contains(lower(text)),
+            Pattern::Exact(text) => Pattern::Exact(normalize(text)),
+            Pattern::Prefix(text) => Pattern::Prefix(normalize(text)),
+            Pattern::Suffix(text) => Pattern::Suffix(normalize(text)),
+            Pattern::Contains(text) => Pattern::Contains(normalize(text)),
             Pattern::Regex(regex) => Pattern::Regex(regex),
         };
         Self { pattern, ignore_case }
@@ -80,11 +80,11 @@ impl Pattern {
 
     fn matches(&self, text: &str) -> bool {
         match self {
-            Self::Exact(own) => text == own,
-            Self::Prefix(own) => text.starts_with(own.as_str()),
-            Self::Suffix(own) => text.ends_with(own.as_str()),
-            Self::Contains(own) => text.contains(own.as_str()),
-            Self::Regex(own) => own.is_match(text),
+            Self::Exact(expected) => text == expected,
+            Self::Prefix(expected) => text.starts_with(expected.as_str()),
+            Self::Suffix(expected) => text.ends_with(expected.as_str()),
+            Self::Contains(expected) => text.contains(expected.as_str()),
+            Self::Regex(regex) => regex.is_match(text),
         }
     }
 }
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_kind_matches_what_it_says_and_no_more() {
+    fn each_kind_matches_only_its_pattern() {
         let regex = Pattern::regex("spiffe://[a-z]+/x|y").unwrap();
         let cases = [
             (Pattern::Exact("ab".into()), vec!["ab"], vec!["abc", "AB", ""]),
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn regular_expressions_are_checked_and_bounded() {
+    fn regular_expressions_are_validated_and_bounded() {
         assert!(Pattern::regex("").is_err() && Pattern::regex("(").is_err());
         assert!(Pattern::regex("(a{1000}){1000}").is_err());
         assert!(Pattern::regex("a)|(?:b").is_err());

@@ -220,8 +220,8 @@ impl<C: SignatureCheck> Engine<C> {
                 let (none, (keys, skipped)) = (KeySet::default(), before);
                 let before = Snapshot { keys: keys.as_deref().unwrap_or(&none), skipped: &skipped };
                 let after = Snapshot { keys: view.keys.as_deref().unwrap_or(&none), skipped: &view.skipped };
-                for happening in changes::between(before, after, now) {
-                    let level = if happening.is_alarming() { Level::Warn } else { Level::Info };
+                for happening in changes::diff(before, after, now) {
+                    let level = if happening.is_warning() { Level::Warn } else { Level::Info };
                     log!(level, "provider {:?}: {happening}", own.name);
                 }
             }

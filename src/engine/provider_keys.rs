@@ -89,7 +89,7 @@ impl View {
                     self.unreadable = read.is_err().then_some(stored.generation);
                     (self.keys, self.skipped) = match read {
                         Ok(document::Document { keys, skipped }) => {
-                            (Some(Rc::new(keys.with_retired(in_grace).without(&remote.revoked))), skipped)
+                            (Some(Rc::new(keys.with_retired(in_grace).without_revoked(&remote.revoked))), skipped)
                         }
                         Err(_) => (None, Vec::new()),
                     };
@@ -109,7 +109,7 @@ impl View {
 
     /// The clock has gone back behind `then`: what had ended by then does not come back.
     pub(super) fn forget_ended(&mut self, then: UnixTime) {
-        if let Some(left) = self.keys.as_ref().and_then(|keys| keys.without_ended(then)) {
+        if let Some(left) = self.keys.as_ref().and_then(|keys| keys.without_expired(then)) {
             self.keys = Some(Rc::new(left));
             self.forget();
         }

@@ -6,9 +6,9 @@ use super::{Key, KeyError, KeySet};
 use crate::time::UnixTime;
 
 /// More than these are not told of one change; the last says how many are left out.
-const MOST: usize = 16;
+const MAX_CHANGES: usize = 16;
 /// Of a `kid` no more is shown.
-const LONGEST_NAME: usize = 64;
+const MAX_KID_CHARS: usize = 64;
 
 /// What became of one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,13 +18,13 @@ pub enum KeyChange {
     /// The issuer publishes it no longer; it still verifies for this long.
     Retired(Name, Duration),
     /// It is published no longer, and verifies nothing.
-    Gone(Name),
+    Removed(Name),
     /// It is in `revoked_keys`, and was found.
-    RevokedKeys(Name),
+    Revoked(Name),
     /// The key at this place of the document cannot be used.
     Skipped(usize, KeyError),
     /// So many more.
-    More(usize),
+    Omitted(usize),
 }
 
 /// A key as the log names it: by its `kid`, else by its thumbprint (RFC 7638). Both are public.
@@ -34,8 +34,8 @@ pub struct Name(String);
 impl Name {
     fn of(key: &Key) -> Self {
         match key.kid() {
-            Some(kid) if kid.chars().nth(LONGEST_NAME).is_some() => {
-                Self(format!("{:?}…", kid.chars().take(LONGEST_NAME).collect::<String>()))
+            Some(kid) if kid.chars().nth(MAX_KID_CHARS).is_some() => {
+                Self(format!("{:?}…", kid.chars().take(MAX_KID_CHARS).collect::<String>()))
             }
             Some(kid) => Self(format!("{kid:?}")),
             None => Self(format!("without kid, thumbprint {}", key.thumbprint())),
@@ -45,8 +45,8 @@ impl Name {
 
 impl KeyChange {
     /// Whether somebody should look into it.
-    pub fn is_alarming(&self) -> bool {
-        matches!(self, Self::RevokedKeys(_) | Self::Skipped(..))
+    pub fn is_warning(&self) -> bool {
+        matches!(self, Self::Revoked(_) | Self::Skipped(..))
     }
 }
 
@@ -58,15 +58,15 @@ impl fmt::Display for KeyChange {
                 // Rounded up: some of it went by before anybody told of it.
                 write!(f, "key {key} left the JWKS; it verifies for another {} s", left.as_millis().div_ceil(1000))
             }
-            Self::Gone(Name(key)) => write!(f, "key {key} left the JWKS; it verifies nothing any more"),
-            Self::RevokedKeys(Name(key)) => {
+            Self::Removed(Name(key)) => write!(f, "key {key} left the JWKS; it verifies nothing any more"),
+            Self::Revoked(Name(key)) => {
                 write!(f, "key {key} is revoked; it verifies nothing, whoever publishes it")
             }
-            Self::Skipped(place, KeyError::Private) => {
-                write!(f, "key {place} of the JWKS is a PRIVATE key, published: skipped")
+            Self::Skipped(index, KeyError::Private) => {
+                write!(f, "key {index} of the JWKS is a PRIVATE key, published: skipped")
             }
-            Self::Skipped(place, error) => write!(f, "key {place} of the JWKS is skipped: {error}"),
-            Self::More(count) => write!(f, "and {count} more changes of keys"),
+            Self::Skipped(index, error) => write!(f, "key {index} of the JWKS is skipped: {error}"),
+            Self::Omitted(count) => write!(f, "and {count} more changes of keys"),
         }
     }
 }
@@ -76,36 +76,36 @@ impl fmt::Display for KeyChange {
 pub struct Snapshot<'a> {
     /// Its keys, and those that left and are within their grace.
     pub keys: &'a KeySet,
-    /// Its keys that cannot be used, by their place.
+    /// Its keys that cannot be used, by their index.
     pub skipped: &'a [(usize, KeyError)],
 }
 
 /// The keys that were found and are revoked.
 pub fn revoked(keys: &KeySet) -> impl Iterator<Item = KeyChange> + use<'_> {
-    keys.revoked_keys().iter().take(MOST).map(|key| KeyChange::RevokedKeys(Name::of(key)))
+    keys.revoked_keys().iter().take(MAX_CHANGES).map(|key| KeyChange::Revoked(Name::of(key)))
 }
 
 /// What became of the keys from `before` to `after`.
-pub fn between(before: Snapshot<'_>, after: Snapshot<'_>, now: UnixTime) -> Vec<KeyChange> {
-    let is_known = |keys: &[Key], key: &Key| keys.iter().any(|own| own.is_same(key));
+pub fn diff(before: Snapshot<'_>, after: Snapshot<'_>, now: UnixTime) -> Vec<KeyChange> {
+    let is_known = |keys: &[Key], key: &Key| keys.iter().any(|known| known.is_same(key));
     let revoked = after.keys.revoked_keys().iter().filter(|key| !is_known(before.keys.revoked_keys(), key));
     let appeared = after.keys.published().filter(|key| !before.keys.publishes(key));
-    let left = before.keys.published().filter(|key| !after.keys.publishes(key));
-    let left = left.filter(|key| !is_known(after.keys.revoked_keys(), key));
-    let mut happenings: Vec<_> = revoked.map(|key| KeyChange::RevokedKeys(Name::of(key))).collect();
-    happenings.extend(appeared.map(|key| KeyChange::Appeared(Name::of(key))));
-    happenings.extend(left.map(|key| match after.keys.retired_until(key).filter(|until| now < *until) {
+    let removed = before.keys.published().filter(|key| !after.keys.publishes(key));
+    let removed = removed.filter(|key| !is_known(after.keys.revoked_keys(), key));
+    let mut changes: Vec<_> = revoked.map(|key| KeyChange::Revoked(Name::of(key))).collect();
+    changes.extend(appeared.map(|key| KeyChange::Appeared(Name::of(key))));
+    changes.extend(removed.map(|key| match after.keys.retired_until(key).filter(|until| now < *until) {
         Some(until) => KeyChange::Retired(Name::of(key), until.since(now)),
-        None => KeyChange::Gone(Name::of(key)),
+        None => KeyChange::Removed(Name::of(key)),
     }));
     let skipped = after.skipped.iter().filter(|skipped| !before.skipped.contains(skipped));
-    happenings.extend(skipped.map(|(place, error)| KeyChange::Skipped(*place, *error)));
-    let more = happenings.len().saturating_sub(MOST);
-    if more > 0 {
-        happenings.truncate(MOST);
-        happenings.push(KeyChange::More(more));
+    changes.extend(skipped.map(|(index, error)| KeyChange::Skipped(*index, *error)));
+    let omitted = changes.len().saturating_sub(MAX_CHANGES);
+    if omitted > 0 {
+        changes.truncate(MAX_CHANGES);
+        changes.push(KeyChange::Omitted(omitted));
     }
-    happenings
+    changes
 }
 
 #[cfg(test)]
@@ -123,51 +123,51 @@ mod tests {
         Key::from_json(&format!(r#"{{"kty":"RSA",{kid}"e":"AQAB","n":"{modulus}"}}"#)).unwrap()
     }
 
-    fn told(before: &KeySet, after: &KeySet) -> Vec<String> {
+    fn lines(before: &KeySet, after: &KeySet) -> Vec<String> {
         let [before, after] = [before, after].map(|keys| Snapshot { keys, skipped: &[] });
-        between(before, after, NOW).iter().map(KeyChange::to_string).collect()
+        diff(before, after, NOW).iter().map(KeyChange::to_string).collect()
     }
 
     #[test]
-    fn each_key_that_comes_or_goes_is_told_of_once() {
+    fn each_added_or_removed_key_is_reported_once() {
         let [none, a, ab] =
             [&[][..], &["a"], &["a", "b"]].map(|kids| KeySet::new(kids.iter().map(|kid| key(kid)).collect()));
-        assert_eq!(told(&none, &a), [r#"key "a" appeared in the JWKS"#]);
-        assert_eq!(told(&a, &ab), [r#"key "b" appeared in the JWKS"#]);
-        assert_eq!(told(&ab, &a), [r#"key "b" left the JWKS; it verifies nothing any more"#]);
-        assert!(told(&ab, &ab).is_empty());
-        let graced = a.clone().with_retired([(key("b"), UnixTime::from_millis(60_999))]);
-        assert_eq!(told(&ab, &graced), [r#"key "b" left the JWKS; it verifies for another 60 s"#]);
-        assert!(told(&graced, &graced).is_empty());
+        assert_eq!(lines(&none, &a), [r#"key "a" appeared in the JWKS"#]);
+        assert_eq!(lines(&a, &ab), [r#"key "b" appeared in the JWKS"#]);
+        assert_eq!(lines(&ab, &a), [r#"key "b" left the JWKS; it verifies nothing any more"#]);
+        assert!(lines(&ab, &ab).is_empty());
+        let retired = a.clone().with_retired([(key("b"), UnixTime::from_millis(60_999))]);
+        assert_eq!(lines(&ab, &retired), [r#"key "b" left the JWKS; it verifies for another 60 s"#]);
+        assert!(lines(&retired, &retired).is_empty());
     }
 
     #[test]
-    fn a_revoked_key_is_told_of_where_it_is_published() {
+    fn a_revoked_key_is_reported_while_it_is_published() {
         let revoked = RevokedKeys::new(["b".to_owned()]);
         let ab = KeySet::new(vec![key("a"), key("b")]);
-        let told_of = [r#"key "b" is revoked; it verifies nothing, whoever publishes it"#];
-        assert_eq!(told(&ab, &ab.clone().without(&revoked)), told_of);
-        let without = ab.without(&revoked);
-        assert!(told(&without, &without).is_empty());
+        let expected = [r#"key "b" is revoked; it verifies nothing, whoever publishes it"#];
+        assert_eq!(lines(&ab, &ab.clone().without_revoked(&revoked)), expected);
+        let without_b = ab.without_revoked(&revoked);
+        assert!(lines(&without_b, &without_b).is_empty());
     }
 
     #[test]
-    fn a_bad_key_is_told_of_once() {
+    fn a_skipped_key_is_reported_once() {
         let keys = KeySet::new(vec![key("a")]);
         let bad = [(1, KeyError::Private), (2, KeyError::Malformed)];
         let [before, after] = [&bad[1..], &bad[..]].map(|skipped| Snapshot { keys: &keys, skipped });
-        assert_eq!(between(before, after, NOW), [KeyChange::Skipped(1, KeyError::Private)]);
-        assert!(between(after, after, NOW).is_empty());
+        assert_eq!(diff(before, after, NOW), [KeyChange::Skipped(1, KeyError::Private)]);
+        assert!(diff(after, after, NOW).is_empty());
     }
 
     #[test]
-    fn names_and_lines_are_bounded() {
+    fn names_and_line_counts_are_bounded() {
         let long = "\n".repeat(1000);
-        let one = told(&KeySet::default(), &KeySet::new(vec![key(&long)]));
+        let one = lines(&KeySet::default(), &KeySet::new(vec![key(&long)]));
         assert!(one.iter().all(|line| line.len() < 200 && !line.contains('\n')), "{one:?}");
         let many = KeySet::new((0..40).map(|number| key(&number.to_string())).collect());
-        let lines = told(&KeySet::default(), &many);
-        assert_eq!((lines.len(), lines.last().unwrap().as_str()), (17, "and 24 more changes of keys"));
-        assert!(told(&KeySet::default(), &KeySet::new(vec![key("")]))[0].starts_with("key without kid, thumbprint "));
+        let reported = lines(&KeySet::default(), &many);
+        assert_eq!((reported.len(), reported.last().unwrap().as_str()), (17, "and 24 more changes of keys"));
+        assert!(lines(&KeySet::default(), &KeySet::new(vec![key("")]))[0].starts_with("key without kid, thumbprint "));
     }
 }

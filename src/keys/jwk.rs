@@ -86,7 +86,7 @@ impl fmt::Display for KeyError {
 }
 
 #[derive(Deserialize)]
-struct Members {
+struct Jwk {
     kty: String,
     kid: Option<String>,
     alg: Option<String>,
@@ -108,7 +108,7 @@ struct Members {
     k: Option<String>,
 }
 
-impl Members {
+impl Jwk {
     /// Private or secret members of RFC 7518 §6.2.2, §6.3.2 and §6.4.1.
     fn is_private(&self) -> bool {
         [&self.d, &self.p, &self.q, &self.dp, &self.dq, &self.qi, &self.oth].iter().any(|m| m.is_some())
@@ -132,12 +132,12 @@ impl Key {
         Self::read(json, true)
     }
 
-    fn read(json: &str, may_be_secret: bool) -> Result<Self, KeyError> {
+    fn read(json: &str, allow_secret: bool) -> Result<Self, KeyError> {
         if !json.trim_start().starts_with('{') {
             return Err(KeyError::Malformed);
         }
-        let jwk: Members = serde_json::from_str(json).map_err(|_| KeyError::Malformed)?;
-        if jwk.is_private() || (jwk.k.is_some() && !(may_be_secret && jwk.kty == "oct")) {
+        let jwk: Jwk = serde_json::from_str(json).map_err(|_| KeyError::Malformed)?;
+        if jwk.is_private() || (jwk.k.is_some() && !(allow_secret && jwk.kty == "oct")) {
             return Err(KeyError::Private);
         }
         if jwk.usage.as_ref().is_some_and(|usage| usage != "sig") {
@@ -152,7 +152,7 @@ impl Key {
             ("EC", Some("P-521")) => Prepared::p521(&jwk)?,
             ("OKP", Some("Ed25519")) => Prepared::ed25519(&jwk)?,
             ("RSA", _) => Prepared::rsa(&jwk)?,
-            ("oct", _) if may_be_secret => Prepared::hmac(&jwk)?,
+            ("oct", _) if allow_secret => Prepared::hmac(&jwk)?,
             _ => return Err(KeyError::Unsupported),
         };
         let algorithm = match jwk.alg.as_deref() {
@@ -193,7 +193,7 @@ impl Key {
 
     /// Whether a signature of this algorithm may be checked with this key: the key decides, never the token alone (RFC 8725 §3.1).
     pub fn fits(&self, algorithm: Algorithm) -> bool {
-        self.material.fits(algorithm) && self.algorithm.is_none_or(|own| own == algorithm)
+        self.material.fits(algorithm) && self.algorithm.is_none_or(|this| this == algorithm)
     }
 }
 
@@ -234,7 +234,7 @@ struct Prepared {
 }
 
 impl Prepared {
-    fn rsa(jwk: &Members) -> Result<Self, KeyError> {
+    fn rsa(jwk: &Jwk) -> Result<Self, KeyError> {
         let (modulus, exponent) = (unsigned(&jwk.n)?, unsigned(&jwk.e)?);
         let key = RsaPublicKey::new(&modulus, &exponent).ok_or(KeyError::Weak)?;
         let [e, n] = [&exponent, &modulus].map(|number| URL_SAFE_NO_PAD.encode(number));
@@ -245,7 +245,7 @@ impl Prepared {
         })
     }
 
-    fn p256(jwk: &Members) -> Result<Self, KeyError> {
+    fn p256(jwk: &Jwk) -> Result<Self, KeyError> {
         Self::ec(jwk, "P-256", der::P256, 32, |x, y| {
             let jwk = JsonWebKey::EllipticCurve { curve: "P-256".into(), x: x.into(), y: y.into(), secret: None };
             let key = <Es256 as JoseAlgorithm>::VerifyingKey::try_from(&jwk).ok()?;
@@ -253,13 +253,13 @@ impl Prepared {
         })
     }
 
-    fn p384(jwk: &Members) -> Result<Self, KeyError> {
+    fn p384(jwk: &Jwk) -> Result<Self, KeyError> {
         Self::ec(jwk, "P-384", der::P384, 48, |x, y| {
             Some(Material::P384(Box::new(ecdsa::P384Key::new(x.try_into().ok()?, y.try_into().ok()?)?)))
         })
     }
 
-    fn p521(jwk: &Members) -> Result<Self, KeyError> {
+    fn p521(jwk: &Jwk) -> Result<Self, KeyError> {
         Self::ec(jwk, "P-521", der::P521, 66, |x, y| {
             Some(Material::P521(Box::new(ecdsa::P521Key::new(x.try_into().ok()?, y.try_into().ok()?)?)))
         })
@@ -267,7 +267,7 @@ impl Prepared {
 
     /// A point whose coordinates have this many bytes each (RFC 7518 §6.2.1); `None` of `material`: it is not on the curve.
     fn ec(
-        jwk: &Members,
+        jwk: &Jwk,
         name: &str,
         curve: &[u8],
         size: usize,
@@ -285,7 +285,7 @@ impl Prepared {
     }
 
     /// A point that is not of small order: with such a one, signatures are anybody's (RFC 8032 §8.4, §8.8).
-    fn ed25519(jwk: &Members) -> Result<Self, KeyError> {
+    fn ed25519(jwk: &Jwk) -> Result<Self, KeyError> {
         let x = decode(&jwk.x)?;
         let canonical = format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#, URL_SAFE_NO_PAD.encode(&x));
         let encoded = JsonWebKey::KeyPair { curve: "Ed25519".into(), x: x.into(), secret: None };
@@ -294,7 +294,7 @@ impl Prepared {
         Ok(Self { material: Material::Ed25519(key), canonical, public_der: None })
     }
 
-    fn hmac(jwk: &Members) -> Result<Self, KeyError> {
+    fn hmac(jwk: &Jwk) -> Result<Self, KeyError> {
         let secret = decode(&jwk.k)?;
         if secret.len() < Hash::Sha256.size() {
             return Err(KeyError::Weak);
@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_that_must_not_verify_are_refused() {
+    fn keys_that_must_not_verify_are_rejected() {
         let cases = [
             (p256(), "use", json!("enc"), KeyError::NotForVerifying),
             (p256(), "key_ops", json!(["sign"]), KeyError::NotForVerifying),
@@ -376,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn thumbprints_are_those_of_rfc_7638() {
+    fn thumbprints_match_rfc_7638() {
         // RFC 7638 §3.1
         let jwk = json!({"kty":"RSA","e":"AQAB","alg":"RS256","kid":"2011-04-29","n":concat!(
             "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiF",

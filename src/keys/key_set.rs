@@ -37,24 +37,24 @@ impl KeySet {
     }
 
     /// Without the keys that are on this list, published or not.
-    pub fn without(mut self, revoked: &RevokedKeys) -> Self {
-        let (out, kept): (Vec<Entry>, Vec<Entry>) =
-            self.entries.into_iter().partition(|entry| revoked.holds(&entry.key));
+    pub fn without_revoked(mut self, revoked: &RevokedKeys) -> Self {
+        let (listed, kept): (Vec<Entry>, Vec<Entry>) =
+            self.entries.into_iter().partition(|entry| revoked.contains_key(&entry.key));
         // The same key under another name, or under none, is revoked with it.
-        let is_out = |entry: &Entry| out.iter().any(|other| other.key.thumbprint() == entry.key.thumbprint());
-        let (same, kept) = kept.into_iter().partition(is_out);
+        let is_alias = |entry: &Entry| listed.iter().any(|other| other.key.thumbprint() == entry.key.thumbprint());
+        let (aliases, kept) = kept.into_iter().partition(is_alias);
         self.entries = kept;
-        self.revoked_keys.extend([out, same].into_iter().flatten().map(|entry: Entry| entry.key));
+        self.revoked_keys.extend([listed, aliases].into_iter().flatten().map(|entry: Entry| entry.key));
         self.revoked = revoked.clone();
         self
     }
 
     /// Without the keys whose grace had ended by then; `None`: it has none of them.
-    pub fn without_ended(&self, then: UnixTime) -> Option<Self> {
-        let has_ended = |entry: &Entry| entry.until.is_some_and(|until| until <= then);
-        self.entries.iter().any(has_ended).then(|| {
+    pub fn without_expired(&self, now: UnixTime) -> Option<Self> {
+        let has_expired = |entry: &Entry| entry.until.is_some_and(|until| until <= now);
+        self.entries.iter().any(has_expired).then(|| {
             let mut left = self.clone();
-            left.entries.retain(|entry| !has_ended(entry));
+            left.entries.retain(|entry| !has_expired(entry));
             left
         })
     }
@@ -70,7 +70,7 @@ impl KeySet {
     }
 
     /// Whether one of them is a secret that is shared with the issuer.
-    pub fn holds_secrets(&self) -> bool {
+    pub fn contains_secrets(&self) -> bool {
         self.entries.iter().any(|entry| matches!(entry.key.material(), Material::Hmac(_)))
     }
 
@@ -91,17 +91,18 @@ impl KeySet {
 
     /// Whether the document has this key.
     pub fn publishes(&self, key: &Key) -> bool {
-        self.published().any(|own| own.is_same(key))
+        self.published().any(|known| known.is_same(key))
     }
 
     /// Whether some key that may verify now carries this `kid`.
-    pub fn names(&self, kid: &str, now: UnixTime) -> bool {
+    pub fn contains_kid(&self, kid: &str, now: UnixTime) -> bool {
         self.current(now).any(|entry| entry.key.kid() == Some(kid))
     }
 
     /// Whether this `kid` belongs to revoked keys only: then the issuer need not be asked for it.
     pub fn is_revoked(&self, kid: &str, now: UnixTime) -> bool {
-        self.revoked.names(kid) || (self.revoked_keys.iter().any(|key| key.kid() == Some(kid)) && !self.names(kid, now))
+        self.revoked.contains_name(kid)
+            || (self.revoked_keys.iter().any(|key| key.kid() == Some(kid)) && !self.contains_kid(kid, now))
     }
 
     /// The keys that a token with this `kid` and algorithm may be checked with, at most eight, each with the time until
@@ -115,9 +116,9 @@ impl KeySet {
         algorithm: Algorithm,
         now: UnixTime,
     ) -> impl Iterator<Item = (&'a Key, Option<UnixTime>)> {
-        let named = kid.is_some_and(|kid| self.names(kid, now));
+        let is_known_kid = kid.is_some_and(|kid| self.contains_kid(kid, now));
         self.current(now)
-            .filter(move |entry| match (kid, named) {
+            .filter(move |entry| match (kid, is_known_kid) {
                 (Some(kid), true) => entry.key.kid() == Some(kid),
                 (Some(_), false) => entry.key.kid().is_none(),
                 (None, _) => true,
@@ -152,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kid_selects_and_keys_without_one_stand_in() {
+    fn a_kid_selects_its_keys_or_else_keys_without_kid() {
         let set = KeySet::new(vec![key(Some("a"), 1), key(Some("b"), 2), key(None, 3)]);
         assert_eq!(kids(&set, Some("a"), NOW), [Some("a")]);
         assert_eq!(kids(&set, Some("x"), NOW), [None]);
@@ -163,18 +164,18 @@ mod tests {
     }
 
     #[test]
-    fn a_retired_key_verifies_until_its_time() {
+    fn a_retired_key_verifies_until_its_grace_ends() {
         let set = KeySet::new(vec![key(Some("new"), 1)]).with_retired([(key(Some("old"), 2), LATER)]);
         assert_eq!(kids(&set, Some("old"), NOW), [Some("old")]);
-        assert!(kids(&set, Some("old"), LATER).is_empty() && !set.names("old", LATER));
+        assert!(kids(&set, Some("old"), LATER).is_empty() && !set.contains_kid("old", LATER));
         assert_eq!(set.len(), 1);
-        assert!(set.without_ended(NOW).is_none());
-        let left = set.without_ended(LATER).unwrap();
+        assert!(set.without_expired(NOW).is_none());
+        let left = set.without_expired(LATER).unwrap();
         assert!(kids(&left, Some("old"), NOW).is_empty() && left.len() == 1);
     }
 
     #[test]
-    fn a_revoked_key_is_in_no_set_by_kid_or_thumbprint_published_or_retired() {
+    fn a_revoked_key_never_verifies_by_kid_or_thumbprint_published_or_retired() {
         let bad = key(Some("bad"), 2);
         for name in ["bad", bad.thumbprint()] {
             let revoked = RevokedKeys::new([name.to_owned()]);
@@ -182,19 +183,19 @@ mod tests {
                 KeySet::new(vec![key(Some("good"), 1), bad.clone()]),
                 KeySet::new(vec![key(Some("good"), 1)]).with_retired([(bad.clone(), LATER)]),
             ] {
-                let set = set.without(&revoked);
+                let set = set.without_revoked(&revoked);
                 assert!(kids(&set, Some("bad"), NOW).is_empty() && set.is_revoked("bad", NOW), "{name}");
                 assert_eq!(kids(&set, None, NOW), [Some("good")]);
             }
         }
         // By thumbprint, another key may take over the name.
-        let both =
-            KeySet::new(vec![bad.clone(), key(Some("bad"), 3)]).without(&RevokedKeys::new([bad.thumbprint().into()]));
+        let both = KeySet::new(vec![bad.clone(), key(Some("bad"), 3)])
+            .without_revoked(&RevokedKeys::new([bad.thumbprint().into()]));
         assert!(!both.is_revoked("bad", NOW) && kids(&both, Some("bad"), NOW).len() == 1);
         assert!(!both.is_revoked("other", NOW));
         // Nor does it verify under another name, or under none.
         let again = KeySet::new(vec![bad.clone(), key(None, 2), key(Some("alias"), 2), key(None, 4)]);
-        let again = again.without(&RevokedKeys::new(["bad".to_owned()]));
+        let again = again.without_revoked(&RevokedKeys::new(["bad".to_owned()]));
         assert_eq!((again.len(), kids(&again, Some("alias"), NOW)), (1, vec![None]));
     }
 }

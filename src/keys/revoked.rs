@@ -17,12 +17,12 @@ impl RevokedKeys {
     }
 
     /// Whether a key is on the list.
-    pub fn holds(&self, key: &Key) -> bool {
-        self.names(key.thumbprint()) || key.kid().is_some_and(|kid| self.names(kid))
+    pub fn contains_key(&self, key: &Key) -> bool {
+        self.contains_name(key.thumbprint()) || key.kid().is_some_and(|kid| self.contains_name(kid))
     }
 
     /// Whether a `kid` or a thumbprint is on the list.
-    pub fn names(&self, name: &str) -> bool {
+    pub fn contains_name(&self, name: &str) -> bool {
         self.0.contains(name)
     }
 }

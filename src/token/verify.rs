@@ -101,7 +101,7 @@ pub fn signed_by(
     }
     Err(match kid {
         // The key that the token names was there.
-        Some(kid) if tried && keys.names(kid, now) => Unverified::BadSignature,
+        Some(kid) if tried && keys.contains_kid(kid, now) => Unverified::BadSignature,
         // Others stood in for it; the right one may be new.
         _ if tried => Unverified::UnknownKey(TokenError::BadSignature),
         _ => Unverified::UnknownKey(TokenError::UnknownKey),

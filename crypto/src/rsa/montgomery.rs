@@ -44,20 +44,20 @@ impl Modulus {
     pub(super) fn power(&self, base: &[u8], exponent: u32) -> Vec<u8> {
         let count = self.digits.len();
         let base = digits_of(base, count);
-        let mut room = Room::new(count);
+        let mut scratch = Scratch::new(count);
         let mut power = base.clone();
-        self.multiply(&mut power, &self.r_squared, &mut room);
+        self.multiply(&mut power, &self.r_squared, &mut scratch);
         let form = pairs_of(&power);
         let top = 31_u32.wrapping_sub(exponent.leading_zeros());
         for bit in (1..top).rev() {
-            self.square(&mut power, &mut room);
+            self.square(&mut power, &mut scratch);
             if exponent.wrapping_shr(bit) & 1 == 1 {
-                self.multiply(&mut power, &form, &mut room);
+                self.multiply(&mut power, &form, &mut scratch);
             }
         }
-        self.square(&mut power, &mut room);
+        self.square(&mut power, &mut scratch);
         // The exponent is odd. Its last multiplication, by the plain base, also leaves Montgomery form.
-        self.multiply(&mut power, &pairs_of(&base), &mut room);
+        self.multiply(&mut power, &pairs_of(&base), &mut scratch);
         subtract_unless_less(&mut power, &self.digits);
         bytes_of(&power, self.length)
     }
@@ -80,17 +80,17 @@ impl Modulus {
             }
             subtract_unless_less(&mut power, &self.digits);
         }
-        let mut room = Room::new(count);
+        let mut scratch = Scratch::new(count);
         for _ in 0..5 {
-            self.square(&mut power, &mut room);
+            self.square(&mut power, &mut scratch);
         }
         Some(power)
     }
 
     /// `a = a · b / R`, below twice the modulus if both are.
-    fn multiply(&self, a: &mut [Block], b: &[Block], room: &mut Room) {
-        room.columns.fill([0; 8]);
-        let mut columns = room.columns.as_mut_slice();
+    fn multiply(&self, a: &mut [Block], b: &[Block], scratch: &mut Scratch) {
+        scratch.columns.fill([0; 8]);
+        let mut columns = scratch.columns.as_mut_slice();
         let mut rows = 0_usize;
         for digits in &*a {
             add_row(columns, b, digits);
@@ -101,28 +101,28 @@ impl Modulus {
             let Some((_, rest)) = columns.split_first_mut() else { return };
             columns = rest;
         }
-        self.reduce(&mut room.columns, a);
+        self.reduce(&mut scratch.columns, a);
     }
 
     /// `a = a^2 / R`, below twice the modulus if `a` is. Each product of two digits is made once and counts twice.
-    fn square(&self, a: &mut [Block], room: &mut Room) {
-        room.columns.fill([0; 8]);
-        room.pairs.fill([0; 8]);
+    fn square(&self, a: &mut [Block], scratch: &mut Scratch) {
+        scratch.columns.fill([0; 8]);
+        scratch.pairs.fill([0; 8]);
         let mut rows = 0_usize;
         // From the top: the digits above a block stand doubled in the row that it makes, those below it not at all.
-        for (place, digits) in a.iter().enumerate().rev() {
-            let Some(pairs) = room.pairs.get_mut(place..) else { return };
-            let Some(columns) = room.columns.get_mut(place.wrapping_mul(2)..) else { return };
-            let (own, above) = pair(digits, 0);
-            add_to_block(pairs, own, above);
+        for (index, digits) in a.iter().enumerate().rev() {
+            let Some(pairs) = scratch.pairs.get_mut(index..) else { return };
+            let Some(columns) = scratch.columns.get_mut(index.wrapping_mul(2)..) else { return };
+            let (block, above) = pair(digits, 0);
+            add_to_block(pairs, block, above);
             add_row(columns, pairs, digits);
-            add_to_block(pairs, own, above);
+            add_to_block(pairs, block, above);
             rows = rows.wrapping_add(2);
             if rows.is_multiple_of(ROWS_BETWEEN_CARRIES) {
                 carry(columns);
             }
         }
-        self.reduce(&mut room.columns, a);
+        self.reduce(&mut scratch.columns, a);
     }
 
     /// `out = columns / R`, below twice the modulus if the columns are below four times its square.
@@ -154,13 +154,13 @@ impl Modulus {
 }
 
 /// What a multiplication works in.
-struct Room {
+struct Scratch {
     /// Twice as many as a number has, and one more that a row may reach into.
     columns: Vec<Block>,
     pairs: Vec<Block>,
 }
 
-impl Room {
+impl Scratch {
     fn new(count: usize) -> Self {
         let columns = vec![[0; 8]; count.saturating_mul(2).saturating_add(1)];
         Self { columns, pairs: vec![[0; 8]; count.saturating_add(1)] }
@@ -207,20 +207,20 @@ fn pair(&[a, b, c, d, e, f, g, h]: &Block, below: u32) -> (Block, u32) {
 /// The digits in pairs, with a block more for what is above the last digit.
 fn pairs_of(digits: &[Block]) -> Vec<Block> {
     let mut pairs = vec![[0; 8]; digits.len().saturating_add(1)];
-    for (place, digits) in digits.iter().enumerate() {
-        let (own, above) = pair(digits, 0);
-        if let Some(pairs) = pairs.get_mut(place..) {
-            add_to_block(pairs, own, above);
+    for (index, digits) in digits.iter().enumerate() {
+        let (block, above) = pair(digits, 0);
+        if let Some(pairs) = pairs.get_mut(index..) {
+            add_to_block(pairs, block, above);
         }
     }
     pairs
 }
 
 /// Adds to the first block and to the lowest place of the second.
-fn add_to_block(blocks: &mut [Block], own: Block, above: u32) {
+fn add_to_block(blocks: &mut [Block], block: Block, above: u32) {
     if let [first, [next, ..], ..] = blocks {
-        for (pair, own) in first.iter_mut().zip(own) {
-            *pair = pair.wrapping_add(own);
+        for (pair, addend) in first.iter_mut().zip(block) {
+            *pair = pair.wrapping_add(addend);
         }
         *next = next.wrapping_add(above);
     }
@@ -277,8 +277,8 @@ fn bytes_of(digits: &[Block], length: usize) -> Vec<u8> {
     let mut bytes = vec![0; length];
     for (bytes, digits) in bytes.rchunks_mut(BLOCK_BITS / 8).zip(digits) {
         let number = number(digits).to_be_bytes();
-        for (byte, own) in bytes.iter_mut().rev().zip(number.iter().rev()) {
-            *byte = *own;
+        for (target, source) in bytes.iter_mut().rev().zip(number.iter().rev()) {
+            *target = *source;
         }
     }
     bytes

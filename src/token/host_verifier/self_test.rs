@@ -11,17 +11,17 @@ use crate::{
 pub(super) const TEXT: &[u8] = b"jwks-gate";
 
 /// A good signature over [`TEXT`].
-pub(super) struct Probe {
+pub(super) struct KnownSignature {
     pub(super) algorithm: Algorithm,
     pub(super) key: Key,
     pub(super) signature: Vec<u8>,
 }
 
 /// One for each algorithm that a host may know.
-pub(super) fn known_good() -> impl Iterator<Item = Probe> {
+pub(super) fn known_signatures() -> impl Iterator<Item = KnownSignature> {
     SIGNATURES.into_iter().filter_map(|(algorithm, key, signature)| {
         let signature = URL_SAFE_NO_PAD.decode(signature).ok()?;
-        Some(Probe { algorithm, key: Key::from_json(key).ok()?, signature })
+        Some(KnownSignature { algorithm, key: Key::from_json(key).ok()?, signature })
     })
 }
 
