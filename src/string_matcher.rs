@@ -1,34 +1,34 @@
-//! Matching of strings, after Envoy's `envoy.type.matcher.v3.StringMatcher`.
+//! String matching with the semantics of Envoy's `envoy.type.matcher.v3.StringMatcher`.
 
 use regex_lite::{Regex, RegexBuilder};
 
-/// A pattern for a whole string.
+/// A pattern that a string must match.
 #[derive(Clone, Debug)]
 pub struct StringMatcher {
     pattern: Pattern,
     ignore_case: bool,
 }
 
-/// The kinds of patterns.
+/// The `match_pattern` of a [`StringMatcher`].
 #[derive(Clone, Debug)]
 pub enum Pattern {
-    /// The string itself.
+    /// The string equals the text.
     Exact(String),
-    /// What it begins with.
+    /// The string starts with the text.
     Prefix(String),
-    /// What it ends with.
+    /// The string ends with the text.
     Suffix(String),
-    /// What is in it somewhere.
+    /// The string contains the text.
     Contains(String),
-    /// All of it, in linear time.
+    /// The whole string matches the expression, in linear time.
     Regex(Regex),
 }
 
-/// Programs of regular expressions larger than this are refused.
+/// Largest compiled regular expression, in bytes.
 const MAX_REGEX_BYTES: usize = 1 << 20;
 
 impl StringMatcher {
-    /// A matcher of this pattern. `ignore_case` is for ASCII, and not for regular expressions.
+    /// Creates a matcher. `ignore_case` applies to ASCII letters, and does not apply to regular expressions.
     pub fn new(pattern: Pattern, ignore_case: bool) -> Self {
         let normalize = |text: String| if ignore_case { text.to_ascii_lowercase() } else { text };
         let pattern = match pattern {
@@ -41,7 +41,7 @@ impl StringMatcher {
         Self { pattern, ignore_case }
     }
 
-    /// Whether it matches.
+    /// Whether `text` matches the pattern.
     pub fn matches(&self, text: &str) -> bool {
         if self.ignore_case {
             self.pattern.matches(&text.to_ascii_lowercase())
@@ -50,17 +50,17 @@ impl StringMatcher {
         }
     }
 
-    /// Whether it matches these bytes; those that are no text stand for U+FFFD each.
+    /// Whether `bytes` match the pattern. Invalid UTF-8 counts as U+FFFD.
     pub fn matches_bytes(&self, bytes: &[u8]) -> bool {
         self.matches(&String::from_utf8_lossy(bytes))
     }
 }
 
 impl Pattern {
-    /// A regular expression that must match the whole string, as Envoy's `safe_regex`.
+    /// Compiles a regular expression that must match the whole string, as Envoy's `safe_regex` does.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// The expression is empty, invalid or too large; the text says which.
     pub fn regex(regex: &str) -> Result<Self, String> {
         if regex.is_empty() {
             return Err("must not be empty".to_owned());
@@ -68,12 +68,12 @@ impl Pattern {
         let build = |regex: &str| {
             RegexBuilder::new(regex).size_limit(MAX_REGEX_BYTES).build().map_err(|error| error.to_string())
         };
-        // By itself first: it must not end the group that makes it match the whole.
+        // The expression must be valid alone: `a)|(?:b` would close the group that anchors it.
         build(regex)?;
         build(&format!("^(?:{regex})$")).map(Self::Regex)
     }
 
-    /// Whether it matches these bytes; those that are no text stand for U+FFFD each.
+    /// Whether `bytes` match the pattern. Invalid UTF-8 counts as U+FFFD.
     pub fn matches_bytes(&self, bytes: &[u8]) -> bool {
         self.matches(&String::from_utf8_lossy(bytes))
     }

@@ -1,7 +1,7 @@
 //! ECDSA (RFC 7518 §3.4) on P-384 and P-521, which jwt-compact lacks.
 //!
-//! Without the feature `all-curves` this module accepts every key and no signature. The host then verifies both curves, and
-//! denies a point that is not on its curve: BoringSSL checks each point that it reads.
+//! Without the feature `all-curves` this module accepts every key and no signature. The host then verifies both curves,
+//! and denies a point that is not on its curve: BoringSSL checks each point that it reads.
 
 /// Whether this module can verify signatures: the feature `all-curves`.
 pub const IS_AVAILABLE: bool = cfg!(feature = "all-curves");

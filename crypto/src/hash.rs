@@ -5,11 +5,11 @@ use sha2::{Digest, Sha256, Sha384, Sha512};
 /// A hash function of the SHA-2 family (FIPS 180-4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hash {
-    /// SHA-256.
+    /// SHA-256, with a digest of 32 bytes.
     Sha256,
-    /// SHA-384.
+    /// SHA-384, with a digest of 48 bytes.
     Sha384,
-    /// SHA-512.
+    /// SHA-512, with a digest of 64 bytes.
     Sha512,
 }
 

@@ -1,5 +1,5 @@
-//! Signature verification that jwt-compact does not provide, or not at the speed that a proxy needs: RSA, and ECDSA on P-384
-//! and P-521.
+//! Signature verification that jwt-compact does not provide, or not at the speed that a proxy needs: RSA, and ECDSA on
+//! P-384 and P-521.
 //!
 //! Every function takes bytes and returns a verdict. The crate signs nothing and holds no secret.
 

@@ -14,7 +14,8 @@ use super::Hash;
 /// Sizes of a modulus in bits. RFC 7518 §3.3 requires at least 2048; the upper bound limits the cost of a request.
 pub const MODULUS_BITS: RangeInclusive<usize> = 2048..=8192;
 
-/// A public key. The first verification prepares it for all later ones; where the host verifies, that never happens.
+/// A public key. The first verification computes values that later ones reuse; a key that only the host uses never
+/// computes them.
 #[derive(Clone)]
 pub struct PublicKey {
     modulus: Vec<u8>,
@@ -26,8 +27,8 @@ pub struct PublicKey {
 impl PublicKey {
     /// The key with a big-endian modulus and exponent; leading zeros are ignored.
     ///
-    /// Returns `None` if the modulus is even, vulnerable to ROCA (CVE-2017-15361) or outside [`MODULUS_BITS`], or if the
-    /// exponent is even, 1 or longer than 32 bits.
+    /// Returns `None` if the modulus is even, vulnerable to ROCA (CVE-2017-15361) or outside [`MODULUS_BITS`], or if
+    /// the exponent is even, 1 or longer than 32 bits.
     pub fn new(modulus: &[u8], exponent: &[u8]) -> Option<Self> {
         let modulus: Vec<u8> = modulus.iter().copied().skip_while(|byte| *byte == 0).collect();
         let bits = modulus.len().checked_mul(8)?.checked_sub(modulus.first()?.leading_zeros() as usize)?;

@@ -1,33 +1,33 @@
-//! What became of an issuer's keys when one document took the place of another: for the log.
+//! The differences between two JWKS documents of an issuer, for the log.
 
 use std::{fmt, time::Duration};
 
 use super::{Key, KeyError, KeySet};
 use crate::time::UnixTime;
 
-/// More than these are not told of one change; the last says how many are left out.
+/// Largest number of changes reported for one document; [`KeyChange::Omitted`] counts the rest.
 const MAX_CHANGES: usize = 16;
-/// Of a `kid` no more is shown.
+/// Longest part of a `kid` in a log line.
 const MAX_KID_CHARS: usize = 64;
 
-/// What became of one key.
+/// A change to one key of an issuer. `Display` writes the log line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeyChange {
-    /// The issuer publishes it, and did not before.
+    /// The new document publishes the key; the previous one did not.
     Appeared(Name),
-    /// The issuer publishes it no longer; it still verifies for this long.
+    /// The new document lacks the key; the key still verifies for the given time, `retired_key_grace`.
     Retired(Name, Duration),
-    /// It is published no longer, and verifies nothing.
+    /// The new document lacks the key; the key no longer verifies.
     Removed(Name),
-    /// It is in `revoked_keys`, and was found.
+    /// The key is in `revoked_keys` and in the new document, or in its grace.
     Revoked(Name),
-    /// The key at this place of the document cannot be used.
+    /// The key at this index of the document cannot be used.
     Skipped(usize, KeyError),
-    /// So many more.
+    /// The number of changes that are not reported.
     Omitted(usize),
 }
 
-/// A key as the log names it: by its `kid`, else by its thumbprint (RFC 7638). Both are public.
+/// The name of a key in the log: its `kid`, or its thumbprint (RFC 7638) if it has no `kid`. Both are public.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Name(String);
 
@@ -44,7 +44,7 @@ impl Name {
 }
 
 impl KeyChange {
-    /// Whether somebody should look into it.
+    /// Whether an operator should look into the change; the log level is then `warn`.
     pub fn is_warning(&self) -> bool {
         matches!(self, Self::Revoked(_) | Self::Skipped(..))
     }
@@ -55,7 +55,7 @@ impl fmt::Display for KeyChange {
         match self {
             Self::Appeared(Name(key)) => write!(f, "key {key} appeared in the JWKS"),
             Self::Retired(Name(key), left) => {
-                // Rounded up: some of it went by before anybody told of it.
+                // Rounded up: part of the grace had passed when the worker saw the document.
                 write!(f, "key {key} left the JWKS; it verifies for another {} s", left.as_millis().div_ceil(1000))
             }
             Self::Removed(Name(key)) => write!(f, "key {key} left the JWKS; it verifies nothing any more"),
@@ -71,21 +71,21 @@ impl fmt::Display for KeyChange {
     }
 }
 
-/// A document as it was taken.
+/// The keys of an accepted document.
 #[derive(Clone, Copy, Debug)]
 pub struct Snapshot<'a> {
-    /// Its keys, and those that left and are within their grace.
+    /// The usable keys of the document, and retired keys within their grace.
     pub keys: &'a KeySet,
-    /// Its keys that cannot be used, by their index.
+    /// The index of each skipped key of the document, and the reason.
     pub skipped: &'a [(usize, KeyError)],
 }
 
-/// The keys that were found and are revoked.
+/// The revoked keys among `keys`.
 pub fn revoked(keys: &KeySet) -> impl Iterator<Item = KeyChange> + use<'_> {
     keys.revoked_keys().iter().take(MAX_CHANGES).map(|key| KeyChange::Revoked(Name::of(key)))
 }
 
-/// What became of the keys from `before` to `after`.
+/// The changes from `before` to `after`, at most 16 and one [`KeyChange::Omitted`].
 pub fn diff(before: Snapshot<'_>, after: Snapshot<'_>, now: UnixTime) -> Vec<KeyChange> {
     let is_known = |keys: &[Key], key: &Key| keys.iter().any(|known| known.is_same(key));
     let revoked = after.keys.revoked_keys().iter().filter(|key| !is_known(before.keys.revoked_keys(), key));

@@ -1,46 +1,46 @@
-//! The keys that a token may be checked with.
+//! The keys that a token may be verified with.
 
 use super::{revoked::RevokedKeys, Algorithm, Key, Material};
 use crate::time::UnixTime;
 
-/// The usable keys of one issuer at one generation.
+/// The usable keys of one issuer.
 #[derive(Clone, Debug, Default)]
 pub struct KeySet {
-    /// Those of the document first, then those that left it and are within their grace.
+    /// The published keys in the order of the document, then the retired keys.
     entries: Vec<Entry>,
     revoked: RevokedKeys,
-    /// The keys that were taken out because they are on that list.
+    /// The keys that [`Self::without_revoked`] removed.
     revoked_keys: Vec<Key>,
 }
 
 #[derive(Clone, Debug)]
 struct Entry {
     key: Key,
-    /// When its grace ends; `None`: it is published.
+    /// When the grace of a retired key ends; `None` for a published key.
     until: Option<UnixTime>,
 }
 
-/// More candidates than this for one token are not tried: each costs a signature check.
+/// Largest number of keys tried for one token: each costs a signature verification.
 const MAX_CANDIDATES: usize = 8;
 
 impl KeySet {
-    /// A set of these keys, all published.
+    /// Creates a set of published keys.
     pub fn new(keys: Vec<Key>) -> Self {
         let entries = keys.into_iter().map(|key| Entry { key, until: None }).collect();
         Self { entries, ..Self::default() }
     }
 
-    /// With keys that are published no longer, each until its time.
+    /// Adds retired keys, each with the time at which its grace ends.
     pub fn with_retired(mut self, keys: impl IntoIterator<Item = (Key, UnixTime)>) -> Self {
         self.entries.extend(keys.into_iter().map(|(key, until)| Entry { key, until: Some(until) }));
         self
     }
 
-    /// Without the keys that are on this list, published or not.
+    /// Removes the keys on the list, published or retired.
     pub fn without_revoked(mut self, revoked: &RevokedKeys) -> Self {
         let (listed, kept): (Vec<Entry>, Vec<Entry>) =
             self.entries.into_iter().partition(|entry| revoked.contains_key(&entry.key));
-        // The same key under another name, or under none, is revoked with it.
+        // The same key under another kid, or without kid, is revoked as well.
         let is_alias = |entry: &Entry| listed.iter().any(|other| other.key.thumbprint() == entry.key.thumbprint());
         let (aliases, kept) = kept.into_iter().partition(is_alias);
         self.entries = kept;
@@ -49,7 +49,7 @@ impl KeySet {
         self
     }
 
-    /// Without the keys whose grace had ended by then; `None`: it has none of them.
+    /// A copy without the keys whose grace has ended. Returns `None` if no grace has ended.
     pub fn without_expired(&self, now: UnixTime) -> Option<Self> {
         let has_expired = |entry: &Entry| entry.until.is_some_and(|until| until <= now);
         self.entries.iter().any(has_expired).then(|| {
@@ -59,57 +59,57 @@ impl KeySet {
         })
     }
 
-    /// How many keys the document has that can be used.
+    /// The number of published keys.
     pub fn len(&self) -> usize {
         self.published().count()
     }
 
-    /// Whether the document has none.
+    /// Whether no key is published.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Whether one of them is a secret that is shared with the issuer.
+    /// Whether a key is a shared secret (`kty` `oct`).
     pub fn contains_secrets(&self) -> bool {
         self.entries.iter().any(|entry| matches!(entry.key.material(), Material::Hmac(_)))
     }
 
-    /// The keys that the document has and that can be used.
+    /// The usable keys of the document.
     pub fn published(&self) -> impl Iterator<Item = &Key> {
         self.entries.iter().filter(|entry| entry.until.is_none()).map(|entry| &entry.key)
     }
 
-    /// The keys that were taken out because they are revoked.
+    /// The keys that are not in the set because they are revoked.
     pub fn revoked_keys(&self) -> &[Key] {
         &self.revoked_keys
     }
 
-    /// Until when a key verifies that the document has no longer; `None`: it does not, or the document has it.
+    /// When the grace of a retired key ends. Returns `None` if `key` is published or not in the set.
     pub fn retired_until(&self, key: &Key) -> Option<UnixTime> {
         self.entries.iter().find(|entry| entry.key.is_same(key))?.until
     }
 
-    /// Whether the document has this key.
+    /// Whether `key` is published.
     pub fn publishes(&self, key: &Key) -> bool {
         self.published().any(|known| known.is_same(key))
     }
 
-    /// Whether some key that may verify now carries this `kid`.
+    /// Whether a key with this `kid` may verify a token now.
     pub fn contains_kid(&self, kid: &str, now: UnixTime) -> bool {
         self.current(now).any(|entry| entry.key.kid() == Some(kid))
     }
 
-    /// Whether this `kid` belongs to revoked keys only: then the issuer need not be asked for it.
+    /// Whether this `kid` belongs to revoked keys only. A refresh of the JWKS cannot help then.
     pub fn is_revoked(&self, kid: &str, now: UnixTime) -> bool {
         self.revoked.contains_name(kid)
             || (self.revoked_keys.iter().any(|key| key.kid() == Some(kid)) && !self.contains_kid(kid, now))
     }
 
-    /// The keys that a token with this `kid` and algorithm may be checked with, at most eight, each with the time until
-    /// which it is good if it is published no longer.
+    /// The keys that a token with this `kid` and algorithm may be verified with, at most eight. A retired key comes
+    /// with the time at which its grace ends.
     ///
-    /// A `kid` selects the keys that carry it; where none does, keys published without a `kid` stand in, as in Envoy's
-    /// `jwt_authn`. A token without `kid` may be checked with each key that fits its algorithm.
+    /// A `kid` selects the keys that carry it. If no key does, the keys without a `kid` are selected, as in Envoy's
+    /// `jwt_authn`. A token without `kid` selects every key that fits the algorithm.
     pub fn candidates<'a>(
         &'a self,
         kid: Option<&'a str>,
@@ -188,12 +188,12 @@ mod tests {
                 assert_eq!(kids(&set, None, NOW), [Some("good")]);
             }
         }
-        // By thumbprint, another key may take over the name.
+        // A key revoked by thumbprint leaves its kid to another key.
         let both = KeySet::new(vec![bad.clone(), key(Some("bad"), 3)])
             .without_revoked(&RevokedKeys::new([bad.thumbprint().into()]));
         assert!(!both.is_revoked("bad", NOW) && kids(&both, Some("bad"), NOW).len() == 1);
         assert!(!both.is_revoked("other", NOW));
-        // Nor does it verify under another name, or under none.
+        // The same key under another kid, or without kid, does not verify either.
         let again = KeySet::new(vec![bad.clone(), key(None, 2), key(Some("alias"), 2), key(None, 4)]);
         let again = again.without_revoked(&RevokedKeys::new(["bad".to_owned()]));
         assert_eq!((again.len(), kids(&again, Some("alias"), NOW)), (1, vec![None]));

@@ -1,27 +1,27 @@
-//! Tokens that were verified under the present keys, so that one which comes again costs no more than a look.
+//! A cache of verified tokens: a token that returns needs no second signature verification.
 
 use std::collections::BTreeMap;
 
 use super::verify::Verified;
 
-/// How much is remembered: Envoy's `jwt_cache_config`, per provider and worker.
+/// Limits of a cache, per provider and worker: Envoy's `jwt_cache_config`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Tokens; 0 remembers none.
+    /// Largest number of tokens; 0 disables the cache.
     pub entries: usize,
-    /// Longer tokens are not remembered.
+    /// Longer tokens are not cached.
     pub max_token_bytes: usize,
 }
 
-/// All tokens of one provider take no more than this, however many they may be.
+/// Largest sum of all token lengths in one cache, whatever the limits.
 const MAX_BYTES: usize = 1 << 20;
 
-/// A bounded memory of verified tokens. The present keys are part of what was verified: whoever changes them
-/// [clears](Self::clear) it.
+/// A bounded cache of verified tokens. An entry is valid for the keys that verified the token: the owner must
+/// [clear](Self::clear) the cache when the keys change.
 ///
-/// A token stands under the end of its signature, which only its issuer can choose, and counts as remembered only if it is
-/// the same from end to end; how long that comparison takes tells nothing. The less recently used half is forgotten when
-/// the other half is full.
+/// Entries are keyed by the last 96 bits of the signature, which only the issuer can choose; then the whole token is
+/// compared in constant time. The cache has two generations. When the recent generation is full, it replaces the older
+/// generation; entries that were not used since the previous replacement are dropped.
 #[derive(Debug)]
 pub struct TokenCache {
     limits: Limits,
@@ -41,16 +41,16 @@ struct Entry {
     verified: Verified,
 }
 
-/// 96 bits in base64url.
+/// Characters of the suffix that keys an entry: 96 bits in base64url.
 const SUFFIX_CHARS: usize = 16;
 
 impl TokenCache {
-    /// One that remembers nothing yet.
+    /// Creates an empty cache.
     pub fn new(limits: Limits) -> Self {
         Self { limits, recent: Generation::default(), older: Generation::default() }
     }
 
-    /// What is remembered of this token.
+    /// The proof for `token`, if the token is cached.
     pub fn get(&mut self, token: &[u8]) -> Option<Verified> {
         let suffix = token.last_chunk::<SUFFIX_CHARS>()?;
         if let Some(entry) = self.recent.tokens.get(suffix) {
@@ -65,7 +65,7 @@ impl TokenCache {
         Some(verified)
     }
 
-    /// Remembers a verified token.
+    /// Caches a verified token, unless the limits exclude it.
     pub fn insert(&mut self, token: &[u8], verified: Verified) {
         let Some(suffix) = token.last_chunk::<SUFFIX_CHARS>() else { return };
         if self.limits.entries > 0 && token.len() <= self.limits.max_token_bytes.min(MAX_BYTES.div_euclid(4)) {
@@ -86,7 +86,7 @@ impl TokenCache {
         self.recent.tokens.insert(suffix, entry);
     }
 
-    /// Forgets one.
+    /// Removes `token`, and any token with the same suffix.
     pub fn remove(&mut self, token: &[u8]) {
         if let Some(suffix) = token.last_chunk::<SUFFIX_CHARS>() {
             self.recent.remove(suffix);
@@ -94,22 +94,22 @@ impl TokenCache {
         }
     }
 
-    /// Forgets all.
+    /// Removes all tokens.
     pub fn clear(&mut self) {
         (self.recent, self.older) = Default::default();
     }
 
-    /// How many are remembered.
+    /// The number of cached tokens.
     pub fn len(&self) -> usize {
         self.recent.tokens.len().saturating_add(self.older.tokens.len())
     }
 
-    /// Whether none is.
+    /// Whether no token is cached.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The bytes of the tokens that are remembered.
+    /// The sum of the lengths of all cached tokens, in bytes.
     pub fn bytes(&self) -> usize {
         self.recent.bytes.saturating_add(self.older.bytes)
     }
@@ -124,6 +124,7 @@ impl Generation {
 }
 
 impl Entry {
+    /// Compares the whole token, in constant time for equal lengths.
     fn matches(&self, token: &[u8]) -> bool {
         self.token.len() == token.len()
             && self.token.iter().zip(token).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
@@ -200,7 +201,7 @@ mod tests {
         }
         assert!(cache.get(&token(1)[1..]).is_none() && cache.get(&[b"0", token(1).as_slice()].concat()).is_none());
         assert!(cache.get(&token(1)).is_some() && cache.get(b"").is_none());
-        // Another one with the same suffix takes its place.
+        // Another token with the same suffix replaces the first.
         let mut other = token(1);
         other[0] = b'1';
         cache.insert(&other, verified());

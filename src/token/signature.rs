@@ -1,4 +1,4 @@
-//! Signature verification. The verifier is a value passed in, so that the VM, the host and a test each provide one.
+//! Signature verification. The verifier is a value that callers pass in: the VM, the host and tests each provide one.
 
 use jwt_compact::{
     alg::{Ed25519, Es256, Hs256, Hs384, Hs512},

@@ -1,4 +1,4 @@
-//! What a provider asks of a token besides a signature.
+//! Validation of a token's header and claims: everything but the signature.
 
 use std::time::Duration;
 
@@ -11,58 +11,60 @@ use super::{
 };
 use crate::{keys::Algorithm, string_matcher::StringMatcher, time::UnixTime};
 
-/// How far the issuer's clock may be off: Envoy's `clock_skew_seconds`.
+/// The default of Envoy's `clock_skew_seconds`.
 pub const DEFAULT_CLOCK_SKEW: Duration = Duration::from_secs(60);
 
-/// What a provider asks of a token.
+/// What a provider requires of a token besides a valid signature.
 #[derive(Clone, Debug)]
 pub struct TokenPolicy {
-    /// The only `iss` taken; `None` takes any.
+    /// The required `iss`; `None` allows any.
     pub issuer: Option<String>,
-    /// One of these must be in `aud`, [normalize_audience](claims::normalize_audience) as they are here; empty takes any.
+    /// `aud` must contain one of these; empty allows any. Both sides are compared in the form of
+    /// [`claims::normalize_audience`].
     pub audiences: Vec<String>,
-    /// What `sub` must match.
+    /// Matches `sub`, where a missing `sub` counts as empty; `None` allows any.
     pub subjects: Option<StringMatcher>,
-    /// The only `alg`s taken.
+    /// The allowed values of `alg`.
     pub algorithms: Vec<Algorithm>,
-    /// The only `typ`s taken (RFC 8725 §3.11), in lower case and without `application/`; empty takes any.
+    /// The allowed values of `typ` (RFC 8725 §3.11), in the form of [`normalize_media_type`]; empty allows any.
     pub types: Vec<String>,
-    /// Allowance on `exp`, `nbf` and `iat`.
+    /// Tolerance for `exp`, `nbf` and `iat`: Envoy's `clock_skew_seconds`.
     pub clock_skew: Duration,
-    /// Whether there must be an `exp`.
+    /// Whether `exp` is required: Envoy's `require_expiration`.
     pub require_expiration: bool,
-    /// `exp` must be nearer than this.
+    /// `exp` must be present and less than this far in the future: Envoy's `max_lifetime`; `None` sets no limit.
     pub max_lifetime: Option<Duration>,
-    /// What else must be claimed.
+    /// All of these must be met.
     pub claims: Vec<ClaimRule>,
-    /// All of these must be in `scope` or `scp`.
+    /// `scope` or `scp` must contain each of these.
     pub scopes: Vec<String>,
-    /// Claims that others will read: none of them may stand twice.
+    /// Claims that are forwarded to others; none may occur twice in the payload.
     pub forwarded_claims: Vec<String>,
 }
 
-/// A claim that a token must have.
+/// A requirement on one claim.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClaimRule {
-    /// Where it is: the names of members, from the outside in.
+    /// The names of members that lead to the claim, outermost first.
     pub path: Vec<String>,
-    /// What its value must be.
+    /// The required value.
     pub value: ClaimValue,
 }
 
-/// What a claim's value must be.
+/// The required value of a claim.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ClaimValue {
-    /// Anything but `null`.
+    /// Any value but `null`.
     Any,
-    /// An array that has this, or a string that has it as one of its words.
+    /// A list that contains this value, or a space-separated string that contains it as a word.
     Contains(Value),
-    /// This.
+    /// Exactly this value.
     Equals(Value),
 }
 
 impl TokenPolicy {
-    /// TokenPolicy that take any token with an asymmetric algorithm.
+    /// A policy without requirements: every asymmetric algorithm is allowed, and times are checked with the default
+    /// skew.
     pub fn permissive() -> Self {
         Self {
             issuer: None,
@@ -79,10 +81,10 @@ impl TokenPolicy {
         }
     }
 
-    /// Checks header and claims, in `jwt_authn`'s order where it has one: issuer, times, audience, subject.
+    /// Checks header and claims. The order of issuer, times, audience and subject is that of Envoy's `jwt_authn`.
     ///
     /// # Errors
-    /// The first rule that the token breaks.
+    /// The first requirement that the token does not meet.
     pub fn check(&self, jws: &Jws<'_>, claims: &Claims<'_>, now: UnixTime) -> Result<(), TokenError> {
         if self.issuer.is_some() && self.issuer.as_deref() != claims.issuer() {
             return Err(TokenError::IssuerNotConfigured);
@@ -106,7 +108,7 @@ impl TokenPolicy {
         self.check_claims(&jws.payload)
     }
 
-    /// Checks what time alone can change.
+    /// Checks `exp`, `nbf` and `iat` at `now`.
     ///
     /// # Errors
     /// [`TokenError::NotYetValid`], [`TokenError::Expired`], [`TokenError::NoExpiration`] or
@@ -175,7 +177,8 @@ impl ClaimValue {
     }
 }
 
-/// A `typ` in the form in which it can be compared (RFC 7515 §4.1.9).
+/// Converts a `typ` into the form in which types are compared: lower case, without the prefix `application/` (RFC 7515
+/// §4.1.9).
 pub fn normalize_media_type(typ: &str) -> String {
     let lower = typ.to_ascii_lowercase();
     match lower.strip_prefix("application/") {

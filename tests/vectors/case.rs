@@ -1,4 +1,4 @@
-//! A signature to be judged, and who judges.
+//! One test vector of a signature.
 
 use base64::{engine::general_purpose::URL_SAFE_NO_PAD as BASE64, Engine as _};
 use jwks_gate::{
@@ -7,21 +7,21 @@ use jwks_gate::{
 };
 use serde_json::Value;
 
-/// One vector.
+/// A signature with its published verdict.
 pub struct Case {
-    /// Where it is from.
+    /// The origin of the vector, for failure messages.
     pub name: String,
     pub algorithm: &'static str,
-    /// The JWK.
+    /// The public key, as a JWK.
     pub key: String,
     pub message: Vec<u8>,
     pub signature: Vec<u8>,
-    /// What is published.
+    /// The published verdict.
     pub good: bool,
 }
 
 impl Case {
-    /// The verdict of the VM's code, run natively.
+    /// The verdict of the VM's verifier, run natively.
     pub fn verdict(&self) -> bool {
         let algorithm = Algorithm::from_name(self.algorithm).unwrap();
         Key::from_json(&self.key)

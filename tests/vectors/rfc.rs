@@ -1,4 +1,4 @@
-//! The examples of the RFCs: 7515 Appendix A, 7520 §4, 8037 Appendix A.
+//! The examples of RFC 7515 Appendix A, RFC 7520 §4 and RFC 8037 Appendix A.
 
 use serde_json::{json, Value};
 use wycheproof_ng_kdf_jose::json_web::TestName;
@@ -11,7 +11,7 @@ fn with_claims(header: &str, signature: &str) -> String {
     format!("{header}.{CLAIMS}.{signature}")
 }
 
-/// The key and the token of each example.
+/// The name, key and token of each example.
 fn examples() -> Vec<(&'static str, Value, String)> {
     vec![
         (
@@ -87,11 +87,11 @@ fn the_examples_verify_and_tampered_ones_do_not() {
         let tampered = token.replacen('.', ".e", 1);
         assert!(!is_good(&key, &tampered), "{name}");
     }
-    // RFC 7515 A.5: unsecured.
+    // RFC 7515 A.5: an unsecured JWS.
     assert!(!is_good(&examples()[0].1, &with_claims("eyJhbGciOiJub25lIn0", "")));
 }
 
-/// With their keys as the RFC has them, without `alg`; Wycheproof added algorithms that do not fit.
+/// The keys are used without `alg`, as in RFC 7520: Wycheproof added algorithms that do not match.
 #[test]
 fn the_cookbook_examples_verify() {
     let vectors: Value = serde_json::from_str(TestName::JsonWebSignature.json_data()).unwrap();

@@ -1,8 +1,9 @@
-//! Signatures checked by the host, where it can: Envoy's foreign function `verify_signature`
-//! (`source/extensions/common/wasm/foreign.cc`) runs BoringSSL, several times as fast as any code in the VM.
+//! Signature verification by the host. Envoy's foreign function `verify_signature`
+//! (`source/extensions/common/wasm/foreign.cc`) runs BoringSSL, several times as fast as code in the VM.
 //!
-//! It takes a protobuf message (hash name, key as SubjectPublicKeyInfo, signature, text) and knows RSASSA-PKCS1-v1_5 and
-//! ECDSA with DER signatures only. It is used for an algorithm only after it called a good signature good and bad ones bad.
+//! The function takes a protobuf message (hash name, key as SubjectPublicKeyInfo, signature, text). It supports
+//! RSASSA-PKCS1-v1_5 and ECDSA with DER signatures. An algorithm is left to the host only after the self-test: the host
+//! must accept a good signature and deny bad ones.
 
 mod self_test;
 
@@ -15,10 +16,10 @@ use crate::{
     keys::{Algorithm, Key, Material},
 };
 
-/// The name of the host's function.
+/// The name of Envoy's foreign function.
 pub const FUNCTION: &str = "verify_signature";
 
-/// Checks signatures by the host's function where that was found to work, and in the VM elsewhere.
+/// Verifies on the host the algorithms that passed the self-test, and all others in the VM.
 pub struct HostVerifier<H> {
     host: H,
     trusted: Vec<Algorithm>,
@@ -31,12 +32,13 @@ impl<H> fmt::Debug for HostVerifier<H> {
 }
 
 impl<H: Fn(&[u8]) -> Option<Vec<u8>>> HostVerifier<H> {
-    /// One that leaves everything to the VM.
+    /// Creates a verifier that never calls the host.
     pub fn disabled(host: H) -> Self {
         Self { host, trusted: Vec::new() }
     }
 
-    /// Tries the host's function out: it takes the argument and gives the result, or `None` if the host would not.
+    /// Creates a verifier and runs the self-test. `host` calls the foreign function with an argument; `None` means that
+    /// the call failed.
     pub fn new(host: H) -> Self {
         let mut verifier = Self::disabled(host);
         verifier.trusted =
@@ -44,12 +46,13 @@ impl<H: Fn(&[u8]) -> Option<Vec<u8>>> HostVerifier<H> {
         verifier
     }
 
-    /// The algorithms that the host checks.
+    /// The algorithms that the host verifies.
     pub fn trusted(&self) -> &[Algorithm] {
         &self.trusted
     }
 
-    /// Whether the host takes a good signature, and nothing that is bent in any of its parts.
+    /// The self-test of one algorithm: the host accepts the known signature, and denies another text, a tampered
+    /// signature and a signature of zeros.
     fn passes(&self, known: &KnownSignature) -> bool {
         let KnownSignature { algorithm, key, signature } = known;
         let verify = |text: &[u8], signature: &[u8]| self.verify_on_host(key, *algorithm, text, signature);
@@ -67,7 +70,8 @@ impl<H: Fn(&[u8]) -> Option<Vec<u8>>> HostVerifier<H> {
             .all(|(text, signature)| verify(text, signature) == Some(false))
     }
 
-    /// The host's verdict; `None`: it cannot say.
+    /// The verdict of the host. Returns `None` if the host does not support the algorithm, or if the call fails. A
+    /// signature of the wrong length is denied without a call.
     fn verify_on_host(&self, key: &Key, algorithm: Algorithm, text: &[u8], signature: &[u8]) -> Option<bool> {
         let (hash, signature) = match (algorithm, key.material()) {
             (Algorithm::Rs(hash), Material::Rsa(key)) if signature.len() == key.modulus().len() => {
@@ -80,7 +84,7 @@ impl<H: Fn(&[u8]) -> Option<Vec<u8>>> HostVerifier<H> {
             _ => return None,
         };
         let result = (self.host)(&encode_request(hash, key.public_der()?, &signature, text))?;
-        // `{1: true}`; a refusal leaves that field out and says why in another.
+        // The protobuf message `{1: true}`. A denial omits field 1 and carries an error text.
         Some(result == [0x08, 0x01])
     }
 }
@@ -106,7 +110,7 @@ impl<H: Fn(&[u8]) -> Option<Vec<u8>>> SignatureCheck for HostVerifier<H> {
     }
 }
 
-/// Bytes of an ECDSA signature in JOSE form, on the curve that goes with the hash (RFC 7518 §3.4).
+/// Length in bytes of an ECDSA signature in JOSE form, on the curve that belongs to `hash` (RFC 7518 §3.4).
 fn ecdsa_signature_len(hash: Hash) -> usize {
     match hash {
         Hash::Sha256 => 64,
@@ -115,6 +119,7 @@ fn ecdsa_signature_len(hash: Hash) -> usize {
     }
 }
 
+/// Encodes the protobuf message that the foreign function takes.
 fn encode_request(hash: Hash, key: &[u8], signature: &[u8], text: &[u8]) -> Vec<u8> {
     let name: &[u8] = match hash {
         Hash::Sha256 => b"sha256",
@@ -140,7 +145,7 @@ fn encode_request(hash: Hash, key: &[u8], signature: &[u8], text: &[u8]) -> Vec<
 mod tests {
     use super::*;
 
-    /// The four fields of a message, as a host reads them.
+    /// The four fields of a message, decoded as a host does.
     fn fields(mut message: &[u8]) -> Vec<Vec<u8>> {
         let mut fields = Vec::new();
         while let [tag, rest @ ..] = message {
@@ -155,7 +160,7 @@ mod tests {
 
     type Answer = fn(bool) -> Option<Vec<u8>>;
 
-    /// A host that knows the right answers, and bends them.
+    /// A host that knows whether a signature is good, and replies with what `answer` makes of the verdict.
     fn host(answer: Answer) -> impl Fn(&[u8]) -> Option<Vec<u8>> {
         move |message| {
             let request = fields(message);
@@ -211,7 +216,7 @@ mod tests {
         let host = host(honest);
         let verifier = HostVerifier::new(|message: &[u8]| {
             calls.set(calls.get() + 1);
-            // It worked at first.
+            // The calls of the self-test succeed; later calls fail.
             if calls.get() <= 24 {
                 host(message)
             } else {
