@@ -1,9 +1,10 @@
-//! `p256` links getrandom, which this target lacks. Verification draws no randomness; if that ever changed, it fails here.
+//! A source of randomness that always fails. `rsa` and `p256` link getrandom, which does not support this target;
+//! verification never calls it.
 
 #![allow(unsafe_code)] // The macro exports a C function.
 
-fn none(_: &mut [u8]) -> Result<(), getrandom::Error> {
+fn unsupported(_: &mut [u8]) -> Result<(), getrandom::Error> {
     Err(getrandom::Error::UNSUPPORTED)
 }
 
-getrandom::register_custom_getrandom!(none);
+getrandom::register_custom_getrandom!(unsupported);

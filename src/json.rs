@@ -1,7 +1,7 @@
-//! JSON text into a [`Value`], strictly: no name may stand twice in an object.
+//! A strict JSON parser: a name that occurs twice in an object is an error.
 //!
-//! Never read as a [`Value`] itself what others wrote: with its feature `raw_value` serde_json takes a member of a certain
-//! name for text to be parsed anew, as deep again.
+//! Untrusted text must not be deserialized as [`Value`] directly: with the feature `raw_value`, serde_json parses a
+//! member of a reserved name a second time, which doubles the permitted depth.
 
 use std::fmt;
 
@@ -11,15 +11,15 @@ use serde::{
 };
 use serde_json::{Map, Number, Value};
 
-/// The value that this text is.
+/// Parses JSON text.
 ///
 /// # Errors
-/// The text is not JSON, or a name stands twice.
+/// The text is not JSON, or a name occurs twice in an object.
 pub(crate) fn parse(text: &[u8]) -> Result<Value, serde_json::Error> {
     serde_json::from_slice::<Strict>(text).map(|strict| strict.0)
 }
 
-/// A value as it is written.
+/// A value in which no object repeats a name.
 pub(crate) struct Strict(pub Value);
 
 impl<'de> Deserialize<'de> for Strict {

@@ -1,47 +1,47 @@
-//! Matching of strings, after Envoy's `envoy.type.matcher.v3.StringMatcher`.
+//! String matching with the semantics of Envoy's `envoy.type.matcher.v3.StringMatcher`.
 
 use regex_lite::{Regex, RegexBuilder};
 
-/// A pattern for a whole string.
+/// A pattern that a string must match.
 #[derive(Clone, Debug)]
 pub struct StringMatcher {
     pattern: Pattern,
     ignore_case: bool,
 }
 
-/// The kinds of patterns.
+/// The `match_pattern` of a [`StringMatcher`].
 #[derive(Clone, Debug)]
 pub enum Pattern {
-    /// The string itself.
+    /// The string equals the text.
     Exact(String),
-    /// What it begins with.
+    /// The string starts with the text.
     Prefix(String),
-    /// What it ends with.
+    /// The string ends with the text.
     Suffix(String),
-    /// What is in it somewhere.
+    /// The string contains the text.
     Contains(String),
-    /// All of it, in linear time.
+    /// The whole string matches the expression, in linear time.
     Regex(Regex),
 }
 
-/// Programs of regular expressions larger than this are refused.
+/// Largest compiled regular expression, in bytes.
 const MAX_REGEX_BYTES: usize = 1 << 20;
 
 impl StringMatcher {
-    /// A matcher of this pattern. `ignore_case` is for ASCII, and not for regular expressions.
+    /// Creates a matcher. `ignore_case` applies to ASCII letters, and does not apply to regular expressions.
     pub fn new(pattern: Pattern, ignore_case: bool) -> Self {
-        let lower = |text: String| if ignore_case { text.to_ascii_lowercase() } else { text };
+        let normalize = |text: String| if ignore_case { text.to_ascii_lowercase() } else { text };
         let pattern = match pattern {
-            Pattern::Exact(text) => Pattern::Exact(lower(text)),
-            Pattern::Prefix(text) => Pattern::Prefix(lower(text)),
-            Pattern::Suffix(text) => Pattern::Suffix(lower(text)),
-            Pattern::Contains(text) => Pattern::Contains(lower(text)),
+            Pattern::Exact(text) => Pattern::Exact(normalize(text)),
+            Pattern::Prefix(text) => Pattern::Prefix(normalize(text)),
+            Pattern::Suffix(text) => Pattern::Suffix(normalize(text)),
+            Pattern::Contains(text) => Pattern::Contains(normalize(text)),
             Pattern::Regex(regex) => Pattern::Regex(regex),
         };
         Self { pattern, ignore_case }
     }
 
-    /// Whether it matches.
+    /// Whether `text` matches the pattern.
     pub fn matches(&self, text: &str) -> bool {
         if self.ignore_case {
             self.pattern.matches(&text.to_ascii_lowercase())
@@ -50,17 +50,17 @@ impl StringMatcher {
         }
     }
 
-    /// Whether it matches these bytes; those that are no text stand for U+FFFD each.
+    /// Whether `bytes` match the pattern. Invalid UTF-8 counts as U+FFFD.
     pub fn matches_bytes(&self, bytes: &[u8]) -> bool {
         self.matches(&String::from_utf8_lossy(bytes))
     }
 }
 
 impl Pattern {
-    /// A regular expression that must match the whole string, as Envoy's `safe_regex`.
+    /// Compiles a regular expression that must match the whole string, as Envoy's `safe_regex` does.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// The expression is empty, invalid or too large; the text says which.
     pub fn regex(regex: &str) -> Result<Self, String> {
         if regex.is_empty() {
             return Err("must not be empty".to_owned());
@@ -68,23 +68,23 @@ impl Pattern {
         let build = |regex: &str| {
             RegexBuilder::new(regex).size_limit(MAX_REGEX_BYTES).build().map_err(|error| error.to_string())
         };
-        // By itself first: it must not end the group that makes it match the whole.
+        // The expression must be valid alone: `a)|(?:b` would close the group that anchors it.
         build(regex)?;
         build(&format!("^(?:{regex})$")).map(Self::Regex)
     }
 
-    /// Whether it matches these bytes; those that are no text stand for U+FFFD each.
+    /// Whether `bytes` match the pattern. Invalid UTF-8 counts as U+FFFD.
     pub fn matches_bytes(&self, bytes: &[u8]) -> bool {
         self.matches(&String::from_utf8_lossy(bytes))
     }
 
     fn matches(&self, text: &str) -> bool {
         match self {
-            Self::Exact(own) => text == own,
-            Self::Prefix(own) => text.starts_with(own.as_str()),
-            Self::Suffix(own) => text.ends_with(own.as_str()),
-            Self::Contains(own) => text.contains(own.as_str()),
-            Self::Regex(own) => own.is_match(text),
+            Self::Exact(expected) => text == expected,
+            Self::Prefix(expected) => text.starts_with(expected.as_str()),
+            Self::Suffix(expected) => text.ends_with(expected.as_str()),
+            Self::Contains(expected) => text.contains(expected.as_str()),
+            Self::Regex(regex) => regex.is_match(text),
         }
     }
 }
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_kind_matches_what_it_says_and_no_more() {
+    fn each_kind_matches_only_its_pattern() {
         let regex = Pattern::regex("spiffe://[a-z]+/x|y").unwrap();
         let cases = [
             (Pattern::Exact("ab".into()), vec!["ab"], vec!["abc", "AB", ""]),
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn regular_expressions_are_checked_and_bounded() {
+    fn regular_expressions_are_validated_and_bounded() {
         assert!(Pattern::regex("").is_err() && Pattern::regex("(").is_err());
         assert!(Pattern::regex("(a{1000}){1000}").is_err());
         assert!(Pattern::regex("a)|(?:b").is_err());

@@ -1,4 +1,4 @@
-//! RSA signatures (RFC 8017 §8), verified only: RSASSA-PKCS1-v1_5 and RSASSA-PSS.
+//! RSA signature verification (RFC 8017 §8): RSASSA-PKCS1-v1_5 and RSASSA-PSS.
 
 mod lanes;
 mod montgomery;
@@ -6,17 +6,16 @@ mod roca;
 #[cfg(test)]
 mod tests;
 
-use std::{borrow::Cow, cell::OnceCell, fmt, ops::RangeInclusive};
-
-use jwt_compact::Algorithm;
+use std::{cell::OnceCell, fmt, ops::RangeInclusive};
 
 use self::montgomery::Modulus;
-use super::{Hash, NoKey, RawSignature};
+use super::Hash;
 
-/// RFC 7518 §3.3 wants 2048 bits at least; more than 8192 would cost a request too much.
+/// Sizes of a modulus in bits. RFC 7518 §3.3 requires at least 2048; the upper bound limits the cost of a request.
 pub const MODULUS_BITS: RangeInclusive<usize> = 2048..=8192;
 
-/// A public key, prepared for many signatures when the first one comes: where the host checks them, none does.
+/// A public key. The first verification computes values that later ones reuse; a key that only the host uses never
+/// computes them.
 #[derive(Clone)]
 pub struct PublicKey {
     modulus: Vec<u8>,
@@ -26,8 +25,10 @@ pub struct PublicKey {
 }
 
 impl PublicKey {
-    /// A key of these big-endian numbers; leading zeros do not count. `None` if it is weak or not a key: a modulus that is
-    /// even, of ROCA's making or not within [`MODULUS_BITS`], an exponent that is even, 1 or longer than 32 bits.
+    /// The key with a big-endian modulus and exponent; leading zeros are ignored.
+    ///
+    /// Returns `None` if the modulus is even, vulnerable to ROCA (CVE-2017-15361) or outside [`MODULUS_BITS`], or if
+    /// the exponent is even, 1 or longer than 32 bits.
     pub fn new(modulus: &[u8], exponent: &[u8]) -> Option<Self> {
         let modulus: Vec<u8> = modulus.iter().copied().skip_while(|byte| *byte == 0).collect();
         let bits = modulus.len().checked_mul(8)?.checked_sub(modulus.first()?.leading_zeros() as usize)?;
@@ -42,18 +43,19 @@ impl PublicKey {
         Some(Self { modulus, bits, exponent, prepared: OnceCell::new() })
     }
 
-    /// The modulus, big-endian, without leading zeros.
+    /// The modulus in big-endian bytes, without leading zeros.
     pub fn modulus(&self) -> &[u8] {
         &self.modulus
     }
 
-    /// The exponent.
+    /// The public exponent.
     pub fn exponent(&self) -> u32 {
         self.exponent
     }
 
-    /// The encoded message that was signed (RFC 8017 §5.2.2), as long as the modulus. `None` if the signature has another
-    /// length or is not below the modulus.
+    /// Recovers the encoded message from a signature (RSAVP1, RFC 8017 §5.2.2); the result is as long as the modulus.
+    ///
+    /// Returns `None` if the signature is not as long as the modulus, or not below the modulus.
     fn encoded_message(&self, signature: &[u8]) -> Option<Vec<u8>> {
         let is_below = signature.len() == self.modulus.len() && signature < self.modulus.as_slice();
         let prepared = self.prepared.get_or_init(|| Modulus::new(&self.modulus, self.bits)).as_ref()?;
@@ -67,104 +69,64 @@ impl fmt::Debug for PublicKey {
     }
 }
 
-/// RSASSA-PKCS1-v1_5 (RFC 8017 §8.2): `RS256`, `RS384`, `RS512`.
-#[derive(Clone, Copy, Debug)]
-pub struct Pkcs1(pub Hash);
-
-impl Algorithm for Pkcs1 {
-    type SigningKey = NoKey;
-    type VerifyingKey = PublicKey;
-    type Signature = RawSignature;
-
-    fn name(&self) -> Cow<'static, str> {
-        Cow::Borrowed(match self.0 {
-            Hash::Sha256 => "RS256",
-            Hash::Sha384 => "RS384",
-            Hash::Sha512 => "RS512",
-        })
-    }
-
-    fn sign(&self, key: &NoKey, _message: &[u8]) -> RawSignature {
-        match *key {}
-    }
-
-    /// Encodes the message as the signer must have, and compares: nothing of the signature is parsed.
-    fn verify_signature(&self, signature: &RawSignature, key: &PublicKey, message: &[u8]) -> bool {
-        // DigestInfo up to the hash (RFC 8017 §9.2, note 1).
-        let (all, identifier, size) = match self.0 {
-            Hash::Sha256 => (49, 1, 32),
-            Hash::Sha384 => (65, 2, 48),
-            Hash::Sha512 => (81, 3, 64),
-        };
-        let sha2 = [0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02];
-        let info = [&[0x30, all, 0x30, 0x0d][..], &sha2, &[identifier, 0x05, 0x00, 0x04, size]].concat();
-        let hash = self.0.digest(&[message]);
-        let Some(padding) = key.modulus.len().checked_sub(info.len().saturating_add(hash.len()).saturating_add(3))
-        else {
-            return false;
-        };
-        let expected = [&[0, 1][..], &vec![0xff; padding], &[0], &info, &hash].concat();
-        key.encoded_message(&signature.0).is_some_and(|message| message == expected)
-    }
+/// Verifies RSASSA-PKCS1-v1_5 (RFC 8017 §8.2.2): `RS256`, `RS384`, `RS512`.
+///
+/// The function builds the encoding that the signer must have used and compares all of it: nothing that the signature
+/// contains is parsed.
+pub fn verify_pkcs1(key: &PublicKey, hash: Hash, message: &[u8], signature: &[u8]) -> bool {
+    let Some(expected) = pkcs1_encoding(hash, message, key.modulus.len()) else { return false };
+    key.encoded_message(signature).is_some_and(|encoded| encoded == expected)
 }
 
-/// RSASSA-PSS (RFC 8017 §8.1) with MGF1 over the same hash and a salt as long as its output (RFC 7518 §3.5): `PS256`,
-/// `PS384`, `PS512`.
-#[derive(Clone, Copy, Debug)]
-pub struct Pss(pub Hash);
-
-impl Pss {
-    /// EMSA-PSS-VERIFY (RFC 8017 §9.1.2) of a message encoded in `bits` bits.
-    fn is_encoding_of(self, message: &[u8], encoded: &[u8], bits: usize) -> Option<bool> {
-        let size = self.0.size();
-        let (masked, rest) = encoded.split_at_checked(encoded.len().checked_sub(size)?.checked_sub(1)?)?;
-        let (hash, trailer) = rest.split_at_checked(size)?;
-        let unused = u32::try_from(encoded.len().checked_mul(8)?.checked_sub(bits)?).ok()?;
-        let top = 0xff_u8.checked_shr(unused)?;
-        if trailer != [0xbc] || masked.first()? & !top != 0 {
-            return Some(false);
-        }
-        let mask = self.mask(hash, masked.len());
-        let mut block: Vec<u8> = masked.iter().zip(mask).map(|(masked, mask)| masked ^ mask).collect();
-        *block.first_mut()? &= top;
-        let (padding, salt) = block.split_at_checked(block.len().checked_sub(size)?)?;
-        let (one, zeros) = padding.split_last()?;
-        let is_padding = *one == 1 && zeros.iter().all(|byte| *byte == 0);
-        Some(is_padding && self.0.digest(&[&[0; 8], &self.0.digest(&[message]), salt]) == hash)
-    }
-
-    /// MGF1 (RFC 8017 §B.2.1).
-    fn mask(self, seed: &[u8], length: usize) -> impl Iterator<Item = u8> {
-        let blocks = (0_u32..).flat_map(move |counter| self.0.digest(&[seed, &counter.to_be_bytes()]));
-        blocks.take(length).collect::<Vec<_>>().into_iter()
-    }
+/// EMSA-PKCS1-v1_5-ENCODE (RFC 8017 §9.2) into `length` bytes; `None` if `length` is too short.
+fn pkcs1_encoding(hash: Hash, message: &[u8], length: usize) -> Option<Vec<u8>> {
+    // DigestInfo up to the digest (RFC 8017 §9.2, note 1).
+    let (total, identifier, size) = match hash {
+        Hash::Sha256 => (49, 1, 32),
+        Hash::Sha384 => (65, 2, 48),
+        Hash::Sha512 => (81, 3, 64),
+    };
+    let sha2 = [0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02];
+    let info = [&[0x30, total, 0x30, 0x0d][..], &sha2, &[identifier, 0x05, 0x00, 0x04, size]].concat();
+    let digest = hash.digest(&[message]);
+    let padding = length.checked_sub(info.len().saturating_add(digest.len()).saturating_add(3))?;
+    Some([&[0, 1][..], &vec![0xff; padding], &[0], &info, &digest].concat())
 }
 
-impl Algorithm for Pss {
-    type SigningKey = NoKey;
-    type VerifyingKey = PublicKey;
-    type Signature = RawSignature;
+/// Verifies RSASSA-PSS (RFC 8017 §8.1.2) with MGF1 over the same hash and a salt as long as the digest (RFC 7518 §3.5):
+/// `PS256`, `PS384`, `PS512`.
+pub fn verify_pss(key: &PublicKey, hash: Hash, message: &[u8], signature: &[u8]) -> bool {
+    let verdict = || {
+        let recovered = key.encoded_message(signature)?;
+        let bits = key.bits.checked_sub(1)?;
+        // The encoding is one byte shorter than the modulus if the first byte of the modulus is 1.
+        let (unused, encoded) = recovered.split_at_checked(recovered.len().checked_sub(bits.div_ceil(8))?)?;
+        Some(unused.iter().all(|byte| *byte == 0) && is_pss_encoding(hash, message, encoded, bits)?)
+    };
+    verdict().unwrap_or(false)
+}
 
-    fn name(&self) -> Cow<'static, str> {
-        Cow::Borrowed(match self.0 {
-            Hash::Sha256 => "PS256",
-            Hash::Sha384 => "PS384",
-            Hash::Sha512 => "PS512",
-        })
+/// EMSA-PSS-VERIFY (RFC 8017 §9.1.2) of a message encoded in `bits` bits; `None` stands for `false`.
+fn is_pss_encoding(hash: Hash, message: &[u8], encoded: &[u8], bits: usize) -> Option<bool> {
+    let size = hash.size();
+    let (masked, rest) = encoded.split_at_checked(encoded.len().checked_sub(size)?.checked_sub(1)?)?;
+    let (digest, trailer) = rest.split_at_checked(size)?;
+    let unused = u32::try_from(encoded.len().checked_mul(8)?.checked_sub(bits)?).ok()?;
+    let top = 0xff_u8.checked_shr(unused)?;
+    if trailer != [0xbc] || masked.first()? & !top != 0 {
+        return Some(false);
     }
+    let mask = mgf1(hash, digest, masked.len());
+    let mut block: Vec<u8> = masked.iter().zip(mask).map(|(masked, mask)| masked ^ mask).collect();
+    *block.first_mut()? &= top;
+    let (padding, salt) = block.split_at_checked(block.len().checked_sub(size)?)?;
+    let (one, zeros) = padding.split_last()?;
+    let is_padding = *one == 1 && zeros.iter().all(|byte| *byte == 0);
+    Some(is_padding && hash.digest(&[&[0; 8], &hash.digest(&[message]), salt]) == digest)
+}
 
-    fn sign(&self, key: &NoKey, _message: &[u8]) -> RawSignature {
-        match *key {}
-    }
-
-    fn verify_signature(&self, signature: &RawSignature, key: &PublicKey, message: &[u8]) -> bool {
-        let verdict = || {
-            let recovered = key.encoded_message(&signature.0)?;
-            let bits = key.bits.checked_sub(1)?;
-            // One byte shorter than the modulus if the modulus has one bit in its first byte.
-            let (unused, encoded) = recovered.split_at_checked(recovered.len().checked_sub(bits.div_ceil(8))?)?;
-            Some(unused.iter().all(|byte| *byte == 0) && self.is_encoding_of(message, encoded, bits)?)
-        };
-        verdict().unwrap_or(false)
-    }
+/// The mask generation function MGF1 (RFC 8017 §B.2.1): `length` bytes from `seed`.
+fn mgf1(hash: Hash, seed: &[u8], length: usize) -> Vec<u8> {
+    let blocks = (0_u32..).flat_map(|counter| hash.digest(&[seed, &counter.to_be_bytes()]));
+    blocks.take(length).collect()
 }

@@ -85,7 +85,7 @@ fn both_spellings_mean_the_same() {
     assert_eq!((remote.rotation.max_stale, remote.rotation.honor_cache_headers), (MaxStale::Unbounded, false));
     assert_eq!(remote.rotation.retired_key_grace, Duration::from_secs(9));
     assert_eq!((remote.rotation.limits.max_document_bytes, remote.rotation.limits.max_keys), (1000, 8));
-    assert!(remote.revoked.names("k") && plans[0].max_parked_requests == 5);
+    assert!(remote.revoked.contains_name("k") && plans[0].max_parked_requests == 5);
     assert!(provider.forward.token && provider.issuer().is_none());
 }
 

@@ -240,8 +240,8 @@ fn log_fetch(provider: &Provider, remote: &Remote, keys: &ProviderKeys, before: 
         let none = KeySet::default();
         let old = Snapshot { keys: before.keys.as_deref().unwrap_or(&none), skipped: &before.skipped };
         let new = Snapshot { keys: keys.keys.as_deref().unwrap_or(&none), skipped: &keys.skipped };
-        for change in changes::between(old, new, now) {
-            let level = if change.is_alarming() { Level::Warn } else { Level::Info };
+        for change in changes::diff(old, new, now) {
+            let level = if change.is_warning() { Level::Warn } else { Level::Info };
             log!(level, "provider {name:?}: {change}");
         }
         return;

@@ -115,7 +115,7 @@ impl ProviderKeys {
                     (self.keys, self.skipped) = match document {
                         Ok(Document { keys, skipped }) => {
                             let keys = keys.with_retired(in_grace(&retired, &remote.rotation));
-                            (Some(Rc::new(keys.without(&remote.revoked))), skipped)
+                            (Some(Rc::new(keys.without_revoked(&remote.revoked))), skipped)
                         }
                         Err(_) => (None, Vec::new()),
                     };
@@ -135,7 +135,7 @@ impl ProviderKeys {
 
     /// The clock went back behind `then`. A grace that had ended by then stays ended.
     pub(super) fn forget_ended(&mut self, then: UnixTime) {
-        if let Some(left) = self.keys.as_ref().and_then(|keys| keys.without_ended(then)) {
+        if let Some(left) = self.keys.as_ref().and_then(|keys| keys.without_expired(then)) {
             self.keys = Some(Rc::new(left));
             self.forget_verified();
         }

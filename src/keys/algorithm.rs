@@ -1,24 +1,24 @@
-//! The closed list of signature algorithms (RFC 7518 §3.1, RFC 8037 §3.1).
+//! The closed list of JWS signature algorithms (RFC 7518 §3.1, RFC 8037 §3.1).
 
 use crate::crypto::Hash;
 
-/// A JWS signature algorithm that is verified here.
+/// A supported JWS signature algorithm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Algorithm {
-    /// Ed25519 (RFC 8032), under its name `EdDSA` and its full name `Ed25519` (RFC 9864 §2.2).
+    /// Ed25519 (RFC 8032): `EdDSA`, or `Ed25519` as of RFC 9864 §2.2.
     EdDsa,
-    /// ECDSA on the curve that goes with the hash: P-256, P-384, P-521.
+    /// ECDSA: P-256 with SHA-256, P-384 with SHA-384, P-521 with SHA-512.
     Es(Hash),
-    /// HMAC.
+    /// HMAC (RFC 7518 §3.2).
     Hs(Hash),
-    /// RSASSA-PSS.
+    /// RSASSA-PSS (RFC 7518 §3.5).
     Ps(Hash),
-    /// RSASSA-PKCS1-v1_5.
+    /// RSASSA-PKCS1-v1_5 (RFC 7518 §3.3).
     Rs(Hash),
 }
 
 impl Algorithm {
-    /// Those of which nobody but the issuer can sign.
+    /// The algorithms with a public key: only the issuer can sign.
     pub const ASYMMETRIC: [Self; 10] = [
         Self::EdDsa,
         Self::Es(Hash::Sha256),
@@ -32,10 +32,10 @@ impl Algorithm {
         Self::Rs(Hash::Sha512),
     ];
 
-    /// HMAC, with which whoever verifies can also sign.
+    /// The algorithms with a shared secret: every verifier can also sign.
     pub const SYMMETRIC: [Self; 3] = [Self::Hs(Hash::Sha256), Self::Hs(Hash::Sha384), Self::Hs(Hash::Sha512)];
 
-    /// Its JOSE name; of its two names, `EdDSA`.
+    /// The JOSE name. Ed25519 returns `EdDSA`.
     pub fn name(self) -> &'static str {
         match self {
             Self::EdDsa => "EdDSA",
@@ -54,13 +54,13 @@ impl Algorithm {
         }
     }
 
-    /// The algorithm of this JOSE name. Names are case-sensitive; unknown ones, `none` among them, are `None`.
+    /// The algorithm with a JOSE name, case-sensitive. Returns `None` for unknown names, and for `none`.
     pub fn from_name(name: &str) -> Option<Self> {
         let name = if name == "Ed25519" { "EdDSA" } else { name };
         Self::ASYMMETRIC.into_iter().chain(Self::SYMMETRIC).find(|algorithm| algorithm.name() == name)
     }
 
-    /// Whether whoever verifies can also sign.
+    /// Whether the key is a shared secret, with which every verifier can also sign.
     pub fn is_symmetric(self) -> bool {
         matches!(self, Self::Hs(_))
     }

@@ -1,41 +1,41 @@
-//! What became of an issuer's keys when one document took the place of another: for the log.
+//! The differences between two JWKS documents of an issuer, for the log.
 
 use std::{fmt, time::Duration};
 
 use super::{Key, KeyError, KeySet};
 use crate::time::UnixTime;
 
-/// More than these are not told of one change; the last says how many are left out.
-const MOST: usize = 16;
-/// Of a `kid` no more is shown.
-const LONGEST_NAME: usize = 64;
+/// Largest number of changes reported for one document; [`KeyChange::Omitted`] counts the rest.
+const MAX_CHANGES: usize = 16;
+/// Longest part of a `kid` in a log line.
+const MAX_KID_CHARS: usize = 64;
 
-/// What became of one key.
+/// A change to one key of an issuer. `Display` writes the log line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeyChange {
-    /// The issuer publishes it, and did not before.
+    /// The new document publishes the key; the previous one did not.
     Appeared(Name),
-    /// The issuer publishes it no longer; it still verifies for this long.
+    /// The new document lacks the key; the key still verifies for the given time, `retired_key_grace`.
     Retired(Name, Duration),
-    /// It is published no longer, and verifies nothing.
-    Gone(Name),
-    /// It is in `revoked_keys`, and was found.
-    RevokedKeys(Name),
-    /// The key at this place of the document cannot be used.
+    /// The new document lacks the key; the key no longer verifies.
+    Removed(Name),
+    /// The key is in `revoked_keys` and in the new document, or in its grace.
+    Revoked(Name),
+    /// The key at this index of the document cannot be used.
     Skipped(usize, KeyError),
-    /// So many more.
-    More(usize),
+    /// The number of changes that are not reported.
+    Omitted(usize),
 }
 
-/// A key as the log names it: by its `kid`, else by its thumbprint (RFC 7638). Both are public.
+/// The name of a key in the log: its `kid`, or its thumbprint (RFC 7638) if it has no `kid`. Both are public.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Name(String);
 
 impl Name {
     fn of(key: &Key) -> Self {
         match key.kid() {
-            Some(kid) if kid.chars().nth(LONGEST_NAME).is_some() => {
-                Self(format!("{:?}…", kid.chars().take(LONGEST_NAME).collect::<String>()))
+            Some(kid) if kid.chars().nth(MAX_KID_CHARS).is_some() => {
+                Self(format!("{:?}…", kid.chars().take(MAX_KID_CHARS).collect::<String>()))
             }
             Some(kid) => Self(format!("{kid:?}")),
             None => Self(format!("without kid, thumbprint {}", key.thumbprint())),
@@ -44,9 +44,9 @@ impl Name {
 }
 
 impl KeyChange {
-    /// Whether somebody should look into it.
-    pub fn is_alarming(&self) -> bool {
-        matches!(self, Self::RevokedKeys(_) | Self::Skipped(..))
+    /// Whether an operator should look into the change; the log level is then `warn`.
+    pub fn is_warning(&self) -> bool {
+        matches!(self, Self::Revoked(_) | Self::Skipped(..))
     }
 }
 
@@ -55,57 +55,57 @@ impl fmt::Display for KeyChange {
         match self {
             Self::Appeared(Name(key)) => write!(f, "key {key} appeared in the JWKS"),
             Self::Retired(Name(key), left) => {
-                // Rounded up: some of it went by before anybody told of it.
+                // Rounded up: part of the grace had passed when the worker saw the document.
                 write!(f, "key {key} left the JWKS; it verifies for another {} s", left.as_millis().div_ceil(1000))
             }
-            Self::Gone(Name(key)) => write!(f, "key {key} left the JWKS; it verifies nothing any more"),
-            Self::RevokedKeys(Name(key)) => {
+            Self::Removed(Name(key)) => write!(f, "key {key} left the JWKS; it verifies nothing any more"),
+            Self::Revoked(Name(key)) => {
                 write!(f, "key {key} is revoked; it verifies nothing, whoever publishes it")
             }
-            Self::Skipped(place, KeyError::Private) => {
-                write!(f, "key {place} of the JWKS is a PRIVATE key, published: skipped")
+            Self::Skipped(index, KeyError::Private) => {
+                write!(f, "key {index} of the JWKS is a PRIVATE key, published: skipped")
             }
-            Self::Skipped(place, error) => write!(f, "key {place} of the JWKS is skipped: {error}"),
-            Self::More(count) => write!(f, "and {count} more changes of keys"),
+            Self::Skipped(index, error) => write!(f, "key {index} of the JWKS is skipped: {error}"),
+            Self::Omitted(count) => write!(f, "and {count} more changes of keys"),
         }
     }
 }
 
-/// A document as it was taken.
+/// The keys of an accepted document.
 #[derive(Clone, Copy, Debug)]
 pub struct Snapshot<'a> {
-    /// Its keys, and those that left and are within their grace.
+    /// The usable keys of the document, and retired keys within their grace.
     pub keys: &'a KeySet,
-    /// Its keys that cannot be used, by their place.
+    /// The index of each skipped key of the document, and the reason.
     pub skipped: &'a [(usize, KeyError)],
 }
 
-/// The keys that were found and are revoked.
+/// The revoked keys among `keys`.
 pub fn revoked(keys: &KeySet) -> impl Iterator<Item = KeyChange> + use<'_> {
-    keys.revoked_keys().iter().take(MOST).map(|key| KeyChange::RevokedKeys(Name::of(key)))
+    keys.revoked_keys().iter().take(MAX_CHANGES).map(|key| KeyChange::Revoked(Name::of(key)))
 }
 
-/// What became of the keys from `before` to `after`.
-pub fn between(before: Snapshot<'_>, after: Snapshot<'_>, now: UnixTime) -> Vec<KeyChange> {
-    let is_known = |keys: &[Key], key: &Key| keys.iter().any(|own| own.is_same(key));
+/// The changes from `before` to `after`, at most 16 and one [`KeyChange::Omitted`].
+pub fn diff(before: Snapshot<'_>, after: Snapshot<'_>, now: UnixTime) -> Vec<KeyChange> {
+    let is_known = |keys: &[Key], key: &Key| keys.iter().any(|known| known.is_same(key));
     let revoked = after.keys.revoked_keys().iter().filter(|key| !is_known(before.keys.revoked_keys(), key));
     let appeared = after.keys.published().filter(|key| !before.keys.publishes(key));
-    let left = before.keys.published().filter(|key| !after.keys.publishes(key));
-    let left = left.filter(|key| !is_known(after.keys.revoked_keys(), key));
-    let mut happenings: Vec<_> = revoked.map(|key| KeyChange::RevokedKeys(Name::of(key))).collect();
-    happenings.extend(appeared.map(|key| KeyChange::Appeared(Name::of(key))));
-    happenings.extend(left.map(|key| match after.keys.retired_until(key).filter(|until| now < *until) {
+    let removed = before.keys.published().filter(|key| !after.keys.publishes(key));
+    let removed = removed.filter(|key| !is_known(after.keys.revoked_keys(), key));
+    let mut changes: Vec<_> = revoked.map(|key| KeyChange::Revoked(Name::of(key))).collect();
+    changes.extend(appeared.map(|key| KeyChange::Appeared(Name::of(key))));
+    changes.extend(removed.map(|key| match after.keys.retired_until(key).filter(|until| now < *until) {
         Some(until) => KeyChange::Retired(Name::of(key), until.since(now)),
-        None => KeyChange::Gone(Name::of(key)),
+        None => KeyChange::Removed(Name::of(key)),
     }));
     let skipped = after.skipped.iter().filter(|skipped| !before.skipped.contains(skipped));
-    happenings.extend(skipped.map(|(place, error)| KeyChange::Skipped(*place, *error)));
-    let more = happenings.len().saturating_sub(MOST);
-    if more > 0 {
-        happenings.truncate(MOST);
-        happenings.push(KeyChange::More(more));
+    changes.extend(skipped.map(|(index, error)| KeyChange::Skipped(*index, *error)));
+    let omitted = changes.len().saturating_sub(MAX_CHANGES);
+    if omitted > 0 {
+        changes.truncate(MAX_CHANGES);
+        changes.push(KeyChange::Omitted(omitted));
     }
-    happenings
+    changes
 }
 
 #[cfg(test)]
@@ -123,51 +123,51 @@ mod tests {
         Key::from_json(&format!(r#"{{"kty":"RSA",{kid}"e":"AQAB","n":"{modulus}"}}"#)).unwrap()
     }
 
-    fn told(before: &KeySet, after: &KeySet) -> Vec<String> {
+    fn lines(before: &KeySet, after: &KeySet) -> Vec<String> {
         let [before, after] = [before, after].map(|keys| Snapshot { keys, skipped: &[] });
-        between(before, after, NOW).iter().map(KeyChange::to_string).collect()
+        diff(before, after, NOW).iter().map(KeyChange::to_string).collect()
     }
 
     #[test]
-    fn each_key_that_comes_or_goes_is_told_of_once() {
+    fn each_added_or_removed_key_is_reported_once() {
         let [none, a, ab] =
             [&[][..], &["a"], &["a", "b"]].map(|kids| KeySet::new(kids.iter().map(|kid| key(kid)).collect()));
-        assert_eq!(told(&none, &a), [r#"key "a" appeared in the JWKS"#]);
-        assert_eq!(told(&a, &ab), [r#"key "b" appeared in the JWKS"#]);
-        assert_eq!(told(&ab, &a), [r#"key "b" left the JWKS; it verifies nothing any more"#]);
-        assert!(told(&ab, &ab).is_empty());
-        let graced = a.clone().with_retired([(key("b"), UnixTime::from_millis(60_999))]);
-        assert_eq!(told(&ab, &graced), [r#"key "b" left the JWKS; it verifies for another 60 s"#]);
-        assert!(told(&graced, &graced).is_empty());
+        assert_eq!(lines(&none, &a), [r#"key "a" appeared in the JWKS"#]);
+        assert_eq!(lines(&a, &ab), [r#"key "b" appeared in the JWKS"#]);
+        assert_eq!(lines(&ab, &a), [r#"key "b" left the JWKS; it verifies nothing any more"#]);
+        assert!(lines(&ab, &ab).is_empty());
+        let retired = a.clone().with_retired([(key("b"), UnixTime::from_millis(60_999))]);
+        assert_eq!(lines(&ab, &retired), [r#"key "b" left the JWKS; it verifies for another 60 s"#]);
+        assert!(lines(&retired, &retired).is_empty());
     }
 
     #[test]
-    fn a_revoked_key_is_told_of_where_it_is_published() {
+    fn a_revoked_key_is_reported_while_it_is_published() {
         let revoked = RevokedKeys::new(["b".to_owned()]);
         let ab = KeySet::new(vec![key("a"), key("b")]);
-        let told_of = [r#"key "b" is revoked; it verifies nothing, whoever publishes it"#];
-        assert_eq!(told(&ab, &ab.clone().without(&revoked)), told_of);
-        let without = ab.without(&revoked);
-        assert!(told(&without, &without).is_empty());
+        let expected = [r#"key "b" is revoked; it verifies nothing, whoever publishes it"#];
+        assert_eq!(lines(&ab, &ab.clone().without_revoked(&revoked)), expected);
+        let without_b = ab.without_revoked(&revoked);
+        assert!(lines(&without_b, &without_b).is_empty());
     }
 
     #[test]
-    fn a_bad_key_is_told_of_once() {
+    fn a_skipped_key_is_reported_once() {
         let keys = KeySet::new(vec![key("a")]);
         let bad = [(1, KeyError::Private), (2, KeyError::Malformed)];
         let [before, after] = [&bad[1..], &bad[..]].map(|skipped| Snapshot { keys: &keys, skipped });
-        assert_eq!(between(before, after, NOW), [KeyChange::Skipped(1, KeyError::Private)]);
-        assert!(between(after, after, NOW).is_empty());
+        assert_eq!(diff(before, after, NOW), [KeyChange::Skipped(1, KeyError::Private)]);
+        assert!(diff(after, after, NOW).is_empty());
     }
 
     #[test]
-    fn names_and_lines_are_bounded() {
+    fn names_and_line_counts_are_bounded() {
         let long = "\n".repeat(1000);
-        let one = told(&KeySet::default(), &KeySet::new(vec![key(&long)]));
+        let one = lines(&KeySet::default(), &KeySet::new(vec![key(&long)]));
         assert!(one.iter().all(|line| line.len() < 200 && !line.contains('\n')), "{one:?}");
         let many = KeySet::new((0..40).map(|number| key(&number.to_string())).collect());
-        let lines = told(&KeySet::default(), &many);
-        assert_eq!((lines.len(), lines.last().unwrap().as_str()), (17, "and 24 more changes of keys"));
-        assert!(told(&KeySet::default(), &KeySet::new(vec![key("")]))[0].starts_with("key without kid, thumbprint "));
+        let reported = lines(&KeySet::default(), &many);
+        assert_eq!((reported.len(), reported.last().unwrap().as_str()), (17, "and 24 more changes of keys"));
+        assert!(lines(&KeySet::default(), &KeySet::new(vec![key("")]))[0].starts_with("key without kid, thumbprint "));
     }
 }

@@ -1,4 +1,4 @@
-//! One JSON Web Key (RFC 7517, RFC 7518 §6) into a key that can verify.
+//! Parsing of one JSON Web Key (RFC 7517, RFC 7518 §6).
 
 use std::fmt;
 
@@ -13,29 +13,29 @@ use serde::{de::IgnoredAny, Deserialize};
 use super::Algorithm;
 use crate::crypto::{der, ecdsa, rsa::PublicKey as RsaPublicKey, Hash};
 
-/// The key proper, ready to verify with.
+/// The cryptographic key of a JWK.
 #[derive(Clone)]
 pub enum Material {
-    /// A point on Ed25519.
+    /// An Ed25519 public key (RFC 8037).
     Ed25519(<Ed25519 as JoseAlgorithm>::VerifyingKey),
-    /// A secret that is shared with the issuer.
+    /// A secret shared with the issuer (RFC 7518 §6.4).
     Hmac(Secret),
-    /// A point on P-256.
+    /// A public key on P-256.
     P256(Box<<Es256 as JoseAlgorithm>::VerifyingKey>),
-    /// A point on P-384.
+    /// A public key on P-384.
     P384(Box<ecdsa::P384Key>),
-    /// A point on P-521.
+    /// A public key on P-521.
     P521(Box<ecdsa::P521Key>),
-    /// An RSA modulus and exponent.
+    /// An RSA public key.
     Rsa(Box<RsaPublicKey>),
 }
 
-/// A secret, that is never shown.
+/// The bytes of a secret. `Debug` prints their number only.
 #[derive(Clone)]
 pub struct Secret(Vec<u8>);
 
 impl Secret {
-    /// The bytes.
+    /// Returns the secret.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
@@ -47,27 +47,27 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// A key that verifies signatures of its issuer.
+/// A key that verifies signatures of an issuer.
 #[derive(Clone, Debug)]
 pub struct Key {
     kid: Option<String>,
     algorithm: Option<Algorithm>,
     material: Material,
     thumbprint: String,
-    /// What hosts take a public key as; `None`: the kind is not known to them.
+    /// SubjectPublicKeyInfo for the host's verifier; `None` if the host does not support the key type.
     public_der: Option<Vec<u8>>,
 }
 
-/// Why a JWK cannot be used. It is skipped; the other keys of its document are not affected.
+/// Why a JWK cannot be used. The document skips the key and keeps its other keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyError {
-    /// Not a JSON object with members of the right types.
+    /// The JWK is not a JSON object, or a member is missing or has the wrong type or encoding.
     Malformed,
-    /// `use`, `key_ops` or `alg` says that it is not for verifying with an algorithm known here.
+    /// `use`, `key_ops` or `alg` excludes verification with a supported algorithm.
     NotForVerifying,
-    /// It holds private or secret members: somebody published what nobody may know.
+    /// The JWK contains private or secret members: the issuer has published a private key.
     Private,
-    /// `kty` or `crv` is not known here.
+    /// `kty` or `crv` is not supported.
     Unsupported,
     /// The modulus, exponent or point is weak or invalid.
     Weak,
@@ -86,7 +86,7 @@ impl fmt::Display for KeyError {
 }
 
 #[derive(Deserialize)]
-struct Members {
+struct Jwk {
     kty: String,
     kid: Option<String>,
     alg: Option<String>,
@@ -108,23 +108,23 @@ struct Members {
     k: Option<String>,
 }
 
-impl Members {
-    /// Private or secret members of RFC 7518 §6.2.2, §6.3.2 and §6.4.1.
+impl Jwk {
+    /// Whether the JWK contains a private member (RFC 7518 §6.2.2 and §6.3.2).
     fn is_private(&self) -> bool {
         [&self.d, &self.p, &self.q, &self.dp, &self.dq, &self.qi, &self.oth].iter().any(|m| m.is_some())
     }
 }
 
 impl Key {
-    /// Reads one member of a JWKS's `keys`.
+    /// Parses a member of `keys` in a JWKS.
     ///
     /// # Errors
-    /// See [`KeyError`]; the key is then to be skipped.
+    /// See [`KeyError`]; the caller skips the key.
     pub fn from_json(json: &str) -> Result<Self, KeyError> {
         Self::read(json, false)
     }
 
-    /// Reads a key that the configuration itself holds: that may also be a secret.
+    /// Parses a key of `local_jwks`, which may also be a secret (`kty` `oct`).
     ///
     /// # Errors
     /// See [`KeyError`].
@@ -132,12 +132,12 @@ impl Key {
         Self::read(json, true)
     }
 
-    fn read(json: &str, may_be_secret: bool) -> Result<Self, KeyError> {
+    fn read(json: &str, allow_secret: bool) -> Result<Self, KeyError> {
         if !json.trim_start().starts_with('{') {
             return Err(KeyError::Malformed);
         }
-        let jwk: Members = serde_json::from_str(json).map_err(|_| KeyError::Malformed)?;
-        if jwk.is_private() || (jwk.k.is_some() && !(may_be_secret && jwk.kty == "oct")) {
+        let jwk: Jwk = serde_json::from_str(json).map_err(|_| KeyError::Malformed)?;
+        if jwk.is_private() || (jwk.k.is_some() && !(allow_secret && jwk.kty == "oct")) {
             return Err(KeyError::Private);
         }
         if jwk.usage.as_ref().is_some_and(|usage| usage != "sig") {
@@ -152,7 +152,7 @@ impl Key {
             ("EC", Some("P-521")) => Prepared::p521(&jwk)?,
             ("OKP", Some("Ed25519")) => Prepared::ed25519(&jwk)?,
             ("RSA", _) => Prepared::rsa(&jwk)?,
-            ("oct", _) if may_be_secret => Prepared::hmac(&jwk)?,
+            ("oct", _) if allow_secret => Prepared::hmac(&jwk)?,
             _ => return Err(KeyError::Unsupported),
         };
         let algorithm = match jwk.alg.as_deref() {
@@ -166,34 +166,34 @@ impl Key {
         Ok(Self { kid: jwk.kid, algorithm, material, thumbprint, public_der })
     }
 
-    /// The key's `kid`, if it has one.
+    /// The `kid` of the JWK.
     pub fn kid(&self) -> Option<&str> {
         self.kid.as_deref()
     }
 
-    /// The key's thumbprint (RFC 7638) with SHA-256, in base64url.
+    /// The RFC 7638 thumbprint with SHA-256, in base64url.
     pub fn thumbprint(&self) -> &str {
         &self.thumbprint
     }
 
-    /// Whether this is the same public key under the same name and for the same use.
+    /// Whether both keys have the same key material, `kid` and `alg`.
     pub fn is_same(&self, other: &Self) -> bool {
         (&self.thumbprint, &self.kid, self.algorithm) == (&other.thumbprint, &other.kid, other.algorithm)
     }
 
-    /// The key as a DER SubjectPublicKeyInfo, if it is RSA or on a NIST curve.
+    /// The DER SubjectPublicKeyInfo (RFC 5280 §4.1) of an RSA or EC key.
     pub fn public_der(&self) -> Option<&[u8]> {
         self.public_der.as_deref()
     }
 
-    /// The key proper.
+    /// The cryptographic key.
     pub fn material(&self) -> &Material {
         &self.material
     }
 
-    /// Whether a signature of this algorithm may be checked with this key: the key decides, never the token alone (RFC 8725 §3.1).
+    /// Whether this key may verify signatures of `algorithm`. The key decides, never the token alone (RFC 8725 §3.1).
     pub fn fits(&self, algorithm: Algorithm) -> bool {
-        self.material.fits(algorithm) && self.algorithm.is_none_or(|own| own == algorithm)
+        self.material.fits(algorithm) && self.algorithm.is_none_or(|this| this == algorithm)
     }
 }
 
@@ -218,23 +218,23 @@ impl Material {
             | (Self::P384(_), Algorithm::Es(Hash::Sha384))
             | (Self::P521(_), Algorithm::Es(Hash::Sha512))
             | (Self::Rsa(_), Algorithm::Ps(_) | Algorithm::Rs(_)) => true,
-            // RFC 7518 §3.2: a secret is as long as the hash at least.
+            // A secret must be at least as long as the digest (RFC 7518 §3.2).
             (Self::Hmac(secret), Algorithm::Hs(hash)) => secret.0.len() >= hash.size(),
             _ => false,
         }
     }
 }
 
-/// A key in all the forms that are needed of it.
+/// The parts of a [`Key`] that depend on its type.
 struct Prepared {
     material: Material,
-    /// The members that RFC 7638 §3.2 requires, as it orders and writes them.
+    /// The JSON that the thumbprint hashes (RFC 7638 §3.2, §3.3).
     canonical: String,
     public_der: Option<Vec<u8>>,
 }
 
 impl Prepared {
-    fn rsa(jwk: &Members) -> Result<Self, KeyError> {
+    fn rsa(jwk: &Jwk) -> Result<Self, KeyError> {
         let (modulus, exponent) = (unsigned(&jwk.n)?, unsigned(&jwk.e)?);
         let key = RsaPublicKey::new(&modulus, &exponent).ok_or(KeyError::Weak)?;
         let [e, n] = [&exponent, &modulus].map(|number| URL_SAFE_NO_PAD.encode(number));
@@ -245,7 +245,7 @@ impl Prepared {
         })
     }
 
-    fn p256(jwk: &Members) -> Result<Self, KeyError> {
+    fn p256(jwk: &Jwk) -> Result<Self, KeyError> {
         Self::ec(jwk, "P-256", der::P256, 32, |x, y| {
             let jwk = JsonWebKey::EllipticCurve { curve: "P-256".into(), x: x.into(), y: y.into(), secret: None };
             let key = <Es256 as JoseAlgorithm>::VerifyingKey::try_from(&jwk).ok()?;
@@ -253,21 +253,22 @@ impl Prepared {
         })
     }
 
-    fn p384(jwk: &Members) -> Result<Self, KeyError> {
+    fn p384(jwk: &Jwk) -> Result<Self, KeyError> {
         Self::ec(jwk, "P-384", der::P384, 48, |x, y| {
             Some(Material::P384(Box::new(ecdsa::P384Key::new(x.try_into().ok()?, y.try_into().ok()?)?)))
         })
     }
 
-    fn p521(jwk: &Members) -> Result<Self, KeyError> {
+    fn p521(jwk: &Jwk) -> Result<Self, KeyError> {
         Self::ec(jwk, "P-521", der::P521, 66, |x, y| {
             Some(Material::P521(Box::new(ecdsa::P521Key::new(x.try_into().ok()?, y.try_into().ok()?)?)))
         })
     }
 
-    /// A point whose coordinates have this many bytes each (RFC 7518 §6.2.1); `None` of `material`: it is not on the curve.
+    /// A point with coordinates of `size` bytes (RFC 7518 §6.2.1). `material` returns `None` if the point is not on the
+    /// curve.
     fn ec(
-        jwk: &Members,
+        jwk: &Jwk,
         name: &str,
         curve: &[u8],
         size: usize,
@@ -284,8 +285,8 @@ impl Prepared {
         Ok(Self { material, canonical, public_der })
     }
 
-    /// A point that is not of small order: with such a one, signatures are anybody's (RFC 8032 §8.4, §8.8).
-    fn ed25519(jwk: &Members) -> Result<Self, KeyError> {
+    /// An Ed25519 key. A point of small order is weak: anybody can make signatures that verify under such a key.
+    fn ed25519(jwk: &Jwk) -> Result<Self, KeyError> {
         let x = decode(&jwk.x)?;
         let canonical = format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#, URL_SAFE_NO_PAD.encode(&x));
         let encoded = JsonWebKey::KeyPair { curve: "Ed25519".into(), x: x.into(), secret: None };
@@ -294,7 +295,7 @@ impl Prepared {
         Ok(Self { material: Material::Ed25519(key), canonical, public_der: None })
     }
 
-    fn hmac(jwk: &Members) -> Result<Self, KeyError> {
+    fn hmac(jwk: &Jwk) -> Result<Self, KeyError> {
         let secret = decode(&jwk.k)?;
         if secret.len() < Hash::Sha256.size() {
             return Err(KeyError::Weak);
@@ -309,7 +310,7 @@ fn decode(member: &Option<String>) -> Result<Vec<u8>, KeyError> {
     URL_SAFE_NO_PAD.decode(text).map_err(|_| KeyError::Malformed)
 }
 
-/// A Base64urlUInt without its leading zeros; some issuers write them against RFC 7518 §2.
+/// Decodes a Base64urlUInt. Leading zeros are removed: some issuers send them, although RFC 7518 §2 forbids them.
 fn unsigned(member: &Option<String>) -> Result<Vec<u8>, KeyError> {
     Ok(decode(member)?.into_iter().skip_while(|b| *b == 0).collect())
 }
@@ -350,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_that_must_not_verify_are_refused() {
+    fn keys_that_must_not_verify_are_rejected() {
         let cases = [
             (p256(), "use", json!("enc"), KeyError::NotForVerifying),
             (p256(), "key_ops", json!(["sign"]), KeyError::NotForVerifying),
@@ -376,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn thumbprints_are_those_of_rfc_7638() {
+    fn thumbprints_match_rfc_7638() {
         // RFC 7638 §3.1
         let jwk = json!({"kty":"RSA","e":"AQAB","alg":"RS256","kid":"2011-04-29","n":concat!(
             "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiF",

@@ -1,123 +1,124 @@
-//! The keys that a token may be checked with.
+//! The keys that a token may be verified with.
 
 use super::{revoked::RevokedKeys, Algorithm, Key, Material};
 use crate::time::UnixTime;
 
-/// The usable keys of one issuer at one generation.
+/// The usable keys of one issuer.
 #[derive(Clone, Debug, Default)]
 pub struct KeySet {
-    /// Those of the document first, then those that left it and are within their grace.
+    /// The published keys in the order of the document, then the retired keys.
     entries: Vec<Entry>,
     revoked: RevokedKeys,
-    /// The keys that were taken out because they are on that list.
+    /// The keys that [`Self::without_revoked`] removed.
     revoked_keys: Vec<Key>,
 }
 
 #[derive(Clone, Debug)]
 struct Entry {
     key: Key,
-    /// When its grace ends; `None`: it is published.
+    /// When the grace of a retired key ends; `None` for a published key.
     until: Option<UnixTime>,
 }
 
-/// More candidates than this for one token are not tried: each costs a signature check.
+/// Largest number of keys tried for one token: each costs a signature verification.
 const MAX_CANDIDATES: usize = 8;
 
 impl KeySet {
-    /// A set of these keys, all published.
+    /// Creates a set of published keys.
     pub fn new(keys: Vec<Key>) -> Self {
         let entries = keys.into_iter().map(|key| Entry { key, until: None }).collect();
         Self { entries, ..Self::default() }
     }
 
-    /// With keys that are published no longer, each until its time.
+    /// Adds retired keys, each with the time at which its grace ends.
     pub fn with_retired(mut self, keys: impl IntoIterator<Item = (Key, UnixTime)>) -> Self {
         self.entries.extend(keys.into_iter().map(|(key, until)| Entry { key, until: Some(until) }));
         self
     }
 
-    /// Without the keys that are on this list, published or not.
-    pub fn without(mut self, revoked: &RevokedKeys) -> Self {
-        let (out, kept): (Vec<Entry>, Vec<Entry>) =
-            self.entries.into_iter().partition(|entry| revoked.holds(&entry.key));
-        // The same key under another name, or under none, is revoked with it.
-        let is_out = |entry: &Entry| out.iter().any(|other| other.key.thumbprint() == entry.key.thumbprint());
-        let (same, kept) = kept.into_iter().partition(is_out);
+    /// Removes the keys on the list, published or retired.
+    pub fn without_revoked(mut self, revoked: &RevokedKeys) -> Self {
+        let (listed, kept): (Vec<Entry>, Vec<Entry>) =
+            self.entries.into_iter().partition(|entry| revoked.contains_key(&entry.key));
+        // The same key under another kid, or without kid, is revoked as well.
+        let is_alias = |entry: &Entry| listed.iter().any(|other| other.key.thumbprint() == entry.key.thumbprint());
+        let (aliases, kept) = kept.into_iter().partition(is_alias);
         self.entries = kept;
-        self.revoked_keys.extend([out, same].into_iter().flatten().map(|entry: Entry| entry.key));
+        self.revoked_keys.extend([listed, aliases].into_iter().flatten().map(|entry: Entry| entry.key));
         self.revoked = revoked.clone();
         self
     }
 
-    /// Without the keys whose grace had ended by then; `None`: it has none of them.
-    pub fn without_ended(&self, then: UnixTime) -> Option<Self> {
-        let has_ended = |entry: &Entry| entry.until.is_some_and(|until| until <= then);
-        self.entries.iter().any(has_ended).then(|| {
+    /// A copy without the keys whose grace has ended. Returns `None` if no grace has ended.
+    pub fn without_expired(&self, now: UnixTime) -> Option<Self> {
+        let has_expired = |entry: &Entry| entry.until.is_some_and(|until| until <= now);
+        self.entries.iter().any(has_expired).then(|| {
             let mut left = self.clone();
-            left.entries.retain(|entry| !has_ended(entry));
+            left.entries.retain(|entry| !has_expired(entry));
             left
         })
     }
 
-    /// How many keys the document has that can be used.
+    /// The number of published keys.
     pub fn len(&self) -> usize {
         self.published().count()
     }
 
-    /// Whether the document has none.
+    /// Whether no key is published.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Whether one of them is a secret that is shared with the issuer.
-    pub fn holds_secrets(&self) -> bool {
+    /// Whether a key is a shared secret (`kty` `oct`).
+    pub fn contains_secrets(&self) -> bool {
         self.entries.iter().any(|entry| matches!(entry.key.material(), Material::Hmac(_)))
     }
 
-    /// The keys that the document has and that can be used.
+    /// The usable keys of the document.
     pub fn published(&self) -> impl Iterator<Item = &Key> {
         self.entries.iter().filter(|entry| entry.until.is_none()).map(|entry| &entry.key)
     }
 
-    /// The keys that were taken out because they are revoked.
+    /// The keys that are not in the set because they are revoked.
     pub fn revoked_keys(&self) -> &[Key] {
         &self.revoked_keys
     }
 
-    /// Until when a key verifies that the document has no longer; `None`: it does not, or the document has it.
+    /// When the grace of a retired key ends. Returns `None` if `key` is published or not in the set.
     pub fn retired_until(&self, key: &Key) -> Option<UnixTime> {
         self.entries.iter().find(|entry| entry.key.is_same(key))?.until
     }
 
-    /// Whether the document has this key.
+    /// Whether `key` is published.
     pub fn publishes(&self, key: &Key) -> bool {
-        self.published().any(|own| own.is_same(key))
+        self.published().any(|known| known.is_same(key))
     }
 
-    /// Whether some key that may verify now carries this `kid`.
-    pub fn names(&self, kid: &str, now: UnixTime) -> bool {
+    /// Whether a key with this `kid` may verify a token now.
+    pub fn contains_kid(&self, kid: &str, now: UnixTime) -> bool {
         self.current(now).any(|entry| entry.key.kid() == Some(kid))
     }
 
-    /// Whether this `kid` belongs to revoked keys only: then the issuer need not be asked for it.
+    /// Whether this `kid` belongs to revoked keys only. A refresh of the JWKS cannot help then.
     pub fn is_revoked(&self, kid: &str, now: UnixTime) -> bool {
-        self.revoked.names(kid) || (self.revoked_keys.iter().any(|key| key.kid() == Some(kid)) && !self.names(kid, now))
+        self.revoked.contains_name(kid)
+            || (self.revoked_keys.iter().any(|key| key.kid() == Some(kid)) && !self.contains_kid(kid, now))
     }
 
-    /// The keys that a token with this `kid` and algorithm may be checked with, at most eight, each with the time until
-    /// which it is good if it is published no longer.
+    /// The keys that a token with this `kid` and algorithm may be verified with, at most eight. A retired key comes
+    /// with the time at which its grace ends.
     ///
-    /// A `kid` selects the keys that carry it; where none does, keys published without a `kid` stand in, as in Envoy's
-    /// `jwt_authn`. A token without `kid` may be checked with each key that fits its algorithm.
+    /// A `kid` selects the keys that carry it. If no key does, the keys without a `kid` are selected, as in Envoy's
+    /// `jwt_authn`. A token without `kid` selects every key that fits the algorithm.
     pub fn candidates<'a>(
         &'a self,
         kid: Option<&'a str>,
         algorithm: Algorithm,
         now: UnixTime,
     ) -> impl Iterator<Item = (&'a Key, Option<UnixTime>)> {
-        let named = kid.is_some_and(|kid| self.names(kid, now));
+        let is_known_kid = kid.is_some_and(|kid| self.contains_kid(kid, now));
         self.current(now)
-            .filter(move |entry| match (kid, named) {
+            .filter(move |entry| match (kid, is_known_kid) {
                 (Some(kid), true) => entry.key.kid() == Some(kid),
                 (Some(_), false) => entry.key.kid().is_none(),
                 (None, _) => true,
@@ -152,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kid_selects_and_keys_without_one_stand_in() {
+    fn a_kid_selects_its_keys_or_else_keys_without_kid() {
         let set = KeySet::new(vec![key(Some("a"), 1), key(Some("b"), 2), key(None, 3)]);
         assert_eq!(kids(&set, Some("a"), NOW), [Some("a")]);
         assert_eq!(kids(&set, Some("x"), NOW), [None]);
@@ -163,18 +164,18 @@ mod tests {
     }
 
     #[test]
-    fn a_retired_key_verifies_until_its_time() {
+    fn a_retired_key_verifies_until_its_grace_ends() {
         let set = KeySet::new(vec![key(Some("new"), 1)]).with_retired([(key(Some("old"), 2), LATER)]);
         assert_eq!(kids(&set, Some("old"), NOW), [Some("old")]);
-        assert!(kids(&set, Some("old"), LATER).is_empty() && !set.names("old", LATER));
+        assert!(kids(&set, Some("old"), LATER).is_empty() && !set.contains_kid("old", LATER));
         assert_eq!(set.len(), 1);
-        assert!(set.without_ended(NOW).is_none());
-        let left = set.without_ended(LATER).unwrap();
+        assert!(set.without_expired(NOW).is_none());
+        let left = set.without_expired(LATER).unwrap();
         assert!(kids(&left, Some("old"), NOW).is_empty() && left.len() == 1);
     }
 
     #[test]
-    fn a_revoked_key_is_in_no_set_by_kid_or_thumbprint_published_or_retired() {
+    fn a_revoked_key_never_verifies_by_kid_or_thumbprint_published_or_retired() {
         let bad = key(Some("bad"), 2);
         for name in ["bad", bad.thumbprint()] {
             let revoked = RevokedKeys::new([name.to_owned()]);
@@ -182,19 +183,19 @@ mod tests {
                 KeySet::new(vec![key(Some("good"), 1), bad.clone()]),
                 KeySet::new(vec![key(Some("good"), 1)]).with_retired([(bad.clone(), LATER)]),
             ] {
-                let set = set.without(&revoked);
+                let set = set.without_revoked(&revoked);
                 assert!(kids(&set, Some("bad"), NOW).is_empty() && set.is_revoked("bad", NOW), "{name}");
                 assert_eq!(kids(&set, None, NOW), [Some("good")]);
             }
         }
-        // By thumbprint, another key may take over the name.
-        let both =
-            KeySet::new(vec![bad.clone(), key(Some("bad"), 3)]).without(&RevokedKeys::new([bad.thumbprint().into()]));
+        // A key revoked by thumbprint leaves its kid to another key.
+        let both = KeySet::new(vec![bad.clone(), key(Some("bad"), 3)])
+            .without_revoked(&RevokedKeys::new([bad.thumbprint().into()]));
         assert!(!both.is_revoked("bad", NOW) && kids(&both, Some("bad"), NOW).len() == 1);
         assert!(!both.is_revoked("other", NOW));
-        // Nor does it verify under another name, or under none.
+        // The same key under another kid, or without kid, does not verify either.
         let again = KeySet::new(vec![bad.clone(), key(None, 2), key(Some("alias"), 2), key(None, 4)]);
-        let again = again.without(&RevokedKeys::new(["bad".to_owned()]));
+        let again = again.without_revoked(&RevokedKeys::new(["bad".to_owned()]));
         assert_eq!((again.len(), kids(&again, Some("alias"), NOW)), (1, vec![None]));
     }
 }

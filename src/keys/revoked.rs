@@ -1,28 +1,28 @@
-//! Keys that must never verify again, whoever publishes them.
+//! Keys that must never verify a token again, even while an issuer publishes them.
 
 use std::collections::BTreeSet;
 
 use super::Key;
 
-/// The configuration's `revoked_keys`: each names a `kid` or an RFC 7638 thumbprint.
+/// The field `revoked_keys` of the configuration. Each name is a `kid` or an RFC 7638 thumbprint.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RevokedKeys(BTreeSet<String>);
 
 impl RevokedKeys {
-    /// A list of these names.
+    /// Creates the list from names.
     pub fn new(names: impl IntoIterator<Item = String>) -> Self {
-        let mut own = BTreeSet::new();
-        own.extend(names);
-        Self(own)
+        let mut set = BTreeSet::new();
+        set.extend(names);
+        Self(set)
     }
 
-    /// Whether a key is on the list.
-    pub fn holds(&self, key: &Key) -> bool {
-        self.names(key.thumbprint()) || key.kid().is_some_and(|kid| self.names(kid))
+    /// Whether the list has the `kid` or the thumbprint of `key`.
+    pub fn contains_key(&self, key: &Key) -> bool {
+        self.contains_name(key.thumbprint()) || key.kid().is_some_and(|kid| self.contains_name(kid))
     }
 
-    /// Whether a `kid` or a thumbprint is on the list.
-    pub fn names(&self, name: &str) -> bool {
+    /// Whether the list has `name`, a `kid` or a thumbprint.
+    pub fn contains_name(&self, name: &str) -> bool {
         self.0.contains(name)
     }
 }

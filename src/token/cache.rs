@@ -1,27 +1,27 @@
-//! Tokens that were verified under the present keys, so that one which comes again costs no more than a look.
+//! A cache of verified tokens: a token that returns needs no second signature verification.
 
 use std::collections::BTreeMap;
 
 use super::verify::Verified;
 
-/// How much is remembered: Envoy's `jwt_cache_config`, per provider and worker.
+/// Limits of a cache, per provider and worker: Envoy's `jwt_cache_config`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Tokens; 0 remembers none.
+    /// Largest number of tokens; 0 disables the cache.
     pub entries: usize,
-    /// Longer tokens are not remembered.
+    /// Longer tokens are not cached.
     pub max_token_bytes: usize,
 }
 
-/// All tokens of one provider take no more than this, however many they may be.
+/// Largest sum of all token lengths in one cache, whatever the limits.
 const MAX_BYTES: usize = 1 << 20;
 
-/// A bounded memory of verified tokens. The present keys are part of what was verified: whoever changes them
-/// [clears](Self::clear) it.
+/// A bounded cache of verified tokens. An entry is valid for the keys that verified the token: the owner must
+/// [clear](Self::clear) the cache when the keys change.
 ///
-/// A token stands under the end of its signature, which only its issuer can choose, and counts as remembered only if it is
-/// the same from end to end; how long that comparison takes tells nothing. The less recently used half is forgotten when
-/// the other half is full.
+/// Entries are keyed by the last 96 bits of the signature, which only the issuer can choose; then the whole token is
+/// compared in constant time. The cache has two generations. When the recent generation is full, it replaces the older
+/// generation; entries that were not used since the previous replacement are dropped.
 #[derive(Debug)]
 pub struct TokenCache {
     limits: Limits,
@@ -31,7 +31,7 @@ pub struct TokenCache {
 
 #[derive(Debug, Default)]
 struct Generation {
-    tokens: BTreeMap<[u8; END], Entry>,
+    tokens: BTreeMap<[u8; SUFFIX_CHARS], Entry>,
     bytes: usize,
 }
 
@@ -41,91 +41,93 @@ struct Entry {
     verified: Verified,
 }
 
-/// 96 bits in base64url.
-const END: usize = 16;
+/// Characters of the suffix that keys an entry: 96 bits in base64url.
+const SUFFIX_CHARS: usize = 16;
 
 impl TokenCache {
-    /// One that remembers nothing yet.
+    /// Creates an empty cache.
     pub fn new(limits: Limits) -> Self {
         Self { limits, recent: Generation::default(), older: Generation::default() }
     }
 
-    /// What is remembered of this token.
+    /// The proof for `token`, if the token is cached.
     pub fn get(&mut self, token: &[u8]) -> Option<Verified> {
-        let end = token.last_chunk::<END>()?;
-        if let Some(entry) = self.recent.tokens.get(end) {
-            return entry.is(token).then_some(entry.verified);
+        let suffix = token.last_chunk::<SUFFIX_CHARS>()?;
+        if let Some(entry) = self.recent.tokens.get(suffix) {
+            return entry.matches(token).then_some(entry.verified);
         }
-        if !self.older.tokens.get(end)?.is(token) {
+        if !self.older.tokens.get(suffix)?.matches(token) {
             return None;
         }
-        let entry = self.older.remove(end)?;
+        let entry = self.older.remove(suffix)?;
         let verified = entry.verified;
-        self.keep(*end, entry);
+        self.insert_entry(*suffix, entry);
         Some(verified)
     }
 
-    /// Remembers a verified token.
+    /// Caches a verified token, unless the limits exclude it.
     pub fn insert(&mut self, token: &[u8], verified: Verified) {
-        let Some(end) = token.last_chunk::<END>() else { return };
+        let Some(suffix) = token.last_chunk::<SUFFIX_CHARS>() else { return };
         if self.limits.entries > 0 && token.len() <= self.limits.max_token_bytes.min(MAX_BYTES.div_euclid(4)) {
-            self.older.remove(end);
-            self.keep(*end, Entry { token: token.into(), verified });
+            self.older.remove(suffix);
+            self.insert_entry(*suffix, Entry { token: token.into(), verified });
         }
     }
 
-    fn keep(&mut self, end: [u8; END], entry: Entry) {
-        let half = self.limits.entries.div_euclid(2);
+    fn insert_entry(&mut self, suffix: [u8; SUFFIX_CHARS], entry: Entry) {
+        let capacity = self.limits.entries.div_euclid(2);
         let bytes = self.recent.bytes.saturating_add(entry.token.len());
-        if self.recent.tokens.len() >= half.max(1) || bytes > MAX_BYTES.div_euclid(2) {
+        if self.recent.tokens.len() >= capacity.max(1) || bytes > MAX_BYTES.div_euclid(2) {
             let full = std::mem::take(&mut self.recent);
-            self.older = if half > 0 { full } else { Generation::default() };
+            self.older = if capacity > 0 { full } else { Generation::default() };
         }
-        self.recent.remove(&end);
+        self.recent.remove(&suffix);
         self.recent.bytes = self.recent.bytes.saturating_add(entry.token.len());
-        self.recent.tokens.insert(end, entry);
+        self.recent.tokens.insert(suffix, entry);
     }
 
-    /// Forgets one.
+    /// Removes `token`, and any token with the same suffix.
     pub fn remove(&mut self, token: &[u8]) {
-        if let Some(end) = token.last_chunk::<END>() {
-            self.recent.remove(end);
-            self.older.remove(end);
+        if let Some(suffix) = token.last_chunk::<SUFFIX_CHARS>() {
+            self.recent.remove(suffix);
+            self.older.remove(suffix);
         }
     }
 
-    /// Forgets all.
+    /// Removes all tokens.
     pub fn clear(&mut self) {
         (self.recent, self.older) = Default::default();
     }
 
-    /// How many are remembered.
+    /// The number of cached tokens.
     pub fn len(&self) -> usize {
         self.recent.tokens.len().saturating_add(self.older.tokens.len())
     }
 
-    /// Whether none is.
+    /// Whether no token is cached.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The bytes of the tokens that are remembered.
+    /// The sum of the lengths of all cached tokens, in bytes.
     pub fn bytes(&self) -> usize {
         self.recent.bytes.saturating_add(self.older.bytes)
     }
 }
 
 impl Generation {
-    fn remove(&mut self, end: &[u8; END]) -> Option<Entry> {
-        let entry = self.tokens.remove(end)?;
+    fn remove(&mut self, suffix: &[u8; SUFFIX_CHARS]) -> Option<Entry> {
+        let entry = self.tokens.remove(suffix)?;
         self.bytes = self.bytes.saturating_sub(entry.token.len());
         Some(entry)
     }
 }
 
 impl Entry {
-    fn is(&self, token: &[u8]) -> bool {
-        self.token.len() == token.len() && self.token.iter().zip(token).fold(0, |all, (a, b)| all | (a ^ b)) == 0
+    /// Compares the whole token, in constant time for equal lengths.
+    fn matches(&self, token: &[u8]) -> bool {
+        self.token.len() == token.len()
+            && self.token.iter().zip(token).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
     }
 }
 
@@ -143,9 +145,9 @@ mod tests {
         },
     };
 
-    struct Anything;
+    struct AcceptAll;
 
-    impl SignatureCheck for Anything {
+    impl SignatureCheck for AcceptAll {
         fn check(&self, _: &Key, _: Algorithm, _: &[u8], _: &[u8]) -> Result<(), BadSignature> {
             Ok(())
         }
@@ -156,7 +158,7 @@ mod tests {
         let key = r#"{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}"#;
         let keys = KeySet::new(vec![Key::from_json(key).unwrap()]);
         let jws = Jws::parse(b"eyJhbGciOiJFUzI1NiJ9.e30.AA"[..].into()).unwrap();
-        verify(&jws, &TokenPolicy::permissive(), Some(&keys), &Anything, UnixTime::default()).unwrap()
+        verify(&jws, &TokenPolicy::permissive(), Some(&keys), &AcceptAll, UnixTime::default()).unwrap()
     }
 
     fn token(number: u32) -> Vec<u8> {
@@ -164,23 +166,23 @@ mod tests {
     }
 
     #[test]
-    fn holds_no_more_than_it_may_and_the_ones_in_use_longest() {
+    fn entries_are_bounded_and_tokens_in_use_stay() {
         for entries in 1..50 {
             let mut cache = TokenCache::new(Limits { entries, max_token_bytes: 40 });
-            let favourite = token(1_000);
-            cache.insert(&favourite, verified());
+            let in_use = token(1_000);
+            cache.insert(&in_use, verified());
             for number in 0..200 {
                 assert!(cache.get(&token(number)).is_none());
                 cache.insert(&token(number), verified());
                 assert!(cache.get(&token(number)).is_some() && cache.len() <= entries);
-                assert!(cache.get(&favourite).is_some() || entries < 4, "{entries} {number}");
+                assert!(cache.get(&in_use).is_some() || entries < 4, "{entries} {number}");
                 assert_eq!(cache.bytes(), cache.len() * 40);
             }
         }
     }
 
     #[test]
-    fn takes_no_more_bytes_than_it_may() {
+    fn bytes_are_bounded() {
         let mut cache = TokenCache::new(Limits { entries: 100_000, max_token_bytes: 4096 });
         for number in 0..2_000_u32 {
             cache.insert(&[vec![b'x'; 4_056], token(number)].concat(), verified());
@@ -190,17 +192,17 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_the_same_from_end_to_end_or_another() {
+    fn a_hit_requires_the_whole_token_to_match() {
         let mut cache = TokenCache::new(Limits { entries: 9, max_token_bytes: 100 });
         cache.insert(&token(1), verified());
-        for place in 0..40 {
+        for index in 0..40 {
             let mut other = token(1);
-            other[place] ^= 1;
+            other[index] ^= 1;
             assert!(cache.get(&other).is_none());
         }
         assert!(cache.get(&token(1)[1..]).is_none() && cache.get(&[b"0", token(1).as_slice()].concat()).is_none());
         assert!(cache.get(&token(1)).is_some() && cache.get(b"").is_none());
-        // Another one with the same end takes its place.
+        // Another token with the same suffix replaces the first.
         let mut other = token(1);
         other[0] = b'1';
         cache.insert(&other, verified());
@@ -208,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn forgets_on_demand_and_takes_no_long_tokens() {
+    fn tokens_can_be_removed_and_long_ones_are_not_cached() {
         let mut cache = TokenCache::new(Limits { entries: 9, max_token_bytes: 40 });
         cache.insert(&token(1), verified());
         cache.insert(&token(2), verified());

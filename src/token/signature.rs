@@ -1,4 +1,4 @@
-//! Checking a signature. The crypto is a value passed in, so that another implementation can stand in for this one.
+//! Signature verification. The verifier is a value that callers pass in: the VM, the host and tests each provide one.
 
 use jwt_compact::{
     alg::{Ed25519, Es256, Hs256, Hs384, Hs512},
@@ -6,33 +6,29 @@ use jwt_compact::{
 };
 
 use crate::{
-    crypto::{
-        ecdsa::{self, Es384, Es512},
-        rsa::{Pkcs1, Pss},
-        Hash,
-    },
+    crypto::{ecdsa, rsa, Hash},
     keys::{Algorithm, Key, Material},
 };
 
-/// The signature is not by this key over these bytes.
+/// The signature was not made with this key over these bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BadSignature;
 
-/// Something that can check signatures.
+/// A verifier of signatures.
 pub trait SignatureCheck {
-    /// Checks `signature` (in JOSE form) over `signed` with `key`.
+    /// Verifies `signature`, in JOSE form (RFC 7518 §3), over `signed` with `key`.
     ///
     /// # Errors
-    /// [`BadSignature`], also when key and algorithm do not fit.
+    /// [`BadSignature`] if the signature does not verify, or if `key` does not fit `algorithm`.
     fn check(&self, key: &Key, algorithm: Algorithm, signed: &[u8], signature: &[u8]) -> Result<(), BadSignature>;
 
-    /// Whether signatures of this algorithm can be checked at all.
+    /// Whether this verifier implements `algorithm`.
     fn supports(&self, _algorithm: Algorithm) -> bool {
         true
     }
 }
 
-/// Checks in the VM itself, by jwt-compact and the algorithms of [`crate::crypto`].
+/// Verifies in the VM, with jwt-compact and [`crate::crypto`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct WasmVerifier;
 
@@ -41,21 +37,21 @@ impl SignatureCheck for WasmVerifier {
         if !key.fits(algorithm) {
             return Err(BadSignature);
         }
-        let good = match (key.material(), algorithm) {
-            (Material::Ed25519(key), Algorithm::EdDsa) => is_good(&Ed25519, key, signed, signature),
+        let is_good = match (key.material(), algorithm) {
+            (Material::Ed25519(key), Algorithm::EdDsa) => verify_jose(&Ed25519, key, signed, signature),
             (Material::Hmac(secret), Algorithm::Hs(hash)) => match hash {
-                Hash::Sha256 => is_good(&Hs256, &secret.as_bytes().into(), signed, signature),
-                Hash::Sha384 => is_good(&Hs384, &secret.as_bytes().into(), signed, signature),
-                Hash::Sha512 => is_good(&Hs512, &secret.as_bytes().into(), signed, signature),
+                Hash::Sha256 => verify_jose(&Hs256, &secret.as_bytes().into(), signed, signature),
+                Hash::Sha384 => verify_jose(&Hs384, &secret.as_bytes().into(), signed, signature),
+                Hash::Sha512 => verify_jose(&Hs512, &secret.as_bytes().into(), signed, signature),
             },
-            (Material::P256(key), Algorithm::Es(Hash::Sha256)) => is_good(&Es256, key, signed, signature),
-            (Material::P384(key), Algorithm::Es(Hash::Sha384)) => is_good(&Es384, key, signed, signature),
-            (Material::P521(key), Algorithm::Es(Hash::Sha512)) => is_good(&Es512, key, signed, signature),
-            (Material::Rsa(key), Algorithm::Ps(hash)) => is_good(&Pss(hash), key, signed, signature),
-            (Material::Rsa(key), Algorithm::Rs(hash)) => is_good(&Pkcs1(hash), key, signed, signature),
+            (Material::P256(key), Algorithm::Es(Hash::Sha256)) => verify_jose(&Es256, key, signed, signature),
+            (Material::P384(key), Algorithm::Es(Hash::Sha384)) => ecdsa::verify_p384(key, signed, signature),
+            (Material::P521(key), Algorithm::Es(Hash::Sha512)) => ecdsa::verify_p521(key, signed, signature),
+            (Material::Rsa(key), Algorithm::Ps(hash)) => rsa::verify_pss(key, hash, signed, signature),
+            (Material::Rsa(key), Algorithm::Rs(hash)) => rsa::verify_pkcs1(key, hash, signed, signature),
             _ => false,
         };
-        good.then_some(()).ok_or(BadSignature)
+        is_good.then_some(()).ok_or(BadSignature)
     }
 
     fn supports(&self, algorithm: Algorithm) -> bool {
@@ -63,8 +59,9 @@ impl SignatureCheck for WasmVerifier {
     }
 }
 
-fn is_good<A: JoseAlgorithm>(algorithm: &A, key: &A::VerifyingKey, signed: &[u8], signature: &[u8]) -> bool {
-    // Some signatures cannot be made from bytes of another length without a panic.
+/// Verifies with an algorithm of jwt-compact.
+fn verify_jose<A: JoseAlgorithm>(algorithm: &A, key: &A::VerifyingKey, signed: &[u8], signature: &[u8]) -> bool {
+    // `try_from_slice` panics for some algorithms if the length is wrong.
     A::Signature::LENGTH.is_none_or(|length| length.get() == signature.len())
         && A::Signature::try_from_slice(signature)
             .is_ok_and(|signature| algorithm.verify_signature(&signature, key, signed))

@@ -94,7 +94,7 @@ pub fn signed_by(
     }
     Err(match kid {
         // The key that the token names is in the set.
-        Some(kid) if tried && keys.names(kid, now) => Unverified::BadSignature,
+        Some(kid) if tried && keys.contains_kid(kid, now) => Unverified::BadSignature,
         // Keys without a `kid` stood in; the right key may be new.
         _ if tried => Unverified::UnknownKey(TokenError::BadSignature),
         _ => Unverified::UnknownKey(TokenError::UnknownKey),

@@ -1,4 +1,4 @@
-//! A signature to be judged, and who judges.
+//! One test vector of a signature.
 
 use base64::{engine::general_purpose::URL_SAFE_NO_PAD as BASE64, Engine as _};
 use jwks_gate::{
@@ -7,21 +7,21 @@ use jwks_gate::{
 };
 use serde_json::Value;
 
-/// One vector.
+/// A signature with its published verdict.
 pub struct Case {
-    /// Where it is from.
+    /// The origin of the vector, for failure messages.
     pub name: String,
     pub algorithm: &'static str,
-    /// The JWK.
+    /// The public key, as a JWK.
     pub key: String,
     pub message: Vec<u8>,
     pub signature: Vec<u8>,
-    /// What is published.
+    /// The published verdict.
     pub good: bool,
 }
 
 impl Case {
-    /// The verdict of the VM's code, run natively.
+    /// The verdict of the VM's verifier, run natively.
     pub fn verdict(&self) -> bool {
         let algorithm = Algorithm::from_name(self.algorithm).unwrap();
         Key::from_json(&self.key)
@@ -31,7 +31,7 @@ impl Case {
 
 pub fn hex(text: &Value) -> Vec<u8> {
     let text = text.as_str().unwrap();
-    (0..text.len()).step_by(2).map(|place| u8::from_str_radix(&text[place..place + 2], 16).unwrap()).collect()
+    (0..text.len()).step_by(2).map(|index| u8::from_str_radix(&text[index..index + 2], 16).unwrap()).collect()
 }
 
 pub fn base64(bytes: &[u8]) -> String {

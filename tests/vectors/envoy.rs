@@ -1,4 +1,4 @@
-//! The same signatures within Envoy, by its own crypto and by the VM's.
+//! The same vectors inside Envoy, verified by the host and by the VM.
 
 use jwks_gate_testbed::probe::{self, Probe};
 

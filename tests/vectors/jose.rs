@@ -1,60 +1,60 @@
-//! Wycheproof's vectors of JWS and JWK.
+//! Wycheproof's vectors for JWS and JWK.
 
 use jwks_gate::{
     keys::document,
     time::UnixTime,
-    token::{jws, signature::WasmVerifier, verify::signed_by},
+    token::{jws::Jws, signature::WasmVerifier, verify::signed_by},
 };
 use serde_json::{json, Value};
 use wycheproof_ng_kdf_jose::json_web::TestName;
 
-/// Vectors that are decided otherwise than published, and why.
-const OTHERWISE: [(&str, u64, &str); 10] = [
+/// Vectors with a verdict that deviates from the published one, and the reason.
+const DEVIATIONS: [(&str, u64, &str); 10] = [
     ("signature", 346, "RFC 7520's PS384 token with a key for PS256: a key's alg is binding (RFC 7517 §4.4)"),
     ("signature", 347, "the key's alg is ES521, which is no algorithm (RFC 7518 §3.1)"),
     ("signature", 350, "as 346"),
     ("signature", 351, "as 347"),
-    ("signature", 367, "byte for byte 357, which is valid: the padding it is about has been lost"),
-    ("signature", 370, "the same"),
-    ("signature", 372, "'?' within the header's base64url: RFC 7515 §2 allows no other characters"),
-    ("signature", 373, "the same within the payload"),
+    ("signature", 367, "byte for byte equal to 357, which is valid: the padding that the vector is about is missing"),
+    ("signature", 370, "as 367"),
+    ("signature", 372, "'?' in the base64url of the header: RFC 7515 §2 does not allow it"),
+    ("signature", 373, "as 372, in the payload"),
     ("key", 1, "ambiguous: public and secret keys in one set; secrets are used only if the configuration says so"),
-    ("key", 4, "ambiguous: two keys under one kid, which issuers do while they rotate; each is tried"),
+    ("key", 4, "ambiguous: two keys under one kid, as during a rotation; each is tried"),
 ];
 
 pub fn is_good(keys: &Value, token: &str) -> bool {
     let set = if keys.get("keys").is_some() { keys.clone() } else { json!({ "keys": [keys] }) };
     let Ok(document) = document::parse_local(set.to_string().as_bytes()) else { return false };
-    let Ok(jws) = jws::parse(token.as_bytes()) else { return false };
+    let Ok(jws) = Jws::parse(token.as_bytes().into()) else { return false };
     signed_by(&jws, &document.keys, &WasmVerifier, UnixTime::default()).is_ok()
 }
 
 fn judge(which: &'static str, name: TestName) -> (usize, usize) {
     let vectors: Value = serde_json::from_str(name.json_data()).unwrap();
-    let (mut count, mut wrong, mut otherwise) = (0, Vec::new(), 0);
+    let (mut count, mut wrong, mut deviations) = (0, Vec::new(), 0);
     for group in vectors["testGroups"].as_array().unwrap() {
-        // A public key stands alone; where there is none, the private one is a secret that both sides know.
+        // A group without a public key has a shared secret.
         let keys = group.get("public").unwrap_or(&group["private"]);
         for test in group["tests"].as_array().unwrap() {
             let number = test["tcId"].as_u64().unwrap();
-            // JSON serialisation is no compact form.
+            // Only the compact serialization is supported.
             let good = test["jws"].as_str().is_some_and(|token| is_good(keys, token));
             let differs = good != (test["result"] == "valid");
-            let is_known = OTHERWISE.iter().any(|(set, own, _)| *set == which && *own == number);
-            if differs != is_known {
+            let is_listed = DEVIATIONS.iter().any(|(set, known, _)| *set == which && *known == number);
+            if differs != is_listed {
                 wrong.push(format!("{number} {} {}: {good}", test["comment"], test["flags"]));
             }
             count += 1;
-            otherwise += usize::from(differs);
+            deviations += usize::from(differs);
         }
     }
     assert_eq!(wrong, [""; 0], "{which}");
-    (count, otherwise)
+    (count, deviations)
 }
 
 #[test]
 fn tokens_and_keys_are_judged_as_published() {
     let (signatures, keys) = (judge("signature", TestName::JsonWebSignature), judge("key", TestName::JsonWebKey));
-    println!("JWS: {signatures:?}, JWK: {keys:?} (all, otherwise)");
+    println!("JWS: {signatures:?}, JWK: {keys:?} (all, deviating)");
     assert_eq!((signatures, keys), ((401, 8), (26, 2)));
 }

@@ -1,4 +1,4 @@
-//! The examples of the RFCs: 7515 Appendix A, 7520 §4, 8037 Appendix A.
+//! The examples of RFC 7515 Appendix A, RFC 7520 §4 and RFC 8037 Appendix A.
 
 use serde_json::{json, Value};
 use wycheproof_ng_kdf_jose::json_web::TestName;
@@ -11,7 +11,7 @@ fn with_claims(header: &str, signature: &str) -> String {
     format!("{header}.{CLAIMS}.{signature}")
 }
 
-/// The key and the token of each example.
+/// The name, key and token of each example.
 fn examples() -> Vec<(&'static str, Value, String)> {
     vec![
         (
@@ -81,19 +81,19 @@ fn examples() -> Vec<(&'static str, Value, String)> {
 }
 
 #[test]
-fn the_examples_are_good_and_bent_ones_are_not() {
+fn the_examples_verify_and_tampered_ones_do_not() {
     for (name, key, token) in examples() {
         assert!(is_good(&key, &token), "{name}");
-        let bent = token.replacen('.', ".e", 1);
-        assert!(!is_good(&key, &bent), "{name}");
+        let tampered = token.replacen('.', ".e", 1);
+        assert!(!is_good(&key, &tampered), "{name}");
     }
-    // RFC 7515 A.5: unsecured.
+    // RFC 7515 A.5: an unsecured JWS.
     assert!(!is_good(&examples()[0].1, &with_claims("eyJhbGciOiJub25lIn0", "")));
 }
 
-/// With their keys as the RFC has them, without `alg`; Wycheproof added algorithms that do not fit.
+/// The keys are used without `alg`, as in RFC 7520: Wycheproof added algorithms that do not match.
 #[test]
-fn the_cookbook_is_good() {
+fn the_cookbook_examples_verify() {
     let vectors: Value = serde_json::from_str(TestName::JsonWebSignature.json_data()).unwrap();
     let groups = vectors["testGroups"].as_array().unwrap().iter().filter(|group| group["comment"] == "rfc7520");
     let mut figures = Vec::new();

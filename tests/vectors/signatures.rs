@@ -1,11 +1,11 @@
-//! Wycheproof's vectors of the signatures below JOSE: ECDSA as `r` and `s` one after the other, EdDSA, RSA.
+//! Wycheproof's vectors for raw signatures: ECDSA as `r` followed by `s`, EdDSA and RSA.
 
 use serde_json::{json, Value};
 use wycheproof::{ecdsa, eddsa, rsa_pkcs1_verify as pkcs1, rsa_pss_verify as pss};
 
 use crate::case::{base64, hex, Case};
 
-/// Every case, for whoever wants to judge.
+/// All vectors.
 pub fn all() -> Vec<Case> {
     let mut cases = Vec::new();
     for (algorithm, name) in [
@@ -32,7 +32,7 @@ pub fn all() -> Vec<Case> {
     ] {
         read(name.json_data(), algorithm, rsa_key, &mut cases);
     }
-    // Other salts and hashes are not those of RFC 7518 §3.5.
+    // RFC 7518 §3.5 fixes hash and salt length; vectors with others do not apply.
     for (algorithm, name) in [
         ("PS256", pss::TestName::RsaPss2048Sha256Mgf1SaltLen32),
         ("PS256", pss::TestName::RsaPss3072Sha256Mgf1SaltLen32),
@@ -57,7 +57,7 @@ fn read(json: &str, algorithm: &'static str, key: fn(&Value) -> Value, cases: &m
                 key: key.clone(),
                 message: hex(&test["msg"]),
                 signature: hex(&test["sig"]),
-                // "acceptable" are signatures whose DigestInfo lacks its NULL, which RFC 8017 §9.2 has there.
+                // An "acceptable" signature lacks the NULL in its DigestInfo, which RFC 8017 §9.2 requires.
                 good: test["result"] == "valid",
             });
         }

@@ -1,5 +1,5 @@
-//! Four 32-bit lanes. Where the wasm may use SIMD they are one register, and [`Lanes::dot`] is one instruction; elsewhere
-//! they are four numbers.
+//! Four 32-bit lanes. With wasm SIMD the lanes are one register and [`Lanes::dot`] is one instruction; elsewhere they
+//! are an array.
 
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod simd {
@@ -26,17 +26,18 @@ mod simd {
             ]
         }
 
-        /// Lane by lane.
+        /// Adds lane by lane, modulo 2^32.
         pub(in crate::rsa) fn add(self, other: Self) -> Self {
             Self(arch::u32x4_add(self.0, other.0))
         }
 
-        /// In each lane, the products of the lower and of the upper halves, added. Halves are below 2^15.
+        /// In each lane: the product of the lower 16-bit halves plus the product of the upper halves. Halves are below
+        /// 2^15.
         pub(in crate::rsa) fn dot(self, other: Self) -> Self {
             Self(arch::i32x4_dot_i16x8(self.0, other.0))
         }
 
-        /// The last two lanes of this and the first two of the other.
+        /// The last two lanes of `self`, then the first two lanes of `next`.
         pub(in crate::rsa) fn bridge(self, next: Self) -> Self {
             Self(arch::i64x2_shuffle::<1, 2>(self.0, next.0))
         }
@@ -61,18 +62,19 @@ mod plain {
             self.0
         }
 
-        /// Lane by lane.
+        /// Adds lane by lane, modulo 2^32.
         pub(in crate::rsa) fn add(self, other: Self) -> Self {
             self.zip(other, u32::wrapping_add)
         }
 
-        /// In each lane, the products of the lower and of the upper halves, added. Halves are below 2^15.
+        /// In each lane: the product of the lower 16-bit halves plus the product of the upper halves. Halves are below
+        /// 2^15.
         pub(in crate::rsa) fn dot(self, other: Self) -> Self {
             let (low, high) = (|lane: u32| lane & 0xffff, |lane: u32| lane.wrapping_shr(16));
             self.zip(other, |a, b| low(a).wrapping_mul(low(b)).wrapping_add(high(a).wrapping_mul(high(b))))
         }
 
-        /// The last two lanes of this and the first two of the other.
+        /// The last two lanes of `self`, then the first two lanes of `next`.
         pub(in crate::rsa) fn bridge(self, next: Self) -> Self {
             let ([_, _, a, b], [c, d, _, _]) = (self.0, next.0);
             Self([a, b, c, d])

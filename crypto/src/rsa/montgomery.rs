@@ -1,36 +1,38 @@
-//! Powers modulo an odd number, by Montgomery's method. Nothing here is secret, so nothing takes constant time.
+//! Modular powers by Montgomery multiplication. Only public values enter, so nothing runs in constant time.
 //!
-//! Numbers are digits of 12 bits, eight to a block. Such digits make products that a SIMD dot product adds two by two, and
-//! columns of 32 bits that take the sums of 240 products before a carry must be moved on: one multiplication of 2048-bit
-//! numbers needs a single pass of carries.
+//! A number is a sequence of 12-bit digits, eight to a block, lowest first. A SIMD dot product adds two products of
+//! such digits at once, and a 32-bit column holds the sum of 240 products before a carry must move on: multiplying two
+//! 2048-bit numbers takes a single carry pass.
 
 use super::lanes::Lanes;
 
-/// Eight digits, or eight columns of sums of their products; the lowest first.
+/// Eight digits, or eight columns of sums of digit products; lowest first.
 type Block = [u32; 8];
 
 const DIGIT_BITS: u32 = 12;
 const DIGIT: u32 = 0xfff;
 const BLOCK_BITS: usize = 96;
-/// Each row adds eight products of two digits to a column: 31 · 8 · 4095^2 + 2^21 < 2^32.
+/// Each row adds eight digit products to a column: 31 · 8 · 4095^2 + 2^21 < 2^32.
 const ROWS_BETWEEN_CARRIES: usize = 30;
 
-/// An odd modulus, prepared once for many powers.
+/// An odd modulus with the values that every power needs.
 #[derive(Clone)]
 pub(super) struct Modulus {
     digits: Vec<Block>,
     pairs: Vec<Block>,
-    /// `-1 / modulus`, modulo one block.
+    /// `-1 / modulus` modulo 2^96, the size of a block.
     inverse: u128,
-    /// `R^2 mod modulus`, paired; `R` is one more than what the digits can hold. It takes a number into Montgomery form.
+    /// `R^2 mod modulus` in pairs, where `R` is 2^96 to the number of blocks. Multiplying by `R^2` converts a number
+    /// into Montgomery form.
     r_squared: Vec<Block>,
+    /// Bytes of the modulus.
     length: usize,
 }
 
 impl Modulus {
-    /// The odd modulus of these big-endian bytes and this many bits; the first byte is not zero.
+    /// Prepares an odd modulus of `bits` bits. `modulus` is big-endian and has no leading zero.
     pub(super) fn new(modulus: &[u8], bits: usize) -> Option<Self> {
-        // Two bits of room: results below twice the modulus then need no subtraction on the way.
+        // With two spare bits, intermediate results may stay between the modulus and twice the modulus.
         let count = bits.checked_add(2)?.div_ceil(BLOCK_BITS);
         let digits = digits_of(modulus, count);
         let inverse = inverse_of(number(digits.first()?)).wrapping_neg();
@@ -40,30 +42,31 @@ impl Modulus {
         Some(prepared)
     }
 
-    /// `base ^ exponent` as bytes, as many as the modulus has. `base` is below the modulus, the exponent odd and above 1.
+    /// `base ^ exponent`, big-endian and as long as the modulus. `base` must be below the modulus, `exponent` odd and
+    /// above 1.
     pub(super) fn power(&self, base: &[u8], exponent: u32) -> Vec<u8> {
         let count = self.digits.len();
         let base = digits_of(base, count);
-        let mut room = Room::new(count);
+        let mut scratch = Scratch::new(count);
         let mut power = base.clone();
-        self.multiply(&mut power, &self.r_squared, &mut room);
+        self.multiply(&mut power, &self.r_squared, &mut scratch);
         let form = pairs_of(&power);
         let top = 31_u32.wrapping_sub(exponent.leading_zeros());
         for bit in (1..top).rev() {
-            self.square(&mut power, &mut room);
+            self.square(&mut power, &mut scratch);
             if exponent.wrapping_shr(bit) & 1 == 1 {
-                self.multiply(&mut power, &form, &mut room);
+                self.multiply(&mut power, &form, &mut scratch);
             }
         }
-        self.square(&mut power, &mut room);
-        // The exponent is odd. Its last multiplication, by the plain base, also leaves Montgomery form.
-        self.multiply(&mut power, &pairs_of(&base), &mut room);
+        self.square(&mut power, &mut scratch);
+        // The exponent is odd: multiplying by the plain base last also leaves Montgomery form.
+        self.multiply(&mut power, &pairs_of(&base), &mut scratch);
         subtract_unless_less(&mut power, &self.digits);
         bytes_of(&power, self.length)
     }
 
-    /// `R^2 mod modulus`: from the highest power of two below the modulus to `2^(3 · count) · R` by doubling, from there to
-    /// `2^(96 · count) · R` by squaring.
+    /// `R^2 mod modulus`. Doubling leads from the highest power of two below the modulus to `2^(3 · count) · R`;
+    /// squaring leads from there to `2^(96 · count) · R`, which is `R^2`.
     fn r_squared(&self, bits: usize, count: usize) -> Option<Vec<Block>> {
         let top = bits.checked_sub(1)?;
         let mut power: Vec<Block> = vec![[0; 8]; count];
@@ -80,17 +83,17 @@ impl Modulus {
             }
             subtract_unless_less(&mut power, &self.digits);
         }
-        let mut room = Room::new(count);
+        let mut scratch = Scratch::new(count);
         for _ in 0..5 {
-            self.square(&mut power, &mut room);
+            self.square(&mut power, &mut scratch);
         }
         Some(power)
     }
 
-    /// `a = a · b / R`, below twice the modulus if both are.
-    fn multiply(&self, a: &mut [Block], b: &[Block], room: &mut Room) {
-        room.columns.fill([0; 8]);
-        let mut columns = room.columns.as_mut_slice();
+    /// `a = a · b / R`, with `b` in pairs. The result is below twice the modulus if `a` and `b` are.
+    fn multiply(&self, a: &mut [Block], b: &[Block], scratch: &mut Scratch) {
+        scratch.columns.fill([0; 8]);
+        let mut columns = scratch.columns.as_mut_slice();
         let mut rows = 0_usize;
         for digits in &*a {
             add_row(columns, b, digits);
@@ -101,31 +104,32 @@ impl Modulus {
             let Some((_, rest)) = columns.split_first_mut() else { return };
             columns = rest;
         }
-        self.reduce(&mut room.columns, a);
+        self.reduce(&mut scratch.columns, a);
     }
 
-    /// `a = a^2 / R`, below twice the modulus if `a` is. Each product of two digits is made once and counts twice.
-    fn square(&self, a: &mut [Block], room: &mut Room) {
-        room.columns.fill([0; 8]);
-        room.pairs.fill([0; 8]);
+    /// `a = a^2 / R`. The result is below twice the modulus if `a` is. Each product of two different blocks is computed
+    /// once and counted twice.
+    fn square(&self, a: &mut [Block], scratch: &mut Scratch) {
+        scratch.columns.fill([0; 8]);
+        scratch.pairs.fill([0; 8]);
         let mut rows = 0_usize;
-        // From the top: the digits above a block stand doubled in the row that it makes, those below it not at all.
-        for (place, digits) in a.iter().enumerate().rev() {
-            let Some(pairs) = room.pairs.get_mut(place..) else { return };
-            let Some(columns) = room.columns.get_mut(place.wrapping_mul(2)..) else { return };
-            let (own, above) = pair(digits, 0);
-            add_to_block(pairs, own, above);
+        // From the top down: the row of a block contains all blocks above it doubled, and no block below it.
+        for (index, digits) in a.iter().enumerate().rev() {
+            let Some(pairs) = scratch.pairs.get_mut(index..) else { return };
+            let Some(columns) = scratch.columns.get_mut(index.wrapping_mul(2)..) else { return };
+            let (block, above) = pair(digits, 0);
+            add_to_block(pairs, block, above);
             add_row(columns, pairs, digits);
-            add_to_block(pairs, own, above);
+            add_to_block(pairs, block, above);
             rows = rows.wrapping_add(2);
             if rows.is_multiple_of(ROWS_BETWEEN_CARRIES) {
                 carry(columns);
             }
         }
-        self.reduce(&mut room.columns, a);
+        self.reduce(&mut scratch.columns, a);
     }
 
-    /// `out = columns / R`, below twice the modulus if the columns are below four times its square.
+    /// `out = columns / R`. The result is below twice the modulus if `columns` is below four times the modulus squared.
     fn reduce(&self, columns: &mut [Block], out: &mut [Block]) {
         carry(columns);
         let mut window = columns;
@@ -134,7 +138,7 @@ impl Modulus {
             let Some([lowest, ..]) = window.first_mut() else { return };
             *lowest = lowest.wrapping_add(above);
             let Some(low) = window.first().map(number) else { return };
-            // Added this often, the modulus makes the lowest block zero.
+            // Adding the modulus this many times makes the lowest block zero.
             let times = digits(low.wrapping_mul(self.inverse));
             add_row(window, &self.pairs, &times);
             let Some((low, rest)) = window.split_first_mut() else { return };
@@ -153,21 +157,21 @@ impl Modulus {
     }
 }
 
-/// What a multiplication works in.
-struct Room {
-    /// Twice as many as a number has, and one more that a row may reach into.
+/// Buffers that multiplications reuse.
+struct Scratch {
+    /// Twice the blocks of a number, and one more for the overflow of the last row.
     columns: Vec<Block>,
     pairs: Vec<Block>,
 }
 
-impl Room {
+impl Scratch {
     fn new(count: usize) -> Self {
         let columns = vec![[0; 8]; count.saturating_mul(2).saturating_add(1)];
         Self { columns, pairs: vec![[0; 8]; count.saturating_add(1)] }
     }
 }
 
-/// Adds the product of `digits` and the number of these pairs to the columns.
+/// Adds the product of `digits` and the number in `pairs` to `columns`.
 #[inline(always)]
 fn add_row(columns: &mut [Block], pairs: &[Block], digits: &Block) {
     let [a, b, c, d, e, f, g, h] = *digits;
@@ -184,7 +188,7 @@ fn add_row(columns: &mut [Block], pairs: &[Block], digits: &Block) {
     }
 }
 
-/// Moves what a column has above a digit to the next column, once. Columns are then below 2^12 + 2^20.
+/// Moves the bits of each column above a digit into the next column, once. Columns are below 2^12 + 2^20 afterwards.
 fn carry(columns: &mut [Block]) {
     let mut above = 0;
     for columns in columns {
@@ -197,30 +201,31 @@ fn carry(columns: &mut [Block]) {
     }
 }
 
-/// Each digit in the lower half, the one below it in the upper half; and the last one's upper half for the next block.
+/// Pairs each digit (lower half) with the digit below it (upper half). The second value is the pair for the next block,
+/// with the last digit as its upper half.
 fn pair(&[a, b, c, d, e, f, g, h]: &Block, below: u32) -> (Block, u32) {
     let two = |low: u32, high: u32| low | high.wrapping_shl(16);
     let pairs = [two(a, below), two(b, a), two(c, b), two(d, c), two(e, d), two(f, e), two(g, f), two(h, g)];
     (pairs, two(0, h))
 }
 
-/// The digits in pairs, with a block more for what is above the last digit.
+/// The number in pairs, with one more block for the pair above the last digit.
 fn pairs_of(digits: &[Block]) -> Vec<Block> {
     let mut pairs = vec![[0; 8]; digits.len().saturating_add(1)];
-    for (place, digits) in digits.iter().enumerate() {
-        let (own, above) = pair(digits, 0);
-        if let Some(pairs) = pairs.get_mut(place..) {
-            add_to_block(pairs, own, above);
+    for (index, digits) in digits.iter().enumerate() {
+        let (block, above) = pair(digits, 0);
+        if let Some(pairs) = pairs.get_mut(index..) {
+            add_to_block(pairs, block, above);
         }
     }
     pairs
 }
 
-/// Adds to the first block and to the lowest place of the second.
-fn add_to_block(blocks: &mut [Block], own: Block, above: u32) {
+/// Adds `block` to the first block, and `above` to the lowest element of the second.
+fn add_to_block(blocks: &mut [Block], block: Block, above: u32) {
     if let [first, [next, ..], ..] = blocks {
-        for (pair, own) in first.iter_mut().zip(own) {
-            *pair = pair.wrapping_add(own);
+        for (pair, addend) in first.iter_mut().zip(block) {
+            *pair = pair.wrapping_add(addend);
         }
         *next = next.wrapping_add(above);
     }
@@ -235,17 +240,17 @@ fn joined(low: Lanes, high: Lanes) -> Block {
     [a, b, c, d, e, f, g, h]
 }
 
-/// A block of columns as one number, modulo 2^128.
+/// The value of a block of columns, modulo 2^128.
 fn number(columns: &Block) -> u128 {
     columns.iter().rev().fold(0, |number, column| number.wrapping_shl(DIGIT_BITS).wrapping_add(u128::from(*column)))
 }
 
-/// The lowest 96 bits as digits.
+/// The lowest 96 bits of `number` as digits.
 fn digits(number: u128) -> Block {
     [0, 12, 24, 36, 48, 60, 72, 84].map(|bits| number.wrapping_shr(bits) as u32 & DIGIT)
 }
 
-/// `1 / odd` modulo 2^128, by Newton: each step doubles the bits that are right.
+/// `1 / odd` modulo 2^128 by Newton's iteration: each step doubles the number of correct bits.
 fn inverse_of(odd: u128) -> u128 {
     (0..7).fold(1, |inverse: u128, _| inverse.wrapping_mul(2_u128.wrapping_sub(odd.wrapping_mul(inverse))))
 }
@@ -263,7 +268,7 @@ fn subtract_unless_less(a: &mut [Block], b: &[Block]) {
     }
 }
 
-/// Big-endian bytes into digits.
+/// Converts big-endian bytes into `count` blocks of digits.
 fn digits_of(bytes: &[u8], count: usize) -> Vec<Block> {
     let mut blocks = vec![[0; 8]; count];
     for (block, bytes) in blocks.iter_mut().zip(bytes.rchunks(BLOCK_BITS / 8)) {
@@ -272,13 +277,13 @@ fn digits_of(bytes: &[u8], count: usize) -> Vec<Block> {
     blocks
 }
 
-/// Digits into so many big-endian bytes.
+/// Converts digits into `length` big-endian bytes.
 fn bytes_of(digits: &[Block], length: usize) -> Vec<u8> {
     let mut bytes = vec![0; length];
     for (bytes, digits) in bytes.rchunks_mut(BLOCK_BITS / 8).zip(digits) {
         let number = number(digits).to_be_bytes();
-        for (byte, own) in bytes.iter_mut().rev().zip(number.iter().rev()) {
-            *byte = *own;
+        for (target, source) in bytes.iter_mut().rev().zip(number.iter().rev()) {
+            *target = *source;
         }
     }
     bytes

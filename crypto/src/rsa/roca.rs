@@ -1,12 +1,12 @@
-//! ROCA (CVE-2017-15361): keys made by certain chips can be factored. Their moduli are powers of 65537 modulo each of many
-//! small primes, which those of other keys are once in 2^27 times.
+//! ROCA (CVE-2017-15361): keys that certain chips generated can be factored. Modulo each of many small primes, such a
+//! modulus is a power of 65537. Another modulus has this fingerprint with a probability of 2^-27.
 
 const PRIMES: [u32; 38] = [
     3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97, 101, 103, 107, 109,
     113, 127, 131, 137, 139, 149, 151, 157, 163, 167,
 ];
 
-/// Whether this big-endian modulus has the fingerprint.
+/// Whether the big-endian `modulus` has the fingerprint.
 pub(super) fn is_vulnerable(modulus: &[u8]) -> bool {
     PRIMES.into_iter().all(|prime| {
         let remainder =
@@ -26,7 +26,7 @@ mod tests {
     use num_bigint::BigUint;
 
     #[test]
-    fn powers_of_65537_have_the_fingerprint_and_others_do_not() {
+    fn powers_of_65537_have_the_fingerprint_and_random_moduli_do_not() {
         let product = PRIMES.iter().map(|prime| BigUint::from(*prime)).product::<BigUint>();
         let power = BigUint::from(65_537_u32).modpow(&BigUint::from(12_345_u32), &product);
         let modulus: BigUint = power + (product << 2_000_u32);

@@ -2,9 +2,9 @@ use num_bigint::BigUint;
 
 use super::*;
 
-/// Against another implementation, over random and extreme numbers of every size.
+/// Compares with num-bigint over random and extreme numbers of every size.
 #[test]
-fn agrees_with_another_implementation() {
+fn powers_agree_with_another_implementation() {
     let mut rng = fastrand::Rng::with_seed(1);
     let mut number = |bytes: usize| -> Vec<u8> { (0..bytes).map(|_| rng.u8(..)).collect() };
     for bits in [2048, 2049, 2055, 2056, 2110, 2111, 2880, 3072, 4095, 4096, 5760, 8192] {
@@ -36,7 +36,7 @@ fn agrees_with_another_implementation() {
 }
 
 #[test]
-fn weak_keys_are_none() {
+fn weak_keys_are_rejected() {
     let good = vec![0xff; 256];
     let is_key = |modulus: &[u8], exponent: &[u8]| PublicKey::new(modulus, exponent).is_some();
     assert!(is_key(&good, &[1, 0, 1]) && is_key(&[&[0, 0][..], &good].concat(), &[0, 3]));

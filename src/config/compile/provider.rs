@@ -20,7 +20,7 @@ use crate::{
     token::{
         cache,
         claims::normalize_audience,
-        validation::{media_type, ClaimRule, ClaimValue, TokenPolicy, DEFAULT_CLOCK_SKEW},
+        validation::{normalize_media_type, ClaimRule, ClaimValue, TokenPolicy, DEFAULT_CLOCK_SKEW},
     },
 };
 
@@ -68,7 +68,7 @@ pub(super) fn provider(path: &str, name: String, wire: JwtProvider) -> Result<(P
         audiences: wire.audiences.iter().map(|audience| normalize_audience(audience).to_owned()).collect(),
         subjects: wire.subjects.map(|wire| string_matcher(&format!("{path}.subjects"), wire)).transpose()?,
         algorithms,
-        types: wire.types.iter().map(|typ| media_type(typ)).collect(),
+        types: wire.types.iter().map(|typ| normalize_media_type(typ)).collect(),
         clock_skew: match wire.clock_skew_seconds {
             // As in Envoy, whose proto3 field cannot tell 0 from nothing.
             0 => DEFAULT_CLOCK_SKEW,
@@ -78,7 +78,7 @@ pub(super) fn provider(path: &str, name: String, wire: JwtProvider) -> Result<(P
         max_lifetime,
         claims,
         scopes: wire.required_scopes,
-        passed_on: forward.claims().map(str::to_owned).collect(),
+        forwarded_claims: forward.claims().map(str::to_owned).collect(),
     };
     let cache = cache_limits(path, wire.jwt_cache_config.as_ref())?;
     Ok((Provider { name, policies: vec![rules], cache, forward, keys }, sources))
@@ -158,7 +158,7 @@ fn forward(path: &str, wire: &JwtProvider) -> Result<Forward> {
 /// Which algorithms a provider takes. A secret that everybody can fetch is none.
 fn algorithms(path: &str, wire: Option<&[String]>, keys: &KeySource) -> Result<Vec<Algorithm>> {
     let holds_secrets = match keys {
-        KeySource::Local(keys) => keys.holds_secrets(),
+        KeySource::Local(keys) => keys.contains_secrets(),
         KeySource::Remote(_) => false,
     };
     let field = format!("{path}.algorithms");

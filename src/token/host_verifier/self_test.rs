@@ -1,4 +1,4 @@
-//! Signatures that are known to be good, made with keys that nobody has any longer.
+//! Known good signatures for the self-test. The private keys no longer exist.
 
 use base64::{engine::general_purpose::URL_SAFE_NO_PAD, Engine as _};
 
@@ -7,21 +7,21 @@ use crate::{
     keys::{Algorithm, Key},
 };
 
-/// What was signed.
+/// The signed text.
 pub(super) const TEXT: &[u8] = b"jwks-gate";
 
 /// A good signature over [`TEXT`].
-pub(super) struct Probe {
+pub(super) struct KnownSignature {
     pub(super) algorithm: Algorithm,
     pub(super) key: Key,
     pub(super) signature: Vec<u8>,
 }
 
-/// One for each algorithm that a host may know.
-pub(super) fn known_good() -> impl Iterator<Item = Probe> {
+/// One signature for each algorithm that a host may support.
+pub(super) fn known_signatures() -> impl Iterator<Item = KnownSignature> {
     SIGNATURES.into_iter().filter_map(|(algorithm, key, signature)| {
         let signature = URL_SAFE_NO_PAD.decode(signature).ok()?;
-        Some(Probe { algorithm, key: Key::from_json(key).ok()?, signature })
+        Some(KnownSignature { algorithm, key: Key::from_json(key).ok()?, signature })
     })
 }
 

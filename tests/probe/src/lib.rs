@@ -9,8 +9,8 @@ use base64::{engine::general_purpose::URL_SAFE_NO_PAD as BASE64, Engine as _};
 use jwks_gate::{
     keys::{Algorithm, Key},
     token::{
-        host_verifier::{Offload, FUNCTION},
-        signature::{InVm, SignatureCheck},
+        host_verifier::{HostVerifier, FUNCTION},
+        signature::{SignatureCheck, WasmVerifier},
     },
 };
 use proxy_wasm::{
@@ -89,7 +89,7 @@ fn reply(body: &[u8]) {
 
 fn judge(asked: &Asked) -> Answer {
     let host =
-        Offload::new(|argument: &[u8]| hostcalls::call_foreign_function(FUNCTION, Some(argument)).ok().flatten());
+        HostVerifier::new(|argument: &[u8]| hostcalls::call_foreign_function(FUNCTION, Some(argument)).ok().flatten());
     let trusted = host.trusted().iter().map(|algorithm| format!("{algorithm:?}")).collect();
     let (mut verdicts, mut micros) = (Vec::new(), Vec::new());
     for (algorithm, key, message, signature) in &asked.cases {
@@ -101,7 +101,7 @@ fn judge(asked: &Asked) -> Answer {
             continue;
         };
         let by_host = timed(asked.times, || host.check(&key, algorithm, &message, &signature).is_ok());
-        let by_vm = timed(asked.times, || InVm.check(&key, algorithm, &message, &signature).is_ok());
+        let by_vm = timed(asked.times, || WasmVerifier.check(&key, algorithm, &message, &signature).is_ok());
         verdicts.push((by_host.0, by_vm.0));
         micros.push((by_host.1, by_vm.1));
     }
