@@ -2,7 +2,7 @@
 # Needed: cargo, make, python3 with pip. Everything else comes from the package registries.
 
 .DEFAULT_GOAL := help
-.PHONY: help wasm probe envoy prometheus demo serve test simulate fleet bench reference lint clean
+.PHONY: help wasm probe envoy prometheus demo serve picture test simulate fleet bench reference lint clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -20,6 +20,9 @@ demo: wasm envoy ## a key rotation, a flood and an outage, step by step (about h
 serve: wasm envoy ## leave issuer, upstream and Envoy running to try by hand
 	@cargo build --quiet -p jwks-gate-issuer -p jwks-gate-demo --bins
 	@cargo run --quiet -p jwks-gate-demo --bin jwks-gate-demo -- serve
+
+picture: wasm envoy ## measure eight rotations beside Envoy's own jwt_authn and draw docs/rotation.svg
+	@cargo run --quiet -p jwks-gate-demo --bin jwks-gate-picture
 
 probe: ## build the filter that tests and benchmarks ask about signatures
 	@scripts/wasm.sh probe
