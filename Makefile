@@ -2,7 +2,7 @@
 # Needed: cargo, make, python3 with pip. Everything else comes from the package registries.
 
 .DEFAULT_GOAL := help
-.PHONY: help wasm probe envoy prometheus demo serve test simulate fleet bench reference lint clean
+.PHONY: help wasm probe envoy prometheus demo serve picture test simulate fleet bench reference lint clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -14,12 +14,15 @@ envoy: ## fetch the Envoy that demo and tests run: target/envoy/envoy
 	@scripts/envoy.sh
 
 demo: wasm envoy ## a key rotation, a flood and an outage, step by step (about half a minute)
-	@cargo build --quiet -p jwks-gate-issuer -p jwks-gate-testbed --bins
-	@cargo run --quiet -p jwks-gate-testbed --bin jwks-gate-demo
+	@cargo build --quiet -p jwks-gate-issuer -p jwks-gate-demo --bins
+	@cargo run --quiet -p jwks-gate-demo --bin jwks-gate-demo
 
 serve: wasm envoy ## leave issuer, upstream and Envoy running to try by hand
-	@cargo build --quiet -p jwks-gate-issuer -p jwks-gate-testbed --bins
-	@cargo run --quiet -p jwks-gate-testbed --bin jwks-gate-demo -- serve
+	@cargo build --quiet -p jwks-gate-issuer -p jwks-gate-demo --bins
+	@cargo run --quiet -p jwks-gate-demo --bin jwks-gate-demo -- serve
+
+picture: wasm envoy ## measure eight rotations beside Envoy's own jwt_authn and draw docs/rotation.svg
+	@cargo run --quiet -p jwks-gate-demo --bin jwks-gate-picture
 
 probe: ## build the filter that tests and benchmarks ask about signatures
 	@scripts/wasm.sh probe
@@ -28,7 +31,7 @@ prometheus: ## fetch the Prometheus that tests run: target/prometheus
 	@scripts/prometheus.sh
 
 test: wasm probe envoy prometheus ## all tests, the end-to-end ones against a real Envoy
-	@cargo build --quiet -p jwks-gate-issuer -p jwks-gate-testbed --bins
+	@cargo build --quiet -p jwks-gate-issuer -p jwks-gate-demo --bins
 	cargo test --workspace
 
 simulate: ## the simulation with more seeds: SEEDS=100000

@@ -17,8 +17,8 @@ pub fn envoy_path() -> PathBuf {
 pub fn workspace_root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .ancestors()
-        .nth(2)
-        .expect("this crate is two levels below the workspace")
+        .nth(3)
+        .expect("this crate is three levels below the workspace")
         .to_owned()
 }
 

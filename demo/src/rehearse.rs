@@ -1,8 +1,8 @@
-//! Rehearses rotations without end: `jwks-gate-rehearse --issuer HOST:PORT --api HOST:PORT [--every SECONDS] [--times N]`.
+//! Rehearses rotations: `jwks-gate-rehearse --issuer HOST:PORT --api HOST:PORT [--every SECONDS] [--times N]`.
 //!
-//! Each time the issuer's only key gives way to a new one, unannounced, and twenty clients come at once with tokens of it.
-//! One line says what they got and what it cost the issuer. With `--times` it ends, by 1 unless all of them were let in and
-//! each rotation cost one fetch.
+//! In each rotation the issuer replaces its only key without notice, and twenty clients at once send tokens of the new key.
+//! One line reports how many were let in and how many JWKS fetches that cost. With `--times` the program ends after that
+//! many rotations, with exit code 1 unless every client was let in and every rotation cost one fetch.
 
 use std::env;
 use std::error::Error;
@@ -60,7 +60,7 @@ fn resolve(host: &str) -> Result<SocketAddr> {
     Ok(addresses.find(SocketAddr::is_ipv4).ok_or_else(|| format!("{host} has no address"))?)
 }
 
-/// Whether every request of every rotation was let in, by one fetch each time.
+/// Returns whether every request of every rotation was let in, at one fetch a rotation.
 fn rehearse(options: &Options) -> Result<bool> {
     let is_up =
         |host: &str, path: &str| resolve(host).and_then(|addr| Ok(http::send(addr, &Request::get(path))?)).is_ok();
@@ -80,7 +80,7 @@ fn rehearse(options: &Options) -> Result<bool> {
                 );
                 is_good &= passed == CLIENTS && gets == 1;
             }
-            // Somebody may be breaking things by hand.
+            // Not the end: somebody may be breaking the issuer by hand.
             Err(error) => {
                 println!("rotation {rotation}: {error}");
                 is_good = false;

@@ -1,4 +1,4 @@
-//! An Envoy that judges signatures: `tests/probe`.
+//! An Envoy that judges signatures: `tests/support/probe`.
 
 use std::io;
 

@@ -1,0 +1,44 @@
+//! `serve`: everything runs until Ctrl-C, with curl lines to try.
+
+use std::thread;
+use std::time::Duration;
+
+use crate::token::{base64url, with_kid};
+use crate::world::World;
+use crate::{Result, ADMIN, API, ISSUER, ISSUER_NAME};
+
+/// Prints the commands, then waits until a process ends, which is an error.
+pub(crate) fn run() -> Result<bool> {
+    let mut world = World::start()?;
+    let payload = base64url(format!(r#"{{"iss":"{ISSUER_NAME}","aud":"api"}}"#).as_bytes());
+    let unknown = with_kid(&format!("e30.{payload}.AAAA"), "nobody");
+    println!("Envoy is up. Ctrl-C ends everything. To try in another terminal:");
+    for (what, command) in [
+        ("a token of the issuer", format!("TOKEN=$(curl -s -d '{{}}' {ISSUER}/token)")),
+        ("200, and what the upstream saw", format!("curl -i {API}/api/orders -H \"authorization: Bearer $TOKEN\"")),
+        ("401: no token", format!("curl -i {API}/api/orders")),
+        (
+            "401 after one fetch from the issuer: an unknown kid",
+            format!("curl -i {API}/api/orders -H 'authorization: Bearer {unknown}'"),
+        ),
+        (
+            "replace the key: a TOKEN of the new key works at once, and then the old one does not",
+            format!("curl -X POST '{ISSUER}/admin/rotate?mode=hard'"),
+        ),
+        (
+            "break the issuer: tokens of known keys still work",
+            format!("curl -X POST '{ISSUER}/admin/fault?kind=status&status=500&times=1000'"),
+        ),
+        ("mend the issuer", format!("curl -X POST {ISSUER}/admin/heal")),
+        ("how often the keys were fetched", format!("curl {ISSUER}/admin/stats")),
+        ("what the filter counted", format!("curl -s {ADMIN}/stats | grep wasmcustom")),
+    ] {
+        println!("\n  # {what}\n  {command}");
+    }
+    loop {
+        thread::sleep(Duration::from_millis(500));
+        if let Some(name) = world.exited() {
+            return Err(format!("{name} has exited").into());
+        }
+    }
+}
