@@ -53,7 +53,7 @@ fn the_blocks_of_the_documents_are_what_runs() {
             seen += 1;
             match name.as_str() {
                 "jwt_authn.md" => assert!(is_within(&block, &rbac), "{block}"),
-                "refusals.md" => assert!(is_within(&block, &report), "{block}"),
+                "denials.md" => assert!(is_within(&block, &report), "{block}"),
                 "rotation.md" => {
                     let mut provider = yaml(&block)[0].clone();
                     provider["remote_jwks"]["http_uri"] = json!({"uri": "http://a", "cluster": "a", "timeout": "1s"});
@@ -67,7 +67,7 @@ fn the_blocks_of_the_documents_are_what_runs() {
         }
     }
     assert_eq!(seen, 3);
-    let problem: Value = serde_json::from_str(&blocks(&read("docs/refusals.md"), "json")[0]).unwrap();
+    let problem: Value = serde_json::from_str(&blocks(&read("docs/denials.md"), "json")[0]).unwrap();
     let style = reply::ResponseFormat { json: true, ..reply::ResponseFormat::default() };
     let answer = reply::reply(Denial::Token(TokenError::Expired), &style, reply::ChallengeContext::default());
     assert_eq!(serde_json::from_str::<Value>(&answer.body).unwrap(), problem);
@@ -187,7 +187,7 @@ fn every_command_of_the_documents_is_a_target() {
         "docs/rotation.md",
         "envoy/compose.yaml",
         "docs/performance.md",
-        "docs/refusals.md",
+        "docs/denials.md",
     ] {
         let text = read(document);
         for command in text.split("make ").skip(1) {
@@ -285,7 +285,7 @@ fn imports(text: &str) -> BTreeSet<String> {
 #[test]
 fn the_reasons_are_those_that_there_are() {
     let listed: Vec<_> =
-        read("docs/refusals.md").lines().filter(|line| line.contains("` | 40")).map(str::to_owned).collect();
+        read("docs/denials.md").lines().filter(|line| line.contains("` | 40")).map(str::to_owned).collect();
     let mut errors = TokenError::ALL;
     errors.sort_unstable_by_key(|error| error.reason());
     let expected = errors.map(|error| {
