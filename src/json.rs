@@ -3,7 +3,7 @@
 //! Untrusted text must not be deserialized as [`Value`] directly: with the feature `raw_value`, serde_json parses a
 //! member of a reserved name a second time, which doubles the permitted depth.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use serde::{
     de::{self, Deserializer, MapAccess, SeqAccess, Visitor},
@@ -18,6 +18,21 @@ use serde_json::{Map, Number, Value};
 pub(crate) fn parse(text: &[u8]) -> Result<Value, serde_json::Error> {
     serde_json::from_slice::<Strict>(text).map(|strict| strict.0)
 }
+
+/// Deserializes a JSON object. (A derived visitor alone would accept an array of the members too.)
+pub(crate) fn from_object<'de, T: Deserialize<'de>>(json: &'de [u8]) -> Option<T> {
+    let first = json.iter().find(|byte| !byte.is_ascii_whitespace())?;
+    (*first == b'{').then(|| serde_json::from_slice(json).ok())?
+}
+
+/// Deserializes a member that may be absent but not `null`.
+pub(crate) fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
+/// A string within JSON, copied only if it has escapes.
+#[derive(Debug, Deserialize, PartialEq, Eq)]
+pub(crate) struct Text<'a>(#[serde(borrow)] pub Cow<'a, str>);
 
 /// A value in which no object repeats a name.
 pub(crate) struct Strict(pub Value);

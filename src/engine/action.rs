@@ -96,10 +96,10 @@ impl fmt::Display for FetchError {
             Self::Abandoned => f.write_str("the configuration ended"),
             Self::Reset => f.write_str("the connection broke within the response"),
             Self::Status(503) => {
-                f.write_str("status 503, from the issuer, or from Envoy where it cannot reach the issuer")
+                f.write_str("answered 503, by the issuer, or by Envoy where it cannot reach the issuer")
             }
-            Self::Status(504) => f.write_str("status 504, from the issuer, or from Envoy at the timeout"),
-            Self::Status(status) => write!(f, "status {status}"),
+            Self::Status(504) => f.write_str("answered 504, by the issuer, or by Envoy at the timeout"),
+            Self::Status(status) => write!(f, "answered {status}"),
             Self::Document(error) => write!(f, "document rejected: {error}"),
         }
     }

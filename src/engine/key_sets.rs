@@ -3,9 +3,9 @@
 use log::{info, log, warn, Level};
 
 use super::{
+    action::{Action, FetchError, Response},
     provider_keys::ProviderKeys,
     telemetry::{self, Telemetry},
-    Action, FetchError, Response,
 };
 use crate::{
     ids::{ProviderId, ProviderMap},
@@ -51,8 +51,9 @@ impl KeySets {
         &mut self.0[provider]
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (ProviderId, &ProviderKeys)> {
-        self.0.iter()
+    /// The hits of each provider's token cache since this was last called.
+    pub(super) fn take_cache_hits(&self) -> impl Iterator<Item = (ProviderId, u32)> + use<'_> {
+        self.0.iter().map(|(provider, keys)| (provider, keys.cache_hits.take()))
     }
 
     /// The clock went back behind `then`.

@@ -4,15 +4,19 @@
 //! the start, whenever the keys of its provider change.
 //!
 //! This file composes the parts and is the only one that sees them all: [`authenticate`] checks tokens, [`key_sets`] keeps
-//! keys, [`waiting`] holds parked requests, [`telemetry`] counts.
+//! keys, [`waiting`] holds parked requests, [`respond`] makes replies and edits, [`telemetry`] counts,
+//! [`gauges`] measures.
 
 mod action;
 mod authenticate;
 mod denied_kids;
+mod gauges;
 mod key_sets;
 mod parked;
 mod provider_keys;
+mod respond;
 mod telemetry;
+mod ticks;
 mod waiting;
 
 #[cfg(test)]
@@ -25,7 +29,8 @@ use self::{
     authenticate::{patience, Authenticator, FetchWatermark, Stage},
     key_sets::KeySets,
     parked::Full,
-    telemetry::{Explanation, Telemetry},
+    respond::Responder,
+    telemetry::Telemetry,
     waiting::{capacity_denial, ends_at, ParkedRequest, WaitingRoom},
 };
 pub use crate::{
@@ -54,12 +59,6 @@ use crate::{
     token::{signature::SignatureCheck, TokenError},
 };
 
-/// While requests are parked, a lost wake-up costs no more than this.
-const BUSY_TICK: Duration = Duration::from_millis(25);
-/// While none is parked, a lost wake-up costs no more than this.
-const IDLE_TICK: Duration = Duration::from_secs(1);
-/// The least time between two ticks.
-const SHORTEST_TICK: Duration = Duration::from_millis(5);
 /// How many parked requests are decided in one call. Each may cost several signature checks, and other requests wait for the
 /// worker.
 const BATCH: usize = 64;
@@ -125,24 +124,23 @@ impl<C: SignatureCheck> Engine<C> {
         let providers = resolved.providers();
         let watermark = FetchWatermark::now(&providers, &self.key_sets);
         let stage = Stage::Arriving { crowded: self.waiting.crowded_by(&providers) };
-        let evaluation = self.authenticator(now).evaluate(&resolved, &watermark, stage);
+        let authenticator = Authenticator { plan: &self.plan, key_sets: &self.key_sets, check: &self.check, now };
+        let evaluation = authenticator.evaluate(&resolved, &watermark, stage);
         self.record_evaluation(&resolved, &evaluation);
         match (evaluation.outcome(), self.plan.mode) {
             (Outcome::Allow(clearance), _) => {
                 self.telemetry.allowed(&evaluation);
-                let edits = self.forward(edits, &resolved, &evaluation, &clearance, headers.target(), now);
+                let edits = self.responder(now).forward(edits, &resolved, &evaluation, &clearance, headers.target());
                 Decision::Continue(edits, clearance)
             }
             (Outcome::Deny(denial), Mode::Enforce) => {
                 self.telemetry.denied(denial, evaluation.last_denied());
-                let reply = self.reply(denial, &resolved, &reply::realm(headers));
-                Decision::Reply(self.explain(reply, &evaluation, denial, now))
+                let reply = self.responder(now).deny(denial, &evaluation, &resolved, &reply::realm(headers));
+                Decision::Reply(reply)
             }
             (Outcome::Deny(denial), Mode::Report) => {
                 self.telemetry.would_deny(denial, evaluation.last_denied());
-                let mut edits = edits;
-                edits.state.extend(telemetry::failures(&self.plan, &evaluation));
-                edits.state.extend(self.explanation("would_deny", denial.reason(), evaluation.last_denied(), now));
+                let edits = self.responder(now).report(edits, denial, &evaluation);
                 Decision::Continue(edits, NoAuthRequired::ReportMode.into())
             }
             (Outcome::Wait(waits), mode) => {
@@ -160,13 +158,13 @@ impl<C: SignatureCheck> Engine<C> {
                     edits,
                     resolved,
                 };
-                self.park(stream, deadline, request)
+                self.park(stream, deadline, request, now)
             }
         }
     }
 
     /// Parks a request, or denies it for want of room.
-    fn park(&mut self, stream: StreamId, deadline: UnixTime, request: ParkedRequest) -> Decision {
+    fn park(&mut self, stream: StreamId, deadline: UnixTime, request: ParkedRequest, now: UnixTime) -> Decision {
         let provider = request.waits.first.0;
         let decision = if request.is_report {
             Decision::ContinueAndEvaluate(request.edits.clone(), NoAuthRequired::ReportMode.into())
@@ -182,7 +180,7 @@ impl<C: SignatureCheck> Engine<C> {
                     if request.is_report {
                         self.waiting.remove(stream);
                     } else {
-                        let reply = self.reply(denial, &request.resolved, &request.realm);
+                        let reply = self.responder(now).reply(denial, &request.resolved, &request.realm);
                         self.evicted.push(Action::Reply(stream, reply));
                     }
                 }
@@ -193,7 +191,7 @@ impl<C: SignatureCheck> Engine<C> {
                 if request.is_report {
                     Decision::Continue(request.edits, NoAuthRequired::ReportMode.into())
                 } else {
-                    Decision::Reply(self.reply(denial, &request.resolved, &request.realm))
+                    Decision::Reply(self.responder(now).reply(denial, &request.resolved, &request.realm))
                 }
             }
         }
@@ -237,8 +235,8 @@ impl<C: SignatureCheck> Engine<C> {
     }
 
     /// The result of an [`Action::Update`].
-    pub fn on_updated(&mut self, provider: ProviderId, update: Update, applied: Applied, now: UnixTime) -> Vec<Action> {
-        let action = self.key_sets.on_updated(&self.plan, provider, update, applied, &mut self.telemetry, now);
+    pub fn on_updated(&mut self, id: ProviderId, update: Update, applied: Applied, now: UnixTime) -> Vec<Action> {
+        let action = self.key_sets.on_updated(&self.plan, id, update, applied, &mut self.telemetry, now);
         action.into_iter().chain(self.decide_parked(now)).collect()
     }
 
@@ -276,37 +274,32 @@ impl<C: SignatureCheck> Engine<C> {
 
     /// How long after this call [`Self::on_wake`] is to be called at the latest.
     pub fn next_tick(&self, now: UnixTime) -> Duration {
-        let longest = if self.waiting() > 0 { BUSY_TICK } else { IDLE_TICK };
-        self.next_timeout(now).map_or(longest, |next| next.since(now).clamp(SHORTEST_TICK, longest))
+        ticks::next(self.next_timeout(now), self.waiting() > 0, now)
     }
 
-    /// The longest time until the next call of [`Self::on_wake`] after a request was parked.
+    /// The same after a request was parked.
     pub fn tick_when_parked(&self) -> Duration {
-        BUSY_TICK
+        ticks::BUSY
     }
 
     /// The counts since this was last called.
     pub fn take_counts(&mut self) -> Counts {
-        self.telemetry.take(&self.key_sets)
+        self.telemetry.take(self.key_sets.take_cache_hits())
     }
 
     /// The gauges of each remote provider's key set. All workers report equal values.
     pub fn gauges(&self, now: UnixTime) -> Vec<(Series, u64)> {
-        telemetry::gauges(&self.plan, &self.key_sets, now)
+        gauges::of(&self.plan, &self.key_sets, now)
     }
 
     /// The gauges of a configuration that ended.
     pub fn gauges_when_over(&self) -> Vec<(Series, u64)> {
-        telemetry::gauges_when_over(&self.plan)
+        gauges::when_over(&self.plan)
     }
 
     /// Logs the revoked keys that the provider has in hand.
     pub fn log_revoked(&self, provider: ProviderId) {
         self.key_sets.log_revoked(&self.plan, provider);
-    }
-
-    fn authenticator(&self, now: UnixTime) -> Authenticator<'_, C> {
-        Authenticator { plan: &self.plan, key_sets: &self.key_sets, check: &self.check, now }
     }
 
     fn absorb_clock_step(&mut self, now: UnixTime) {
@@ -356,7 +349,7 @@ impl<C: SignatureCheck> Engine<C> {
             return None;
         }
         let ParkedRequest { edits, resolved, target, .. } = request;
-        let edits = self.forward(edits, &resolved, evaluation, &clearance, &target, now);
+        let edits = self.responder(now).forward(edits, &resolved, evaluation, &clearance, &target);
         Some(Action::Resume(stream, edits, clearance))
     }
 
@@ -376,8 +369,8 @@ impl<C: SignatureCheck> Engine<C> {
             return None;
         }
         self.telemetry.denied(denial, evaluation.last_denied());
-        let reply = self.reply(denial, &request.resolved, &request.realm);
-        Some(Action::Reply(stream, self.explain(reply, evaluation, denial, now)))
+        let reply = self.responder(now).deny(denial, evaluation, &request.resolved, &request.realm);
+        Some(Action::Reply(stream, reply))
     }
 
     fn end_wait(&mut self, request: &ParkedRequest, evaluation: &Evaluation, now: UnixTime) {
@@ -401,70 +394,7 @@ impl<C: SignatureCheck> Engine<C> {
         }
     }
 
-    /// The changes to an allowed request, on top of `edits`.
-    fn forward(
-        &self,
-        mut edits: Edits,
-        resolved: &ResolvedRequirement,
-        evaluation: &Evaluation,
-        clearance: &Clearance,
-        target: &[u8],
-        now: UnixTime,
-    ) -> Edits {
-        if self.plan.explain_allowed {
-            let provider = clearance.permits().last().map(Permit::provider);
-            edits.state.extend(self.explanation("allowed", "", provider, now));
-        }
-        for permit in clearance.permits() {
-            let forward = &self.plan.providers[permit.provider()].forward;
-            edits.forward_verified(forward, permit, &resolved.tokens, target);
-        }
-        if let Some(header) = &evaluation.invalid_header {
-            edits.add.push((header.clone(), b"false".to_vec()));
-        }
-        edits.state.extend(telemetry::failures(&self.plan, evaluation));
-        edits
-    }
-
-    fn reply(&self, denial: Denial, resolved: &ResolvedRequirement, realm: &str) -> Reply {
-        let scopes = match denial {
-            Denial::Token(TokenError::InsufficientScope) => self.scopes(resolved),
-            _ => Vec::new(),
-        };
-        reply::reply(denial, &self.plan.response_format, reply::ChallengeContext { realm, scopes: &scopes })
-    }
-
-    /// The scopes that the requirement's providers require.
-    fn scopes(&self, resolved: &ResolvedRequirement) -> Vec<String> {
-        let providers = resolved.providers();
-        let policies = providers.iter().filter_map(|provider| self.plan.providers[*provider].policies.first());
-        let mut scopes = Vec::new();
-        for scope in policies.flat_map(|policy| &policy.scopes) {
-            if !scopes.contains(scope) {
-                scopes.push(scope.clone());
-            }
-        }
-        scopes
-    }
-
-    /// Adds to a reply, in filter state, why the request is denied.
-    fn explain(&self, mut reply: Reply, evaluation: &Evaluation, denial: Denial, now: UnixTime) -> Reply {
-        reply.state.extend(telemetry::failures(&self.plan, evaluation));
-        let decision = match denial {
-            Denial::Token(_) => "denied",
-            Denial::KeysUnavailable(_) | Denial::TooManyParked => "unavailable",
-        };
-        reply.state.extend(self.explanation(decision, denial.reason(), evaluation.last_denied(), now));
-        reply
-    }
-
-    fn explanation(
-        &self,
-        decision: &'static str,
-        reason: &'static str,
-        provider: Option<ProviderId>,
-        now: UnixTime,
-    ) -> Vec<(String, Vec<u8>)> {
-        Explanation { decision, reason, provider }.state(&self.plan, &self.key_sets, now)
+    fn responder(&self, now: UnixTime) -> Responder<'_> {
+        Responder { plan: &self.plan, key_sets: &self.key_sets, now }
     }
 }

@@ -5,7 +5,7 @@ use std::{
     rc::Rc,
 };
 
-use super::{denied_kids::DeniedKids, FetchError};
+use super::{action::FetchError, denied_kids::DeniedKids};
 use crate::{
     keys::{
         document::{self, Document},

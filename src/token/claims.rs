@@ -8,12 +8,9 @@ use serde::{
 };
 use serde_json::Value;
 
-use super::{
-    jws::{from_object, present, Text},
-    MalformedField, TokenError,
-};
+use super::{MalformedField, TokenError};
 use crate::{
-    json::{self, Strict},
+    json::{self, from_object, present, Strict, Text},
     time::UnixTime,
 };
 

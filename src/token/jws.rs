@@ -1,6 +1,6 @@
 //! The compact form of a JWS (RFC 7515 §3.1), parsed strictly.
 
-use std::{borrow::Cow, fmt, rc::Rc};
+use std::{fmt, rc::Rc};
 
 use base64::{engine::general_purpose::URL_SAFE_NO_PAD, Engine as _};
 use serde::{
@@ -10,16 +10,15 @@ use serde::{
 use serde_json::Value;
 
 use super::{claims::Claims, MalformedField, TokenError};
-use crate::{json, keys::Algorithm};
+use crate::{
+    json::{self, from_object, Text},
+    keys::Algorithm,
+};
 
 /// Longer tokens are denied unread.
 pub const MAX_TOKEN_BYTES: usize = 16 * 1024;
 /// There are eleven in RFC 7515 §4.1.
 const MAX_HEADER_MEMBERS: usize = 64;
-
-/// A string within JSON, copied only if it has escapes.
-#[derive(Debug, Deserialize, PartialEq, Eq)]
-pub(super) struct Text<'a>(#[serde(borrow)] pub Cow<'a, str>);
 
 /// A parsed token. Nothing in it is trusted: the signature has not been checked.
 pub struct Jws {
@@ -129,19 +128,6 @@ impl<'de> Deserialize<'de> for Header {
 
         deserializer.deserialize_map(Members)
     }
-}
-
-/// A JSON object with the members of `T`; a derived visitor alone would take an array of them too.
-pub(super) fn from_object<'de, T: Deserialize<'de>>(json: &'de [u8]) -> Option<T> {
-    let first = json.iter().find(|byte| !byte.is_ascii_whitespace())?;
-    (*first == b'{').then(|| serde_json::from_slice(json).ok())?
-}
-
-/// A member that may be left out but not be `null`.
-pub(super) fn present<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(
-    deserializer: D,
-) -> Result<Option<T>, D::Error> {
-    T::deserialize(deserializer).map(Some)
 }
 
 fn parse(token: &[u8]) -> Result<Parts, TokenError> {

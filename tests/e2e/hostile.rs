@@ -75,7 +75,7 @@ fn a_jwks_cut_in_the_middle_is_no_jwks() {
     let token = site.issuer.token();
     let response = site.get(&token);
     assert_eq!((response.status, response.text().as_str()), (503, NO_KEYS));
-    assert!(site.envoy.log().contains("the response broke off"));
+    assert!(site.envoy.log().contains("the connection broke within the response"));
     site.issuer.heal();
     assert!(eventually(Duration::from_secs(10), || site.get(&token).status == 200));
     site.is_unharmed();

@@ -1,11 +1,12 @@
 //! Resolves a requirement for one request: finds the tokens, and the providers that their issuers leave.
 
 use super::{
-    resolved::Node,
-    table::{Requirements, MAX_TOKENS},
+    resolved::{Node, ResolvedRequirement},
+    table::Requirements,
     AnyOf, OnInvalid, Requirement,
 };
 use crate::{
+    ids::RequirementId,
     policy::{
         headers::Headers,
         token_location::{Candidate, TokenLocation},
@@ -13,8 +14,37 @@ use crate::{
     token::TokenError,
 };
 
+/// A request with more tokens is denied without a check, unless its requirement cannot deny.
+const MAX_TOKENS: usize = 16;
+
+impl Requirements {
+    /// What this requirement requires of a request with these headers.
+    pub fn resolve(&self, id: RequirementId, headers: Headers<'_>) -> ResolvedRequirement {
+        let Some(requirement) = self.requirements.get(id.0) else {
+            return ResolvedRequirement { tokens: Vec::new(), root: Node::Denied(TokenError::Missing) };
+        };
+        let mut resolver = Resolver::new(self, headers);
+        let root = resolver.resolve(requirement);
+        let tokens = resolver.into_tokens();
+        if tokens.len() <= MAX_TOKENS {
+            return ResolvedRequirement { tokens, root };
+        }
+        // Too many tokens: none is checked.
+        let root = if requirement.can_deny() {
+            Node::Denied(TokenError::TooLarge)
+        } else {
+            let mut headers = Vec::new();
+            requirement.status_headers(&mut headers);
+            let header = headers.first().map(|header| (*header).to_owned());
+            let on_invalid = header.map_or(OnInvalid::Allow, OnInvalid::AllowWithHeader);
+            Node::Each { tokens: vec![(0, Err(TokenError::TooLarge))], on_invalid }
+        };
+        ResolvedRequirement { tokens: Vec::new(), root }
+    }
+}
+
 /// Resolves one requirement for one request.
-pub(super) struct Resolver<'r, 'h> {
+struct Resolver<'r, 'h> {
     requirements: &'r Requirements,
     headers: Headers<'h>,
     tokens: Vec<Candidate>,
@@ -33,16 +63,16 @@ impl Ordered {
 }
 
 impl<'r, 'h> Resolver<'r, 'h> {
-    pub(super) fn new(requirements: &'r Requirements, headers: Headers<'h>) -> Self {
+    fn new(requirements: &'r Requirements, headers: Headers<'h>) -> Self {
         Self { requirements, headers, tokens: Vec::new(), found: Vec::new() }
     }
 
     /// The tokens that were found; one more than [`MAX_TOKENS`] if the request has too many.
-    pub(super) fn into_tokens(self) -> Vec<Candidate> {
+    fn into_tokens(self) -> Vec<Candidate> {
         self.tokens
     }
 
-    pub(super) fn resolve(&mut self, requirement: &Requirement) -> Node {
+    fn resolve(&mut self, requirement: &Requirement) -> Node {
         match requirement {
             Requirement::Nothing => Node::Satisfied,
             Requirement::Provider(policy) => {

@@ -2,19 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{
-    resolve::Resolver,
-    resolved::{Node, ResolvedRequirement},
-    AnyOf, Fallback, Group, OnInvalid, Requirement, TokenPolicyRef,
-};
+use super::{AnyOf, Fallback, Group, Requirement, TokenPolicyRef};
 use crate::{
     ids::{ProviderId, ProviderMap, RequirementId},
-    policy::{headers::Headers, token_location::TokenLocation},
-    token::TokenError,
+    policy::token_location::TokenLocation,
 };
-
-/// A request with more tokens is denied without a check, unless its requirement cannot deny.
-pub(super) const MAX_TOKENS: usize = 16;
 
 /// A provider as requirements see it.
 #[derive(Clone, Debug)]
@@ -36,7 +28,7 @@ pub(super) struct SharedLocation {
 /// All requirements of a configuration.
 #[derive(Clone, Debug)]
 pub struct Requirements {
-    requirements: Vec<Requirement>,
+    pub(super) requirements: Vec<Requirement>,
     pub(super) providers: ProviderMap<IndexedProvider>,
     /// Lists of locations; providers with equal lists share one.
     pub(super) locations: Vec<Vec<TokenLocation>>,
@@ -119,30 +111,6 @@ impl Requirements {
     /// Whether this requirement denies some request.
     pub fn can_deny(&self, id: RequirementId) -> bool {
         self.requirements.get(id.0).is_none_or(Requirement::can_deny)
-    }
-
-    /// What this requirement requires of a request with these headers.
-    pub fn resolve(&self, id: RequirementId, headers: Headers<'_>) -> ResolvedRequirement {
-        let Some(requirement) = self.requirements.get(id.0) else {
-            return ResolvedRequirement { tokens: Vec::new(), root: Node::Denied(TokenError::Missing) };
-        };
-        let mut resolver = Resolver::new(self, headers);
-        let root = resolver.resolve(requirement);
-        let tokens = resolver.into_tokens();
-        if tokens.len() <= MAX_TOKENS {
-            return ResolvedRequirement { tokens, root };
-        }
-        // Too many tokens: none is checked.
-        let root = if requirement.can_deny() {
-            Node::Denied(TokenError::TooLarge)
-        } else {
-            let mut headers = Vec::new();
-            requirement.status_headers(&mut headers);
-            let header = headers.first().map(|header| (*header).to_owned());
-            let on_invalid = header.map_or(OnInvalid::Allow, OnInvalid::AllowWithHeader);
-            Node::Each { tokens: vec![(0, Err(TokenError::TooLarge))], on_invalid }
-        };
-        ResolvedRequirement { tokens: Vec::new(), root }
     }
 
     /// The first provider that accepts tokens of this issuer.
