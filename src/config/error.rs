@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+pub(super) type Result<T> = std::result::Result<T, ConfigError>;
+
 /// A configuration that is refused whole; whatever ran before keeps running.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
@@ -13,7 +15,7 @@ pub struct ConfigError {
 
 impl ConfigError {
     /// The mistake `reason` at `path`.
-    pub fn new(path: impl Into<String>, reason: impl Into<String>) -> Self {
+    pub(super) fn new(path: impl Into<String>, reason: impl Into<String>) -> Self {
         Self { path: path.into(), reason: reason.into() }
     }
 }

@@ -3,15 +3,21 @@
 //! Two layers: `schema` mirrors the wire, read by `read`, `compile` turns it into types in which nothing invalid can be written.
 
 mod compile;
+mod duration;
 mod error;
+mod oneof;
+mod path;
 mod protobuf;
 mod read;
 mod schema;
+mod suggest;
 
 #[cfg(test)]
 mod reference;
 
 pub use error::ConfigError;
+
+use path::Path;
 
 use crate::policy::provider::Plan;
 
@@ -21,16 +27,16 @@ use crate::policy::provider::Plan;
 /// The first mistake, with the path of its field.
 pub fn parse(configuration: &[u8]) -> Result<Plan, ConfigError> {
     if configuration.is_empty() {
-        return Err(ConfigError::new("", "there is none; it must be a JSON object or a google.protobuf.Struct"));
+        return Err(Path::Root.error("there is none; it must be a JSON object or a google.protobuf.Struct"));
     }
     let value = match protobuf::decode_struct(configuration) {
         Some(object) => object,
-        None => crate::json::parse(configuration).map_err(|error| ConfigError::new("", error.to_string()))?,
+        None => crate::json::parse(configuration).map_err(|error| Path::Root.error(error.to_string()))?,
     };
     if !value.is_object() {
-        return Err(ConfigError::new("", "must be a JSON object or a google.protobuf.Struct"));
+        return Err(Path::Root.error("must be a JSON object or a google.protobuf.Struct"));
     }
-    let config = <schema::JwtAuthentication as read::Read>::read(value, "")?;
+    let config = <schema::JwtAuthentication as read::Read>::read(value, &Path::Root)?;
     compile::plan(config)
 }
 

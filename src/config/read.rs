@@ -7,10 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::error::ConfigError;
-use crate::time::parse_duration;
-
-type Result<T> = std::result::Result<T, ConfigError>;
+use super::{duration, error::Result, path::Path, suggest::did_you_mean};
 
 /// A map, in the order of its names.
 #[derive(Clone, Debug, Default)]
@@ -22,14 +19,14 @@ pub(super) trait Read: Sized {
     ///
     /// # Errors
     /// It is something else.
-    fn read(value: Value, path: &str) -> Result<Self>;
+    fn read(value: Value, path: &Path<'_>) -> Result<Self>;
 
     /// What it is where the field is left out.
     fn absent() -> Self;
 }
 
 /// Refuses a value that is of another type than this.
-pub(super) fn unexpected<T>(value: &Value, path: &str, expected: &str) -> Result<T> {
+pub(super) fn unexpected<T>(value: &Value, path: &Path<'_>, expected: &str) -> Result<T> {
     let what = match value {
         Value::Null => "null".to_owned(),
         Value::Bool(_) => format!("boolean `{value}`"),
@@ -39,97 +36,56 @@ pub(super) fn unexpected<T>(value: &Value, path: &str, expected: &str) -> Result
         Value::Array(_) => "a list".to_owned(),
         Value::Object(_) => "an object".to_owned(),
     };
-    Err(ConfigError::new(path, format!("invalid type: {what}, expected {expected}")))
+    Err(path.error(format!("invalid type: {what}, expected {expected}")))
 }
 
-/// The members of an object, of which none may be left over.
+/// The members of an object that are not read yet.
 pub(super) struct Members<'p> {
     members: Map<String, Value>,
-    path: &'p str,
-    /// The fields that there are.
-    known: Vec<&'static str>,
+    path: &'p Path<'p>,
+    /// The fields of the message so far, for [`did_you_mean`].
+    fields: Vec<&'static str>,
 }
 
 impl<'p> Members<'p> {
-    /// Those of this value.
-    pub(super) fn of(value: Value, path: &'p str) -> Result<Self> {
+    pub(super) fn of(value: Value, path: &'p Path<'p>) -> Result<Self> {
         match value {
-            Value::Object(members) => Ok(Self { members, path, known: Vec::new() }),
+            Value::Object(members) => Ok(Self { members, path, fields: Vec::new() }),
             other => unexpected(&other, path, "an object"),
         }
     }
 
-    /// Takes the member of this name, in either spelling.
-    pub(super) fn take<T: Read>(&mut self, name: &'static str) -> Result<T> {
+    /// Reads the field of this name, in either spelling.
+    pub(super) fn read<T: Read>(&mut self, name: &'static str) -> Result<T> {
         let name = name.strip_prefix("r#").or(name.strip_prefix('_')).unwrap_or(name);
-        self.known.push(name);
-        match self.remove(name)? {
-            Some((value, path)) => T::read(value, &path),
+        self.fields.push(name);
+        let path = self.path.field(name);
+        match self.remove(name, &path)? {
+            Some(value) => T::read(value, &path),
             None => Ok(T::absent()),
         }
     }
 
-    fn remove(&mut self, name: &str) -> Result<Option<(Value, String)>> {
+    fn remove(&mut self, name: &str, path: &Path<'_>) -> Result<Option<Value>> {
         let camel = camel_case(name);
         let found = match (self.members.remove(name), self.members.remove(&camel)) {
             (Some(_), Some(_)) if camel != name => {
-                return Err(ConfigError::new(self.at(name), format!("stands twice, also as {camel}")));
+                return Err(path.error(format!("duplicate field, also given as {camel}")));
             }
             (Some(value), _) | (None, Some(value)) => value,
             (None, None) => return Ok(None),
         };
-        Ok(Some((found, self.at(name))).filter(|(value, _)| !value.is_null()))
+        Ok(Some(found).filter(|value| !value.is_null()))
     }
 
-    /// Refuses what is left.
+    /// Rejects a member that is not a field of the message.
     pub(super) fn finish(self) -> Result<()> {
-        match self.members.keys().next() {
-            Some(name) => {
-                let to =
-                    |known| [distance(name, known), distance(name, &camel_case(known))].into_iter().flatten().min();
-                let alike = || self.known.iter().filter_map(|known| Some((to(known)?, known)));
-                let least = alike().map(|(distance, _)| distance).min();
-                let alike =
-                    alike().filter(|(distance, _)| Some(*distance) == least).map(|(_, known)| format!("`{known}`"));
-                let hint = alike.reduce(|all, known| format!("{all} or {known}"));
-                let hint = hint.map_or_else(String::new, |alike| format!("; did you mean {alike}?"));
-                Err(ConfigError::new(self.at(name), format!("unknown field `{name}`{hint}")))
-            }
-            None => Ok(()),
-        }
+        let Some(name) = self.members.keys().next() else { return Ok(()) };
+        let spellings =
+            self.fields.iter().flat_map(|field| [(*field, (*field).to_owned()), (*field, camel_case(field))]);
+        let hint = did_you_mean(name, spellings);
+        Err(self.path.field(name).error(format!("unknown field `{name}`{hint}")))
     }
-
-    fn at(&self, name: &str) -> String {
-        if self.path.is_empty() {
-            name.to_owned()
-        } else {
-            format!("{}.{name}", self.path)
-        }
-    }
-}
-
-/// How many letters are too many, too few, or others, where that is one or two.
-fn distance(name: &str, known: &str) -> Option<usize> {
-    const MOST: usize = 2;
-    if name.len().abs_diff(known.len()) > MOST {
-        return None;
-    }
-    // Levenshtein's distance, row by row.
-    let mut row: Vec<usize> = (0..=known.len()).collect();
-    for a in name.bytes() {
-        let mut corner = row.first().map_or(0, |first| *first);
-        let mut left = corner.saturating_add(1);
-        if let Some(first) = row.first_mut() {
-            *first = left;
-        }
-        for (cell, b) in row.iter_mut().skip(1).zip(known.bytes()) {
-            let changed = corner.saturating_add(usize::from(a != b));
-            corner = *cell;
-            left = changed.min(left.saturating_add(1)).min(corner.saturating_add(1));
-            *cell = left;
-        }
-    }
-    row.last().copied().filter(|distance| *distance <= MOST && known.len() > MOST)
 }
 
 /// The name of a field as proto3-JSON spells it first.
@@ -159,11 +115,14 @@ macro_rules! message {
 
         impl $crate::config::read::Read for $name {
             #[allow(unused_mut)]
-            fn read(value: serde_json::Value, path: &str) -> std::result::Result<Self, $crate::config::error::ConfigError> {
+            fn read(
+                value: serde_json::Value,
+                path: &$crate::config::path::Path<'_>,
+            ) -> $crate::config::error::Result<Self> {
                 let mut members = $crate::config::read::Members::of(value, path)?;
-                let own = Self { $($field: members.take(stringify!($field))?,)* };
+                let message = Self { $($field: members.read(stringify!($field))?,)* };
                 members.finish()?;
-                Ok(own)
+                Ok(message)
             }
 
             fn absent() -> Self {
@@ -189,7 +148,7 @@ macro_rules! message {
 pub(super) use message;
 
 impl<T: Read> Read for Option<T> {
-    fn read(value: Value, path: &str) -> Result<Self> {
+    fn read(value: Value, path: &Path<'_>) -> Result<Self> {
         T::read(value, path).map(Some)
     }
 
@@ -199,11 +158,11 @@ impl<T: Read> Read for Option<T> {
 }
 
 impl<T: Read> Read for Vec<T> {
-    fn read(value: Value, path: &str) -> Result<Self> {
+    fn read(value: Value, path: &Path<'_>) -> Result<Self> {
         let Value::Array(items) = value else { return unexpected(&value, path, "a list") };
         let mut read = Self::new();
-        for (place, item) in items.into_iter().enumerate() {
-            read.push(T::read(item, &format!("{path}[{place}]"))?);
+        for (index, item) in items.into_iter().enumerate() {
+            read.push(T::read(item, &path.index(index))?);
         }
         Ok(read)
     }
@@ -214,11 +173,11 @@ impl<T: Read> Read for Vec<T> {
 }
 
 impl<T: Read> Read for Named<T> {
-    fn read(value: Value, path: &str) -> Result<Self> {
+    fn read(value: Value, path: &Path<'_>) -> Result<Self> {
         let Members { members, .. } = Members::of(value, path)?;
         let mut read = Vec::new();
         for (name, member) in members {
-            let member = T::read(member, &format!("{path}.{name}"))?;
+            let member = T::read(member, &path.field(&name))?;
             read.push((name, member));
         }
         Ok(Self(read))
@@ -230,7 +189,7 @@ impl<T: Read> Read for Named<T> {
 }
 
 impl Read for String {
-    fn read(value: Value, path: &str) -> Result<Self> {
+    fn read(value: Value, path: &Path<'_>) -> Result<Self> {
         match value {
             Value::String(text) => Ok(text),
             other => unexpected(&other, path, "a string"),
@@ -243,7 +202,7 @@ impl Read for String {
 }
 
 impl Read for bool {
-    fn read(value: Value, path: &str) -> Result<Self> {
+    fn read(value: Value, path: &Path<'_>) -> Result<Self> {
         value.as_bool().map_or_else(|| unexpected(&value, path, "a boolean"), Ok)
     }
 
@@ -259,7 +218,7 @@ fn whole_double(number: f64) -> Option<i64> {
 }
 
 /// A whole number as proto3-JSON writes it, which may be in quotes.
-fn whole<T: TryFrom<i64>>(value: &Value, path: &str, expected: &str) -> Result<T> {
+fn whole<T: TryFrom<i64>>(value: &Value, path: &Path<'_>, expected: &str) -> Result<T> {
     let number = match value {
         // What went through a Struct was a double on its way, and may be written as one.
         Value::Number(number) => number.as_i64().or_else(|| whole_double(number.as_f64()?)),
@@ -270,7 +229,7 @@ fn whole<T: TryFrom<i64>>(value: &Value, path: &str, expected: &str) -> Result<T
 }
 
 impl Read for u32 {
-    fn read(value: Value, path: &str) -> Result<Self> {
+    fn read(value: Value, path: &Path<'_>) -> Result<Self> {
         whole(&value, path, "a whole number that is not negative, of 32 bits")
     }
 
@@ -280,7 +239,7 @@ impl Read for u32 {
 }
 
 impl Read for i64 {
-    fn read(value: Value, path: &str) -> Result<Self> {
+    fn read(value: Value, path: &Path<'_>) -> Result<Self> {
         whole(&value, path, "a whole number of 64 bits")
     }
 
@@ -291,7 +250,7 @@ impl Read for i64 {
 
 /// Anything.
 impl Read for Value {
-    fn read(value: Value, _: &str) -> Result<Self> {
+    fn read(value: Value, _: &Path<'_>) -> Result<Self> {
         Ok(value)
     }
 
@@ -302,9 +261,9 @@ impl Read for Value {
 
 /// A `google.protobuf.Duration`.
 impl Read for Duration {
-    fn read(value: Value, path: &str) -> Result<Self> {
+    fn read(value: Value, path: &Path<'_>) -> Result<Self> {
         let Value::String(text) = &value else { return unexpected(&value, path, "a duration such as \"300s\"") };
-        parse_duration(text).map_err(|reason| ConfigError::new(path, format!("{reason}, not {text:?}")))
+        duration::parse(text).map_err(|reason| path.error(format!("{reason}, found {text:?}")))
     }
 
     fn absent() -> Self {
@@ -332,14 +291,14 @@ mod tests {
 
     #[test]
     fn both_spellings_are_read_but_not_together() {
-        let read = |value| Message::read(value, "m").map_err(|error| error.to_string());
+        let read = |value| Message::read(value, &Path::Root.field("m")).map_err(|error| error.to_string());
         for good in [json!({"a_list_of": [1, "2"], "match": true}), json!({"aListOf": [1.0, 2e0], "match": true})] {
             let message = read(good).unwrap();
             assert_eq!((message.a_list_of, message.r#match), (vec![1, 2], Some(true)));
         }
         assert_eq!(read(json!({"aListOf": null, "map": {"x": "-1"}})).unwrap().map.0, [("x".to_owned(), -1)]);
         for (bad, expected) in [
-            (json!({"aListOf": [], "a_list_of": []}), "m.a_list_of: stands twice, also as aListOf"),
+            (json!({"aListOf": [], "a_list_of": []}), "m.a_list_of: duplicate field, also given as aListOf"),
             (json!({"a_list_of": [-1]}), "m.a_list_of[0]: invalid type: integer `-1`, expected a whole number"),
             (json!({"a_list_of": 1}), "m.a_list_of: invalid type: integer `1`, expected a list"),
             (json!({"map": {"x": 1.5}}), "m.map.x: invalid type: floating point `1.5`"),

@@ -21,9 +21,14 @@ fn a_wrong_configuration_is_refused_and_the_field_named() {
             "/providers/p",
             "local_jwks",
             json!({"inline_string": "{}"}),
-            "providers.p: has both remote_jwks and local_jwks",
+            "providers.p: expected exactly one of remote_jwks, local_jwks; found remote_jwks, local_jwks",
         ),
-        ("/providers/p", "remote_jwks", Value::Null, "providers.p: has neither remote_jwks nor local_jwks"),
+        (
+            "/providers/p",
+            "remote_jwks",
+            Value::Null,
+            "providers.p: expected exactly one of remote_jwks, local_jwks; found none",
+        ),
         ("/providers/p", "audiences", json!([""]), "providers.p.audiences[0]: must not be empty"),
         (
             "/rules/0",
@@ -31,7 +36,7 @@ fn a_wrong_configuration_is_refused_and_the_field_named() {
             json!({"provider_name": "q"}),
             "rules[0].requires.provider_name: there is no provider",
         ),
-        ("/rules/0", "match", json!({}), "rules[0].match: must have exactly one of prefix, path"),
+        ("/rules/0", "match", json!({}), "rules[0].match: expected exactly one of prefix, path"),
         ("", "rulez", json!([]), "rulez: unknown field"),
     ];
     for (parent, field, value, message) in cases {

@@ -12,7 +12,8 @@ use serde_json::Value;
 
 pub(super) use self::{provider::*, rules::*};
 use super::{
-    error::ConfigError,
+    error::{ConfigError, Result},
+    path::Path,
     read::{message, unexpected, Named, Read},
 };
 
@@ -105,7 +106,7 @@ pub(super) enum Staleness {
 }
 
 impl Read for Refused {
-    fn read(_: Value, _: &str) -> Result<Self, ConfigError> {
+    fn read(_: Value, _: &Path<'_>) -> Result<Self> {
         Ok(Self)
     }
 
@@ -115,7 +116,7 @@ impl Read for Refused {
 }
 
 impl Read for Mode {
-    fn read(value: Value, path: &str) -> Result<Self, ConfigError> {
+    fn read(value: Value, path: &Path<'_>) -> Result<Self> {
         match value.as_str() {
             Some("enforce") => Ok(Self::Enforce),
             Some("report") => Ok(Self::Report),
@@ -129,7 +130,7 @@ impl Read for Mode {
 }
 
 impl Read for ErrorFormat {
-    fn read(value: Value, path: &str) -> Result<Self, ConfigError> {
+    fn read(value: Value, path: &Path<'_>) -> Result<Self> {
         match value.as_str() {
             Some("text") => Ok(Self::Text),
             Some("json") => Ok(Self::Json),
@@ -143,7 +144,7 @@ impl Read for ErrorFormat {
 }
 
 impl Read for Staleness {
-    fn read(value: Value, path: &str) -> Result<Self, ConfigError> {
+    fn read(value: Value, path: &Path<'_>) -> Result<Self> {
         if value == "unbounded" {
             return Ok(Self::Unbounded);
         }
