@@ -89,7 +89,7 @@ fn whole_or_double(number: f64) -> Option<Number> {
 }
 
 /// Calls `take` for each field of a message. `None`: the message is malformed, or `take` would not have it.
-fn for_each_field<'a>(mut rest: &'a [u8], mut take: impl FnMut(u64, Field<'a>) -> Option<()>) -> Option<()> {
+fn for_each_field<'a>(mut rest: &'a [u8], mut visit: impl FnMut(u64, Field<'a>) -> Option<()>) -> Option<()> {
     while !rest.is_empty() {
         let tag = varint(&mut rest)?;
         let field = match tag & 7 {
@@ -107,7 +107,7 @@ fn for_each_field<'a>(mut rest: &'a [u8], mut take: impl FnMut(u64, Field<'a>) -
             }
             _ => return None,
         };
-        take(tag >> 3, field)?;
+        visit(tag >> 3, field)?;
     }
     Some(())
 }
@@ -181,11 +181,11 @@ pub(super) mod tests {
             let whole = decode_struct(&good[..cut]);
             assert!(whole.is_none() || cut == encode(&json!({"a": {"b": [1, "c"]}})).len(), "cut at {cut}");
         }
-        for place in 0..good.len() {
+        for index in 0..good.len() {
             for bit in 0..8 {
-                let mut bent = good.clone();
-                bent[place] ^= 1 << bit;
-                let _ = decode_struct(&bent); // must not panic
+                let mut tampered = good.clone();
+                tampered[index] ^= 1 << bit;
+                let _ = decode_struct(&tampered); // must not panic
             }
         }
         let twice = [encode(&json!({"a": 1})), encode(&json!({"a": 2}))].concat();

@@ -106,8 +106,8 @@ pub(super) fn camel_case(name: &str) -> String {
 /// Declares a message: a struct that is read field by field. A name that begins with an underscore is that of a field which
 /// changes nothing here.
 macro_rules! message {
-    ($($(#[doc = $about:literal])+ $name:ident { $($(#[doc = $doc:literal])+ $field:ident: $type:ty,)* })*) => {$(
-        $(#[doc = $about])+
+    ($($(#[doc = $text:literal])+ $name:ident { $($(#[doc = $doc:literal])+ $field:ident: $type:ty,)* })*) => {$(
+        $(#[doc = $text])+
         #[derive(Clone, Debug, Default)]
         pub(in crate::config) struct $name {
             $($(#[doc = $doc])+ pub(in crate::config) $field: $type,)*
@@ -133,7 +133,7 @@ macro_rules! message {
         #[cfg(test)]
         impl $crate::config::reference::Described for $name {
             fn kind(messages: &mut $crate::config::reference::Messages) -> $crate::config::reference::Kind {
-                if messages.declare(stringify!($name), concat!($($about),+)) {
+                if messages.declare(stringify!($name), concat!($($text),+)) {
                     $(
                         let field = $crate::config::reference::Field::new::<$type>;
                         let field = field(stringify!($field), concat!($($doc),+), messages);
@@ -308,8 +308,8 @@ mod tests {
             (json!({"aLisstOff": true}), "m.aLisstOff: unknown field `aLisstOff`; did you mean `a_list_of`?"),
             (json!([]), "m: invalid type: a list, expected an object"),
         ] {
-            let refusal = read(bad).unwrap_err();
-            assert!(refusal.starts_with(expected), "{refusal}");
+            let error = read(bad).unwrap_err();
+            assert!(error.starts_with(expected), "{error}");
         }
     }
 }

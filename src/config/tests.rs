@@ -19,16 +19,16 @@ fn minimal() -> Value {
     })
 }
 
-fn refusal(config: &Value) -> String {
-    parse(config.to_string().as_bytes()).expect_err("taken").to_string()
+fn rejection(config: &Value) -> String {
+    parse(config.to_string().as_bytes()).expect_err("accepted").to_string()
 }
 
-/// The refusal of `minimal()` with the member at `pointer`'s parent set to `value`.
-fn refusal_with(pointer: &str, value: Value) -> String {
+/// The error for `minimal()` with the member at `pointer`'s parent set to `value`.
+fn rejection_with(pointer: &str, value: Value) -> String {
     let mut config = minimal();
     let (parent, member) = pointer.rsplit_once('/').unwrap();
     config.pointer_mut(parent).unwrap()[member] = value;
-    refusal(&config)
+    rejection(&config)
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn both_spellings_mean_the_same() {
 }
 
 #[test]
-fn defaults_are_those_of_the_design() {
+fn the_defaults_are_those_of_the_reference() {
     let plan = parse(minimal().to_string().as_bytes()).unwrap();
     let KeySource::Remote(remote) = &plan.providers[0].keys else { panic!("not remote") };
     assert_eq!(remote.terms.cache_duration, Duration::from_secs(600));
@@ -105,7 +105,7 @@ fn defaults_are_those_of_the_design() {
 }
 
 #[test]
-fn every_mistake_names_its_field() {
+fn every_error_names_its_field() {
     let uri = "providers.p.remote_jwks.http_uri";
     let cases = [
         ("/providers/p/remote_jwks/http_uri/clutser", json!("c"), format!("{uri}.clutser: unknown field `clutser`")),
@@ -249,7 +249,7 @@ fn every_mistake_names_its_field() {
         ("/rulez", json!([]), "rulez: unknown field `rulez`".into()),
     ];
     for (pointer, value, expected) in cases {
-        let message = refusal_with(pointer, value);
+        let message = rejection_with(pointer, value);
         assert!(message.starts_with(&expected), "{pointer}: {message}");
     }
 }
@@ -261,11 +261,11 @@ fn a_struct_means_what_its_json_means() {
     assert_eq!(format!("{:?}", plans[0]), format!("{:?}", plans[1]));
     let mut wrong = json;
     wrong["providers"]["p"]["remote_jwks"]["http_uri"]["timeout"] = json!("5");
-    assert_eq!(parse(&encode(&wrong)).unwrap_err().to_string(), refusal(&wrong));
+    assert_eq!(parse(&encode(&wrong)).unwrap_err().to_string(), rejection(&wrong));
 }
 
 #[test]
-fn what_is_not_one_json_object_is_refused() {
+fn what_is_not_one_json_object_is_rejected() {
     for bad in ["", "null", "[]", "{", "{} {}", "7"] {
         assert!(parse(bad.as_bytes()).is_err(), "{bad:?}");
     }
@@ -274,20 +274,20 @@ fn what_is_not_one_json_object_is_refused() {
 }
 
 #[test]
-fn local_keys_are_all_used_or_refused() {
+fn local_keys_are_all_used_or_rejected() {
     let with = |jwks: &str| json!({"providers": {"p": {"local_jwks": {"inline_string": jwks}}}});
     let ec = r#"{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}"#;
     assert!(parse(with(&format!("{{\"keys\":[{ec}]}}")).to_string().as_bytes()).is_ok());
     let path = "providers.p.local_jwks.inline_string: ";
-    assert_eq!(refusal(&with("nonsense")), format!("{path}not a JSON Web Key Set"));
+    assert_eq!(rejection(&with("nonsense")), format!("{path}not a JSON Web Key Set"));
     assert_eq!(
-        refusal(&with(&format!("{{\"keys\":[{ec},{{}}]}}"))),
+        rejection(&with(&format!("{{\"keys\":[{ec},{{}}]}}"))),
         format!("{path}keys[1] cannot be used: malformed")
     );
 }
 
 #[test]
-fn what_a_token_must_be_is_taken_over() {
+fn the_token_policy_is_read() {
     let mut json = minimal();
     let wire = json!({
         "algorithms": ["ES256", "Ed25519"], "types": ["application/AT+JWT"], "require_expiration": true,
@@ -315,7 +315,7 @@ fn what_a_token_must_be_is_taken_over() {
 }
 
 #[test]
-fn secrets_are_for_the_configuration_alone_and_only_when_asked_for() {
+fn secret_keys_must_be_local_and_their_algorithms_listed() {
     let key = json!({"keys": [{"kty": "oct", "k": BASE64.encode([7; 32])}]}).to_string();
     let config = |algorithms: Option<Value>| {
         let mut provider = json!({"local_jwks": {"inline_string": key}});
@@ -332,7 +332,7 @@ fn secrets_are_for_the_configuration_alone_and_only_when_asked_for() {
 }
 
 #[test]
-fn what_is_legal_but_surely_not_meant_is_warned_of() {
+fn valid_but_risky_configurations_cause_warnings() {
     assert!(parse(minimal().to_string().as_bytes()).unwrap().warnings.is_empty());
     let mut json = minimal();
     json["rules"] = json!([]);

@@ -1,11 +1,11 @@
-//! Configurations that Envoy must refuse, and the forms in which it hands over good ones.
+//! Configurations that Envoy must reject, and the forms in which it hands over good ones.
 
 use serde_json::{json, Value};
 
 use crate::setup::Plan;
 
 #[test]
-fn a_wrong_configuration_is_refused_and_the_field_named() {
+fn a_wrong_configuration_is_rejected_and_the_field_named() {
     let uri = "/providers/p/remote_jwks/http_uri";
     let rotation = "/providers/p/remote_jwks/rotation";
     let cases = [
@@ -48,7 +48,7 @@ fn a_wrong_configuration_is_refused_and_the_field_named() {
 }
 
 #[test]
-fn a_struct_is_as_good_as_json() {
+fn a_struct_is_read_as_its_json() {
     let mut plan = Plan::new();
     plan = plan.top("max_parked_requests", 100);
     let site = plan

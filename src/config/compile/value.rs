@@ -15,7 +15,7 @@ use crate::{
 /// Rejects a field that jwks-gate does not support.
 pub(super) fn unsupported<const N: usize>(
     path: &Path<'_>,
-    fields: [(&'static str, &Option<schema::Refused>); N],
+    fields: [(&'static str, &Option<schema::Unsupported>); N],
     reason: &str,
 ) -> Result<()> {
     match fields.into_iter().find(|(_, value)| value.is_some()) {

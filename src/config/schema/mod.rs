@@ -19,7 +19,7 @@ use super::{
 
 /// A field of Envoy's that cannot be had here: it is refused with the reason.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Refused;
+pub(super) struct Unsupported;
 
 message! {
     /// The configuration: Envoy's `JwtAuthentication`.
@@ -37,18 +37,18 @@ message! {
         /// Stands in the names of the counters.
         stat_prefix: String,
         /// A VM cannot read what other filters choose by.
-        filter_state_rules: Option<Refused>,
-        /// Ours. `report` refuses nothing and counts what it would refuse. Default: `enforce`.
+        filter_state_rules: Option<Unsupported>,
+        /// Addition. `report` refuses nothing and counts what it would refuse. Default: `enforce`.
         mode: Mode,
-        /// Ours. What the body of a refusal is: `json` for problem details (RFC 9457). Default: `text`.
+        /// Addition. What the body of a refusal is: `json` for problem details (RFC 9457). Default: `text`.
         error_format: ErrorFormat,
-        /// Ours. An https URI for the challenge (RFC 9728).
+        /// Addition. An https URI for the challenge (RFC 9728).
         resource_metadata: Option<String>,
-        /// Ours. What was decided and why is in the filter state also of requests that are let through; of others it always is.
+        /// Addition. What was decided and why is in the filter state also of requests that are let through; of others it always is.
         decision_in_filter_state: bool,
-        /// Ours. How many requests may wait for keys, in each worker; beyond it 503. Default: `1024`.
+        /// Addition. How many requests may wait for keys, in each worker; beyond it 503. Default: `1024`.
         max_parked_requests: Option<u32>,
-        /// Ours. Signatures are checked by the host's `verify_signature`, where it proves sound. Default: `true`.
+        /// Addition. Signatures are checked by the host's `verify_signature`, where it proves sound. Default: `true`.
         use_host_crypto: Option<bool>,
     }
 
@@ -75,7 +75,7 @@ message! {
         /// ASCII letters are the same in both cases; not for `safe_regex`.
         ignore_case: bool,
         /// No extension of Envoy's can be had in a VM.
-        custom: Option<Refused>,
+        custom: Option<Unsupported>,
     }
 
     /// A message without fields: that it is there is all.
@@ -105,7 +105,7 @@ pub(super) enum Staleness {
     Unbounded,
 }
 
-impl Read for Refused {
+impl Read for Unsupported {
     fn read(_: Value, _: &Path<'_>) -> Result<Self> {
         Ok(Self)
     }

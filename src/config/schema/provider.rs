@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Refused, Staleness, StringMatcher};
+use super::{Staleness, StringMatcher, Unsupported};
 use crate::config::read::message;
 
 message! {
@@ -52,14 +52,14 @@ message! {
         claim_to_headers: Vec<JwtClaimToHeader>,
         /// The route is chosen anew for a request with a good token.
         clear_route_cache: bool,
-        /// Ours. The only ones that are taken: RS, PS and ES with 256, 384 and 512, EdDSA and Ed25519, and HS, for which
+        /// Addition. The only ones that are taken: RS, PS and ES with 256, 384 and 512, EdDSA and Ed25519, and HS, for which
         /// `local_jwks` must have a secret. All but HS, unless this is set.
         algorithms: Option<Vec<String>>,
-        /// Ours. The only `typ`s that are taken, such as `at+jwt`. None: any, or none.
+        /// Addition. The only `typ`s that are taken, such as `at+jwt`. None: any, or none.
         types: Vec<String>,
-        /// Ours. What the token must say.
+        /// Addition. What the token must say.
         required_claims: Vec<RequiredClaim>,
-        /// Ours. All of them must be in `scope` or `scp`; else 403.
+        /// Addition. All of them must be in `scope` or `scp`; else 403.
         required_scopes: Vec<String>,
     }
 
@@ -91,7 +91,7 @@ message! {
         jwt_cache_size: u32,
         /// The longest that is remembered, in bytes; 0 is the default. Default: `4096`.
         jwt_max_token_size: u32,
-        /// Ours. None is remembered. In Envoy, no `jwt_cache_config` means that.
+        /// Addition. None is remembered. In Envoy, no `jwt_cache_config` means that.
         disabled: bool,
     }
 
@@ -115,7 +115,7 @@ message! {
         async_fetch: Option<AsyncFetch>,
         /// How patient a request is with an issuer that fails.
         retry_policy: Option<RetryPolicy>,
-        /// Ours. The life of the keys.
+        /// Addition. The life of the keys.
         rotation: Rotation,
     }
 
@@ -146,11 +146,11 @@ message! {
         /// Says nothing: every failure is retried.
         _retry_on: String,
         /// The cluster's own load balancing chooses hosts.
-        retry_priority: Option<Refused>,
+        retry_priority: Option<Unsupported>,
         /// The same.
-        retry_host_predicate: Option<Refused>,
+        retry_host_predicate: Option<Unsupported>,
         /// The same.
-        host_selection_retry_max_attempts: Option<Refused>,
+        host_selection_retry_max_attempts: Option<Unsupported>,
     }
 
     /// Envoy's `BackoffStrategy`.
@@ -194,10 +194,10 @@ message! {
         /// The JWKS in base64.
         inline_bytes: Option<String>,
         /// A VM reads no files.
-        filename: Option<Refused>,
+        filename: Option<Unsupported>,
         /// A VM reads no environment.
-        environment_variable: Option<Refused>,
+        environment_variable: Option<Unsupported>,
         /// A VM reads no files.
-        watched_directory: Option<Refused>,
+        watched_directory: Option<Unsupported>,
     }
 }

@@ -1,6 +1,6 @@
 //! `rules`: which requests need which tokens.
 
-use super::{Empty, Refused, RegexMatcher, StringMatcher};
+use super::{Empty, RegexMatcher, StringMatcher, Unsupported};
 use crate::config::read::message;
 
 message! {
@@ -33,19 +33,19 @@ message! {
         /// All of them must fit.
         query_parameters: Vec<QueryParameterMatcher>,
         /// Neither this nor what follows is looked at by `jwt_authn`: a rule would match more than it says.
-        path_match_policy: Option<Refused>,
+        path_match_policy: Option<Unsupported>,
         /// The same.
-        runtime_fraction: Option<Refused>,
+        runtime_fraction: Option<Unsupported>,
         /// The same.
-        grpc: Option<Refused>,
+        grpc: Option<Unsupported>,
         /// The same.
-        tls_context: Option<Refused>,
+        tls_context: Option<Unsupported>,
         /// The same.
-        dynamic_metadata: Option<Refused>,
+        dynamic_metadata: Option<Unsupported>,
         /// The same.
-        filter_state: Option<Refused>,
+        filter_state: Option<Unsupported>,
         /// The same.
-        cookies: Option<Refused>,
+        cookies: Option<Unsupported>,
     }
 
     /// Envoy's `HeaderMatcher`: one of the matches; without any, that the header is there.
