@@ -1,7 +1,7 @@
-//! From JSON values to the types of [`super::schema`], by the rules of proto3-JSON: a field may be left out or `null`, its
-//! name comes in snake_case or camelCase, and a field that nobody knows is a mistake.
+//! Reads JSON values into the types of [`super::schema`], by the rules of proto3-JSON: a field may be omitted or `null`, its
+//! name is in snake_case or camelCase, and an unknown field is an error.
 //!
-//! By hand, as derived code for the same types takes several times the space in the wasm.
+//! Written by hand because code derived by serde for the same types is several times larger in the wasm.
 
 use std::time::Duration;
 
@@ -9,23 +9,23 @@ use serde_json::{Map, Value};
 
 use super::{duration, error::Result, path::Path, suggest::did_you_mean};
 
-/// A map, in the order of its names.
+/// A protobuf map, in the order of its keys.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Named<T>(pub(super) Vec<(String, T)>);
 
-/// A type that a JSON value can be read as.
+/// A type that can be read from a JSON value.
 pub(super) trait Read: Sized {
-    /// Reads it; `path` is where it stands.
+    /// Reads the value of the field at `path`.
     ///
     /// # Errors
-    /// It is something else.
+    /// The value is of another type.
     fn read(value: Value, path: &Path<'_>) -> Result<Self>;
 
-    /// What it is where the field is left out.
+    /// The value of an omitted field.
     fn absent() -> Self;
 }
 
-/// Refuses a value that is of another type than this.
+/// The error for a value of another type than `expected`.
 pub(super) fn unexpected<T>(value: &Value, path: &Path<'_>, expected: &str) -> Result<T> {
     let what = match value {
         Value::Null => "null".to_owned(),
@@ -88,7 +88,7 @@ impl<'p> Members<'p> {
     }
 }
 
-/// The name of a field as proto3-JSON spells it first.
+/// The name of a field in lowerCamelCase, the canonical spelling of proto3-JSON.
 pub(super) fn camel_case(name: &str) -> String {
     let mut camel = String::with_capacity(name.len());
     let mut is_next_upper = false;
@@ -103,8 +103,8 @@ pub(super) fn camel_case(name: &str) -> String {
     camel
 }
 
-/// Declares a message: a struct that is read field by field. A name that begins with an underscore is that of a field which
-/// changes nothing here.
+/// Declares a message: a struct that is read field by field. A leading underscore marks a field that is accepted and has no
+/// effect. The doc comments become the reference.
 macro_rules! message {
     ($($(#[doc = $text:literal])+ $name:ident { $($(#[doc = $doc:literal])+ $field:ident: $type:ty,)* })*) => {$(
         $(#[doc = $text])+
@@ -211,17 +211,17 @@ impl Read for bool {
     }
 }
 
-/// A double that is a whole number, where doubles still tell each from the next.
-fn whole_double(number: f64) -> Option<i64> {
+/// The integer that a double represents, up to 2^53, where doubles represent every integer.
+fn integral_double(number: f64) -> Option<i64> {
     const EXACT: f64 = 9_007_199_254_740_992.0;
     (number.fract() == 0.0 && number.abs() <= EXACT).then_some(number as i64)
 }
 
-/// A whole number as proto3-JSON writes it, which may be in quotes.
-fn whole<T: TryFrom<i64>>(value: &Value, path: &Path<'_>, expected: &str) -> Result<T> {
+/// An integer in proto3-JSON, which may be quoted.
+fn integer<T: TryFrom<i64>>(value: &Value, path: &Path<'_>, expected: &str) -> Result<T> {
     let number = match value {
-        // What went through a Struct was a double on its way, and may be written as one.
-        Value::Number(number) => number.as_i64().or_else(|| whole_double(number.as_f64()?)),
+        // An integer in a Struct is transported as a double, and may be written as one.
+        Value::Number(number) => number.as_i64().or_else(|| integral_double(number.as_f64()?)),
         Value::String(text) => text.parse().ok(),
         _ => None,
     };
@@ -230,7 +230,7 @@ fn whole<T: TryFrom<i64>>(value: &Value, path: &Path<'_>, expected: &str) -> Res
 
 impl Read for u32 {
     fn read(value: Value, path: &Path<'_>) -> Result<Self> {
-        whole(&value, path, "a whole number that is not negative, of 32 bits")
+        integer(&value, path, "an integer from 0 to 4294967295")
     }
 
     fn absent() -> Self {
@@ -240,7 +240,7 @@ impl Read for u32 {
 
 impl Read for i64 {
     fn read(value: Value, path: &Path<'_>) -> Result<Self> {
-        whole(&value, path, "a whole number of 64 bits")
+        integer(&value, path, "a 64-bit integer")
     }
 
     fn absent() -> Self {
@@ -248,7 +248,7 @@ impl Read for i64 {
     }
 }
 
-/// Anything.
+/// Any JSON value.
 impl Read for Value {
     fn read(value: Value, _: &Path<'_>) -> Result<Self> {
         Ok(value)
@@ -263,7 +263,7 @@ impl Read for Value {
 impl Read for Duration {
     fn read(value: Value, path: &Path<'_>) -> Result<Self> {
         let Value::String(text) = &value else { return unexpected(&value, path, "a duration such as \"300s\"") };
-        duration::parse(text).map_err(|reason| path.error(format!("{reason}, found {text:?}")))
+        duration::parse(text).map_err(|reason| path.error(format!("{reason}; found {text:?}")))
     }
 
     fn absent() -> Self {
@@ -299,7 +299,10 @@ mod tests {
         assert_eq!(read(json!({"aListOf": null, "map": {"x": "-1"}})).unwrap().map.0, [("x".to_owned(), -1)]);
         for (bad, expected) in [
             (json!({"aListOf": [], "a_list_of": []}), "m.a_list_of: duplicate field, also given as aListOf"),
-            (json!({"a_list_of": [-1]}), "m.a_list_of[0]: invalid type: integer `-1`, expected a whole number"),
+            (
+                json!({"a_list_of": [-1]}),
+                "m.a_list_of[0]: invalid type: integer `-1`, expected an integer from 0 to 4294967295",
+            ),
             (json!({"a_list_of": 1}), "m.a_list_of: invalid type: integer `1`, expected a list"),
             (json!({"map": {"x": 1.5}}), "m.map.x: invalid type: floating point `1.5`"),
             (json!({"match": "true"}), "m.match: invalid type: string \"true\", expected a boolean"),

@@ -117,7 +117,7 @@ fn every_error_names_its_field() {
         (
             "/providers/p/remote_jwks/http_uri/uri",
             json!("http://h/\r\nx: y"),
-            format!("{uri}.uri: must hold printable"),
+            format!("{uri}.uri: must contain only printable"),
         ),
         ("/providers/p/remote_jwks/http_uri/timeout", json!("5"), format!("{uri}.timeout: must be a duration")),
         (
@@ -126,7 +126,7 @@ fn every_error_names_its_field() {
             format!("{uri}.timeout: invalid type: integer `5`, expected a duration"),
         ),
         ("/providers/p/algorithms", json!(["RS256", "none"]), "providers.p.algorithms[1]: \"none\" is not".into()),
-        ("/providers/p/algorithms", json!(["HS256"]), "providers.p.algorithms[0]: HS256 needs a secret".into()),
+        ("/providers/p/algorithms", json!(["HS256"]), "providers.p.algorithms[0]: HS256 requires a secret".into()),
         ("/providers/p/algorithms", json!([]), "providers.p.algorithms: must not be empty".into()),
         ("/providers/p/types", json!([" "]), "providers.p.types[0]: must not be empty".into()),
         ("/providers/p/required_scopes", json!([""]), "providers.p.required_scopes[0]: must not be empty".into()),
@@ -134,7 +134,7 @@ fn every_error_names_its_field() {
         (
             "/providers/p/required_claims",
             json!([{"claim": "a..b"}]),
-            "providers.p.required_claims[0].claim: must be".into(),
+            "providers.p.required_claims[0].claim: must be the name of a claim".into(),
         ),
         (
             "/providers/p/required_claims",
@@ -216,13 +216,13 @@ fn every_error_names_its_field() {
         (
             "/providers/p/from_headers",
             json!([{"name": "a b"}]),
-            "providers.p.from_headers[0].name: \"a b\" cannot carry".into(),
+            "providers.p.from_headers[0].name: \"a b\" is not a header".into(),
         ),
         ("/providers/p/from_headers", json!([{"name": ":path"}]), "providers.p.from_headers[0].name".into()),
         (
             "/rules/0/requires",
             json!({"provider_name": "q"}),
-            "rules[0].requires.provider_name: there is no provider \"q\"".into(),
+            "rules[0].requires.provider_name: unknown provider \"q\"".into(),
         ),
         ("/rules/0/requires", json!({"provider_name": "p", "allow_missing": {}}), "rules[0].requires: expected at most one of provider_name, provider_and_audiences".into()),
         ("/rules/0/match", json!({}), "rules[0].match: expected exactly one of prefix, path, path_separated_prefix, safe_regex, connect_matcher; found none".into()),
@@ -230,7 +230,7 @@ fn every_error_names_its_field() {
         ("/providers/p/payload_in_metadata", json!("jwks_gate"), "providers.p.payload_in_metadata: ".into()),
         ("/providers/p/payload_in_metadata", json!("jwks_gate.x"), "providers.p.payload_in_metadata: ".into()),
         ("/providers/p/local_jwks", json!({"filename": "x"}), "providers.p: expected exactly one of remote_jwks, local_jwks; found remote_jwks, local_jwks".into()),
-        ("/rules/0/match", json!({"prefix": "/", "grpc": {}}), "rules[0].match.grpc: is not looked at".into()),
+        ("/rules/0/match", json!({"prefix": "/", "grpc": {}}), "rules[0].match.grpc: not supported; jwt_authn ignores it".into()),
         (
             "/rules/0/match",
             json!({"prefix": "/", "headers": [{"name": "a b"}]}),
@@ -239,13 +239,13 @@ fn every_error_names_its_field() {
         (
             "/rules/0/match",
             json!({"path_separated_prefix": "/a/"}),
-            "rules[0].match.path_separated_prefix: must".into(),
+            "rules[0].match.path_separated_prefix: must not end with a slash".into(),
         ),
-        ("/filter_state_rules", json!({}), "filter_state_rules: a requirement that".into()),
+        ("/filter_state_rules", json!({}), "filter_state_rules: Wasm filters cannot read".into()),
         ("/mode", json!("shadow"), "mode: invalid type: string \"shadow\", expected \"enforce\"".into()),
         ("/resource_metadata", json!("http://x"), "resource_metadata: must be an https URI".into()),
-        ("/stat_prefix", json!("a b"), "stat_prefix: must be".into()),
-        ("/rules/0/requires", json!({"requires_any": {"requirements": []}}), "rules[0].requires.requires_any".into()),
+        ("/stat_prefix", json!("a b"), "stat_prefix: must contain only".into()),
+        ("/rules/0/requires", json!({"requires_any": {"requirements": []}}), "rules[0].requires.requires_any.requirements: must contain at least two".into()),
         ("/rulez", json!([]), "rulez: unknown field `rulez`".into()),
     ];
     for (pointer, value, expected) in cases {
@@ -269,6 +269,8 @@ fn what_is_not_one_json_object_is_rejected() {
     for bad in ["", "null", "[]", "{", "{} {}", "7"] {
         assert!(parse(bad.as_bytes()).is_err(), "{bad:?}");
     }
+    let empty = parse(b"").unwrap_err().to_string();
+    assert_eq!(empty, "configuration: empty; expected a JSON object or a google.protobuf.Struct");
     let twice = r#"{"providers":{"p":{"local_jwks":{"inline_string":""}},"p":{}}}"#;
     assert!(parse(twice.as_bytes()).unwrap_err().to_string().contains("\"p\" stands twice"));
 }
@@ -282,7 +284,7 @@ fn local_keys_are_all_used_or_rejected() {
     assert_eq!(rejection(&with("nonsense")), format!("{path}not a JSON Web Key Set"));
     assert_eq!(
         rejection(&with(&format!("{{\"keys\":[{ec},{{}}]}}"))),
-        format!("{path}keys[1] cannot be used: malformed")
+        format!("{path}keys[1] is not usable: malformed")
     );
 }
 

@@ -34,7 +34,7 @@ fn a_wrong_configuration_is_rejected_and_the_field_named() {
             "/rules/0",
             "requires",
             json!({"provider_name": "q"}),
-            "rules[0].requires.provider_name: there is no provider",
+            "rules[0].requires.provider_name: unknown provider \"q\"",
         ),
         ("/rules/0", "match", json!({}), "rules[0].match: expected exactly one of prefix, path"),
         ("", "rulez", json!([]), "rulez: unknown field"),

@@ -1,4 +1,4 @@
-//! Turns the wire form into the checked one. A configuration that cannot work is rejected here, before any request.
+//! Checks the wire form and builds the plan. A configuration that cannot work is rejected here, before any request.
 
 mod provider;
 mod remote;
@@ -28,7 +28,7 @@ const MAX_PARKED_REQUESTS: usize = 100_000;
 
 pub(super) fn plan(config: JwtAuthentication) -> Result<Plan> {
     let root = Path::Root;
-    let reason = "a requirement that another filter names cannot be read in a VM; name it in rules";
+    let reason = "Wasm filters cannot read the filter state that selects the requirement; select it in rules";
     value::unsupported(&root, [("filter_state_rules", &config.filter_state_rules)], reason)?;
     let (mut ids, mut providers, mut known) = (BTreeMap::new(), Vec::new(), Vec::new());
     let mut token_locations: Vec<Vec<Source>> = Vec::new();
@@ -89,7 +89,7 @@ fn check_stat_prefix(path: &Path<'_>, stat_prefix: &str) -> Result<()> {
     if stat_prefix.bytes().all(is_name) {
         Ok(())
     } else {
-        Err(path.error("must be letters, digits, dots, underscores and dashes"))
+        Err(path.error("must contain only letters, digits, dots, underscores and dashes"))
     }
 }
 
@@ -99,11 +99,11 @@ fn check_resource_metadata(path: &Path<'_>, uri: Option<&str>) -> Result<()> {
     if uri.is_none_or(|uri| uri.starts_with("https://") && is_quotable(uri)) {
         Ok(())
     } else {
-        Err(path.error("must be an https URI"))
+        Err(path.error("must be an https URI without spaces, quotes and backslashes"))
     }
 }
 
-/// Rejects filter state names that overlap: the claims of a token must not look like the filter's decision.
+/// Rejects filter state names that overlap: the claims of a token must not pass for the decision of the filter.
 fn check_states(path: &Path<'_>, providers: &[Provider]) -> Result<()> {
     let mut known = vec![("", OWN_STATE)];
     for provider in providers {
@@ -115,7 +115,7 @@ fn check_states(path: &Path<'_>, providers: &[Provider]) -> Result<()> {
             });
             if let Some((_, other)) = clash {
                 let path = path.field(&provider.name);
-                return Err(path.field(field).error(format!("{name:?} cannot be told from {other:?}")));
+                return Err(path.field(field).error(format!("{name:?} overlaps with the filter state name {other:?}")));
             }
             known.push((field, name));
         }
@@ -123,21 +123,21 @@ fn check_states(path: &Path<'_>, providers: &[Provider]) -> Result<()> {
     Ok(())
 }
 
-/// What `jwt_authn` takes without a word, and what is open because of it.
+/// Valid settings that are likely mistakes.
 fn warnings(rules: &RouteTable, requirements: &Requirements, providers: &[Provider]) -> Vec<String> {
-    let anybody = providers.iter().filter(|provider| provider.issuer().is_none());
-    let mut warnings: Vec<_> = anybody
-        .map(|provider| format!("providers.{}.issuer: not set, so that any iss is taken", provider.name))
-        .collect();
-    warnings.extend(providers.iter().filter(|provider| has_short_wait(provider)).map(|provider| {
-        format!(
-            "providers.{}.remote_jwks.rotation.unknown_kid_max_wait: shorter than unknown_kid_min_interval, so that one token \
-             with an invented kid has those of a new key refused for the rest of the interval",
+    let mut warnings = Vec::new();
+    for provider in providers.iter().filter(|provider| provider.issuer().is_none()) {
+        warnings.push(format!("providers.{}.issuer: not set; tokens of any issuer are accepted", provider.name));
+    }
+    for provider in providers.iter().filter(|provider| has_short_wait(provider)) {
+        warnings.push(format!(
+            "providers.{}.remote_jwks.rotation.unknown_kid_max_wait: shorter than unknown_kid_min_interval; after a token \
+             with an invented kid, tokens of a new key are denied for the rest of the interval",
             provider.name
-        )
-    }));
+        ));
+    }
     if !rules.iter().any(|rule| rule.requires.is_some_and(|id| requirements.can_deny(id))) {
-        warnings.push("rules: none requires a token, so that every request passes".to_owned());
+        warnings.push("rules: no rule can deny a request; every request is allowed".to_owned());
     }
     warnings
 }

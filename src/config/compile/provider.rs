@@ -1,4 +1,4 @@
-//! `providers`: whose tokens are taken, what is asked of them, and what is passed on of them.
+//! `providers`: where tokens are found, how they are validated, and what is forwarded of them.
 
 use std::{ops::RangeInclusive, rc::Rc, time::Duration};
 
@@ -29,10 +29,10 @@ use crate::{
     },
 };
 
-/// Headers that the filter must not take a token from or remove.
+/// Headers that the filter must not remove, and thus must not read tokens from.
 const RESERVED_HEADERS: [&str; 2] = ["host", "transfer-encoding"];
 const LIFETIME: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(315_576_000_000);
-/// As large as Envoy's longest tokens, and ten times as many.
+/// Envoy's default token size, and ten times its default number of tokens.
 const DEFAULT_CACHE: cache::Limits = cache::Limits { entries: 1000, max_token_bytes: 4096 };
 const MAX_CACHED_TOKENS: usize = 100_000;
 
@@ -43,7 +43,7 @@ enum Jwks {
     Local(DataSource),
 }
 
-/// A provider, and where it looks for tokens.
+/// A provider, and where its tokens are found.
 pub(super) fn provider(path: &Path<'_>, name: String, wire: JwtProvider) -> Result<(Provider, Vec<Source>)> {
     let forward = forward(path, &wire)?;
     let sources = sources(path, &wire, &forward)?;
@@ -59,7 +59,7 @@ pub(super) fn provider(path: &Path<'_>, name: String, wire: JwtProvider) -> Resu
     check_items(&path.field("types"), &wire.types, is_not_blank, NOT_EMPTY)?;
     let required_scopes = path.field("required_scopes");
     check_items(&required_scopes, &wire.required_scopes, is_not_blank, NOT_EMPTY)?;
-    let scope = "must be one scope (RFC 6749 §3.3): printable, without spaces, quotes and backslashes";
+    let scope = "must be one scope (RFC 6749 §3.3): printable ASCII without spaces, quotes and backslashes";
     check_items(&required_scopes, &wire.required_scopes, is_scope, scope)?;
     let algorithms = algorithms(&path.field("algorithms"), wire.algorithms.as_deref(), &keys)?;
     let mut claims = Vec::new();
@@ -73,7 +73,7 @@ pub(super) fn provider(path: &Path<'_>, name: String, wire: JwtProvider) -> Resu
         algorithms,
         types: wire.types.iter().map(|typ| media_type(typ)).collect(),
         clock_skew: match wire.clock_skew_seconds {
-            // As in Envoy, whose proto3 field cannot tell 0 from nothing.
+            // As in Envoy: a proto3 field does not distinguish 0 from unset.
             0 => DEFAULT_CLOCK_SKEW,
             seconds => Duration::from_secs(seconds.into()),
         },
@@ -100,10 +100,10 @@ fn sources(path: &Path<'_>, wire: &JwtProvider, forward: &Forward) -> Result<Vec
     for (index, JwtHeader { name, value_prefix }) in wire.from_headers.iter().enumerate() {
         let header = from_headers.index(index);
         let path = header.field("name");
-        let name_if_readable = header_name(name).filter(|name| !RESERVED_HEADERS.contains(&name.as_str()));
-        let name = name_if_readable.ok_or_else(|| path.error(format!("{name:?} cannot carry a token")))?;
+        let readable = header_name(name).filter(|name| !RESERVED_HEADERS.contains(&name.as_str()));
+        let name = readable.ok_or_else(|| path.error(format!("{name:?} is not a header that can carry a token")))?;
         if forward.headers().any(|written| written == name) {
-            return Err(path.error(format!("{name:?} is also written with what tokens say")));
+            return Err(path.error(format!("{name:?} is also set by forward_payload_header or claim_to_headers")));
         }
         add(&mut sources, Source::Header { name, prefix: value_prefix.clone() });
     }
@@ -120,7 +120,7 @@ fn sources(path: &Path<'_>, wire: &JwtProvider, forward: &Forward) -> Result<Vec
     Ok(sources)
 }
 
-/// Keeps them in order, and each once.
+/// Inserts a source, keeping the list sorted and free of duplicates.
 fn add(sources: &mut Vec<Source>, source: Source) {
     if let Err(at) = sources.binary_search(&source) {
         sources.insert(at, source);
@@ -158,7 +158,7 @@ fn forward(path: &Path<'_>, wire: &JwtProvider) -> Result<Forward> {
     })
 }
 
-/// Which algorithms a provider takes. A secret that everybody can fetch is none.
+/// The accepted algorithms. HMAC needs a local key: a secret that anybody can fetch protects nothing.
 fn algorithms(path: &Path<'_>, wire: Option<&[String]>, keys: &KeySource) -> Result<Vec<Algorithm>> {
     let holds_secrets = match keys {
         KeySource::Local(keys) => keys.holds_secrets(),
@@ -168,10 +168,10 @@ fn algorithms(path: &Path<'_>, wire: Option<&[String]>, keys: &KeySource) -> Res
     for (index, name) in wire.into_iter().flatten().enumerate() {
         let path = path.index(index);
         let Some(algorithm) = Algorithm::from_name(name) else {
-            return Err(path.error(format!("{name:?} is not an algorithm that is verified here")));
+            return Err(path.error(format!("{name:?} is not a supported algorithm")));
         };
         if algorithm.is_symmetric() && !holds_secrets {
-            return Err(path.error(format!("{name} needs a secret key in local_jwks")));
+            return Err(path.error(format!("{name} requires a secret key in local_jwks")));
         }
         algorithms.push(algorithm);
     }
@@ -179,7 +179,7 @@ fn algorithms(path: &Path<'_>, wire: Option<&[String]>, keys: &KeySource) -> Res
     match wire {
         Some([]) => Err(path.error(NOT_EMPTY)),
         _ if holds_secrets && !lists_secrets => {
-            Err(path.error("must list the HS algorithms that the secret keys in local_jwks are for"))
+            Err(path.error("must list the HS algorithms of the secret keys in local_jwks"))
         }
         None => Ok(Algorithm::ASYMMETRIC.to_vec()),
         Some(_) => Ok(algorithms),
@@ -189,7 +189,7 @@ fn algorithms(path: &Path<'_>, wire: Option<&[String]>, keys: &KeySource) -> Res
 fn required_claim(path: &Path<'_>, wire: RequiredClaim) -> Result<ClaimRule> {
     let names: Vec<_> = wire.claim.split('.').map(str::to_owned).collect();
     if names.iter().any(String::is_empty) {
-        return Err(path.field("claim").error("must be a claim's name, or names joined by dots"));
+        return Err(path.field("claim").error("must be the name of a claim, or names joined by dots"));
     }
     let equals = wire.equals.map(ClaimValue::Equals);
     let contains = wire.contains.map(ClaimValue::Contains);
@@ -210,7 +210,7 @@ fn is_scalar(value: &ClaimValue) -> bool {
     }
 }
 
-/// Envoy's defaults for its `jwt_cache_config`; where there is none, it has no cache, and we have a larger one.
+/// The limits of the token cache. Envoy's defaults apply within `jwt_cache_config` only; without it, Envoy has no cache.
 fn cache_limits(path: &Path<'_>, wire: Option<&JwtCacheConfig>) -> Result<cache::Limits> {
     let Some(wire) = wire else { return Ok(DEFAULT_CACHE) };
     if wire.disabled {
@@ -236,7 +236,7 @@ fn local(path: &Path<'_>, wire: DataSource) -> Result<KeySource> {
             ("environment_variable", &wire.environment_variable),
             ("watched_directory", &wire.watched_directory),
         ],
-        "a filter in a VM cannot read files or the environment: give the keys as inline_string",
+        "Wasm filters cannot read files or the environment; use inline_string",
     )?;
     let inline_string = wire.inline_string.map(|text| Ok(text.into_bytes()));
     let inline_bytes = wire.inline_bytes.map(|text| STANDARD.decode(text));
@@ -246,7 +246,7 @@ fn local(path: &Path<'_>, wire: DataSource) -> Result<KeySource> {
     let bytes = bytes.map_err(|_| path.error("must be base64"))?;
     let document = document::parse_local(&bytes).map_err(|error| path.error(error.to_string()))?;
     if let Some((index, error)) = document.skipped.first() {
-        return Err(path.error(format!("keys[{index}] cannot be used: {error}")));
+        return Err(path.error(format!("keys[{index}] is not usable: {error}")));
     }
     Ok(KeySource::Local(Rc::new(document.keys)))
 }

@@ -1,4 +1,4 @@
-//! `remote_jwks`: how an issuer's keys are fetched, and what their life is.
+//! `remote_jwks`: how a JWKS is fetched, cached and refreshed.
 
 use std::{ops::RangeInclusive, time::Duration};
 
@@ -15,15 +15,15 @@ use crate::{
 };
 
 const YEAR: Duration = Duration::from_secs(365 * 86_400);
-/// Shorter than a millisecond is no timeout at all for Envoy; longer than an hour is surely a mistake.
+/// Envoy treats a timeout below one millisecond as none. More than an hour is likely a mistake.
 const FETCH_TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(3600);
 const UP_TO_A_YEAR: RangeInclusive<Duration> = Duration::ZERO..=YEAR;
-/// Shorter would be a stampede that the configuration ordered.
+/// A shorter lifetime would flood the issuer.
 const TTL: RangeInclusive<Duration> = Duration::from_secs(1)..=YEAR;
 const INTERVAL: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(86_400);
 const GRACE: RangeInclusive<Duration> = Duration::ZERO..=schedule::LONGEST_GRACE;
 const BACKOFF: RangeInclusive<Duration> = Duration::from_millis(1)..=schedule::LONGEST_WAIT;
-/// What a worker parses at one go must not hold up its requests.
+/// Limits the time in which a worker parses a JWKS and serves no request.
 const MAX_DOCUMENT_BYTES: usize = 4 << 20;
 const MAX_KEYS: usize = 10_000;
 const MAX_RETRIES: u32 = 100;
@@ -34,7 +34,7 @@ pub(super) fn remote(path: &Path<'_>, wire: RemoteJwks) -> Result<Remote> {
     if cluster.is_empty() {
         return Err(http_uri.field("cluster").error("must name an Envoy cluster"));
     }
-    let timeout = timeout.ok_or_else(|| http_uri.field("timeout").error("must be given"))?;
+    let timeout = timeout.ok_or_else(|| http_uri.field("timeout").error("must be set"))?;
     let (scheme, authority, target) = split_uri(&uri).map_err(|reason| http_uri.field("uri").error(reason))?;
     let timeout = in_range(&http_uri.field("timeout"), timeout, FETCH_TIMEOUT)?;
     let retry = retry(path, wire.async_fetch, wire.retry_policy)?;
@@ -119,14 +119,14 @@ fn rotation(
     })
 }
 
-/// What failed fetches lead to.
+/// What happens after a failed fetch.
 struct Retry {
     retries: u32,
     first_backoff: Duration,
     longest_backoff: Duration,
 }
 
-/// Envoy's `retry_policy` and `async_fetch` in terms of our back-off, which is there without them.
+/// The back-off, which always applies, with the settings of Envoy's `retry_policy` and `async_fetch`.
 fn retry(path: &Path<'_>, async_fetch: Option<AsyncFetch>, policy: Option<RetryPolicy>) -> Result<Retry> {
     let mut retry = Retry {
         retries: 0,
@@ -147,9 +147,9 @@ fn retry(path: &Path<'_>, async_fetch: Option<AsyncFetch>, policy: Option<RetryP
             ("retry_host_predicate", &policy.retry_host_predicate),
             ("host_selection_retry_max_attempts", &policy.host_selection_retry_max_attempts),
         ],
-        "a filter in a VM cannot choose hosts; the cluster's own load balancing does",
+        "Wasm filters cannot select a host; the load balancing of the cluster does",
     )?;
-    // Envoy retries once where the policy names no number.
+    // Envoy's default.
     retry.retries = policy.num_retries.unwrap_or(1);
     if retry.retries > MAX_RETRIES {
         return Err(path.field("num_retries").error(format!("must be at most {MAX_RETRIES}")));
@@ -166,7 +166,7 @@ fn retry(path: &Path<'_>, async_fetch: Option<AsyncFetch>, policy: Option<RetryP
 /// Scheme, authority and path-with-query of an absolute HTTP URI (RFC 9110 §4.2).
 fn split_uri(uri: &str) -> std::result::Result<(&'static str, String, String), &'static str> {
     if !uri.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err("must hold printable ASCII without spaces only");
+        return Err("must contain only printable ASCII without spaces");
     }
     let (scheme, rest) = if let Some(rest) = uri.strip_prefix("https://") {
         ("https", rest)

@@ -24,10 +24,10 @@ use crate::{
     token::{claims::normalize_audience, validation::TokenPolicy, ProviderId},
 };
 
-/// Requirements do not nest deeper.
+/// Nesting limit of requirements.
 const MAX_DEPTH: u8 = 16;
 
-/// What requirements are compiled with.
+/// Compiles requirements, which refer to providers by name.
 pub(super) struct Compiler<'a> {
     pub(super) ids: &'a BTreeMap<String, ProviderId>,
     pub(super) providers: &'a mut [Provider],
@@ -40,7 +40,7 @@ enum Requires {
     Named(String),
 }
 
-/// The kinds of requirements, of which a `JwtRequirement` has at most one.
+/// The `oneof` of a `JwtRequirement`.
 enum Kind {
     Provider(String),
     ProviderAndAudiences(ProviderWithAudiences),
@@ -52,7 +52,6 @@ enum Kind {
 }
 
 impl Compiler<'_> {
-    /// The rules in their order.
     pub(super) fn rules(&mut self, wire: Vec<RequirementRule>, map: Named<JwtRequirement>) -> Result<Vec<Rule>> {
         let path = Path::Root.field("requirement_map");
         let mut named = BTreeMap::new();
@@ -80,7 +79,7 @@ impl Compiler<'_> {
                 requirement => Some(self.requirements.add(requirement)),
             },
             Some((field, Requires::Named(name))) => Some(*named.get(&name).ok_or_else(|| {
-                path.field(field).error(format!("there is no requirement {name:?} in requirement_map"))
+                path.field(field).error(format!("unknown requirement {name:?}; not in requirement_map"))
             })?),
         };
         Ok(Rule { route, requires })
@@ -88,7 +87,7 @@ impl Compiler<'_> {
 
     fn requirement(&mut self, path: &Path<'_>, wire: JwtRequirement, depth: u8) -> Result<Requirement> {
         let Some(depth) = depth.checked_sub(1) else {
-            return Err(path.error("nests too deep"));
+            return Err(path.error(format!("nested too deeply; at most {MAX_DEPTH} levels")));
         };
         let kinds = [
             ("provider_name", wire.provider_name.map(Kind::Provider)),
@@ -120,10 +119,10 @@ impl Compiler<'_> {
 
     fn provider(&self, path: &Path<'_>, name: &str) -> Result<ProviderId> {
         let id = self.ids.get(name).copied();
-        id.ok_or_else(|| path.error(format!("there is no provider {name:?}")))
+        id.ok_or_else(|| path.error(format!("unknown provider {name:?}")))
     }
 
-    /// The provider's rules with other audiences; the same ones only once.
+    /// The token policy of the provider with other audiences. Equal lists of audiences share a policy.
     fn provider_and_audiences(&mut self, path: &Path<'_>, wire: ProviderWithAudiences) -> Result<Requirement> {
         let provider = self.provider(&path.field("provider_name"), &wire.provider_name)?;
         check_items(&path.field("audiences"), &wire.audiences, |audience| !audience.is_empty(), "must not be empty")?;
@@ -150,7 +149,7 @@ impl Compiler<'_> {
                 child => children.push(child),
             }
         }
-        // As in Envoy: alone they look at the tokens of all providers.
+        // As in Envoy: without other requirements, they apply to the tokens of all providers.
         Ok(match (children.is_empty(), allow) {
             (true, Fallback::Missing) => Requirement::AllowMissing,
             (true, Fallback::MissingOrFailed) => Requirement::AllowMissingOrFailed,
@@ -161,7 +160,7 @@ impl Compiler<'_> {
     fn list(&mut self, path: &Path<'_>, wire: JwtRequirements, depth: u8) -> Result<Vec<Requirement>> {
         let path = path.field("requirements");
         if wire.requirements.len() < 2 {
-            return Err(path.error("must have two or more"));
+            return Err(path.error("must contain at least two requirements"));
         }
         let children = wire.requirements.into_iter().enumerate();
         children.map(|(index, wire)| self.requirement(&path.index(index), wire, depth)).collect()
@@ -180,7 +179,7 @@ fn route(path: &Path<'_>, wire: RouteMatch) -> Result<route::RouteMatch> {
             ("filter_state", &wire.filter_state),
             ("cookies", &wire.cookies),
         ],
-        "is not looked at here, nor by jwt_authn, so that the rule would match more than it says",
+        "not supported; jwt_authn ignores it, so the rule would match more requests than it states",
     )?;
     let safe_regex = wire.safe_regex.map(|wire| regex(&path.field("safe_regex"), &wire)).transpose()?;
     let (field, kind) = oneof::exactly_one(
@@ -216,7 +215,7 @@ fn check_literal(path: &Path<'_>, kind: &PathMatch) -> Result<()> {
         return Err(path.error("must begin with a slash"));
     }
     if matches!(kind, PathMatch::Separated(_)) && (text.ends_with('/') || text.contains(['?', '#'])) {
-        return Err(path.error("must not end with a slash, nor have a question mark or a hash"));
+        return Err(path.error("must not end with a slash or contain a question mark or a hash"));
     }
     Ok(())
 }
@@ -224,8 +223,8 @@ fn check_literal(path: &Path<'_>, kind: &PathMatch) -> Result<()> {
 fn header(path: &Path<'_>, wire: HeaderMatcher) -> Result<HeaderMatch> {
     let is_pseudo = wire.name.starts_with(':');
     let name = if is_pseudo { Some(wire.name.to_ascii_lowercase()) } else { header_name(&wire.name) };
-    let name = name.ok_or_else(|| path.field("name").error("is no header's name"))?;
-    // For Envoy they are one, and the list that it hands over has the latter.
+    let name = name.ok_or_else(|| path.field("name").error("must be a header name"))?;
+    // Envoy treats both as one header and passes on the latter.
     let name = if name == "host" { ":authority".to_owned() } else { name };
     let text = |pattern| ValueMatch::Text(StringMatcher::new(pattern, false));
     let string_match = wire.string_match.map(|wire| string_matcher(&path.field("string_match"), wire)).transpose()?;

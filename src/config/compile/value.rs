@@ -1,4 +1,4 @@
-//! Checks of single values that several messages share.
+//! Checks of single values, shared by several messages.
 
 use std::{ops::RangeInclusive, time::Duration};
 
@@ -12,7 +12,7 @@ use crate::{
     string_matcher::{Pattern, StringMatcher},
 };
 
-/// Rejects a field that jwks-gate does not support.
+/// Rejects a message that sets one of these fields.
 pub(super) fn unsupported<const N: usize>(
     path: &Path<'_>,
     fields: [(&'static str, &Option<schema::Unsupported>); N],
@@ -24,7 +24,7 @@ pub(super) fn unsupported<const N: usize>(
     }
 }
 
-/// Rejects a list with an item that does not pass `is_valid`.
+/// Rejects a list with an invalid item.
 pub(super) fn check_items(
     path: &Path<'_>,
     items: &[String],
@@ -54,8 +54,8 @@ pub(super) fn header_name(name: &str) -> Option<String> {
 
 /// The name of a header that the filter may set, in lower case.
 pub(super) fn writable_header(path: &Path<'_>, name: &str) -> Result<String> {
-    let name_if_writable = header_name(name).filter(|name| name != "host");
-    name_if_writable.ok_or_else(|| path.error(format!("{name:?} is not a header that can be set")))
+    let writable = header_name(name).filter(|name| name != "host");
+    writable.ok_or_else(|| path.error(format!("{name:?} is not a header that can be set")))
 }
 
 pub(super) fn regex(path: &Path<'_>, wire: &RegexMatcher) -> Result<Pattern> {

@@ -1,5 +1,5 @@
-//! The reference of the configuration and its JSON Schema, made of the types that read it: `make reference` writes
-//! docs/configuration.md and docs/configuration.schema.json anew, and a test tells where they lag behind.
+//! Generates the reference, docs/configuration.md, and the JSON Schema, docs/configuration.schema.json, from the types that
+//! read the configuration. `make reference` writes both files; a test fails if they are outdated.
 
 use std::{fmt::Write as _, time::Duration};
 
@@ -10,37 +10,36 @@ use super::{
     schema::{ErrorFormat, JwtAuthentication, Mode, Staleness, Unsupported},
 };
 
-/// What a field may be.
+/// The type of a field.
 #[derive(Clone, Debug)]
 pub(super) enum Kind {
     Text,
     Flag,
     Number(i64, i64),
     Duration,
-    /// That, or this word.
+    /// A duration or this word.
     DurationOr(&'static str),
     /// One of these words.
     Word(&'static [&'static str]),
-    /// Any JSON.
+    /// Any JSON value.
     Any,
-    /// Nothing: it is refused.
+    /// No value: setting the field is an error.
     Unsupported,
     List(Box<Kind>),
     Map(Box<Kind>),
-    /// One of [`Messages`].
+    /// The message of this name in [`Messages`].
     Message(&'static str),
 }
 
-/// A type that the configuration is made of.
+/// A type that appears in the configuration.
 pub(super) trait Described {
-    /// What a field of it is where it is left out, if its text does not say.
+    /// The default of a field of this type, unless the comment of the field states another.
     const DEFAULT: Option<&'static str> = None;
 
-    /// What it may be.
     fn kind(messages: &mut Messages) -> Kind;
 }
 
-/// One field, as its text in `schema` tells it.
+/// A field, as declared in `schema`.
 #[derive(Debug)]
 pub(super) struct Field {
     name: &'static str,
@@ -58,7 +57,7 @@ struct Message {
     fields: Vec<Field>,
 }
 
-/// The messages, in the order in which they are met.
+/// The messages, in the order of their first use.
 #[derive(Debug, Default)]
 pub(super) struct Messages(Vec<Message>);
 
@@ -76,7 +75,7 @@ impl Field {
         Self { name, kind, description, is_addition, is_required, default }
     }
 
-    /// The default as it would be written.
+    /// The default in JSON.
     fn default(&self) -> Option<Value> {
         self.default.map(|text| match self.kind {
             Kind::Flag | Kind::Number(..) => serde_json::from_str(text).unwrap(),
@@ -86,7 +85,7 @@ impl Field {
 }
 
 impl Messages {
-    /// A message begins; false: it is known.
+    /// Adds a message without fields; returns whether the message is new.
     pub(super) fn declare(&mut self, name: &'static str, description: &'static str) -> bool {
         let is_new = self.get(name).is_none();
         if is_new {
@@ -95,7 +94,6 @@ impl Messages {
         is_new
     }
 
-    /// Its next field.
     pub(super) fn add(&mut self, message: &str, field: Field) {
         self.0.iter_mut().find(|known| known.name == message).unwrap().fields.push(field);
     }
@@ -159,7 +157,7 @@ impl<T: Described> Described for Named<T> {
     }
 }
 
-/// As JSON Schema, draft 2020-12.
+/// The JSON Schema (draft 2020-12) of a type.
 fn schema_of(kind: &Kind) -> Value {
     let duration = || json!({"type": "string", "pattern": "^[0-9]+(\\.[0-9]{1,9})?s$"});
     match kind {
@@ -207,13 +205,13 @@ fn json_schema(messages: &Messages) -> Value {
     }
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "The configuration of jwks-gate",
+        "title": "Configuration of jwks-gate",
         "$ref": "#/$defs/JwtAuthentication",
         "$defs": definitions,
     })
 }
 
-/// As a reader's word, with a link where there is a table.
+/// The type as shown in the reference, with a link to the table of a message.
 fn type_name(kind: &Kind, messages: &Messages) -> String {
     match kind {
         Kind::Text => "string".to_owned(),
@@ -236,14 +234,17 @@ fn reference(messages: &Messages) -> String {
 <!-- Written by `make reference` from src/config/schema. -->
 # Configuration
 
-The JSON (or YAML, as a `google.protobuf.Struct`) of Envoy's `JwtAuthentication`, and the fields marked **addition**. Names are in
-snake_case or camelCase, durations in seconds: `300s`, `0.5s`. What is not here is refused by name; a wrong configuration is
-refused whole, and Envoy keeps the one that it has. For editors: [configuration.schema.json](configuration.schema.json).
-[jwt_authn.md](jwt_authn.md) says where Envoy's fields mean something else.
+The configuration is Envoy's `JwtAuthentication` as JSON, or as YAML in a `google.protobuf.Struct`. Fields marked **addition** do
+not exist in Envoy. Field names are in snake_case or camelCase. Durations are in seconds: `300s`, `0.5s`.
+
+A configuration with an unknown field, an unsupported field or an invalid value is rejected as a whole. The log names the field,
+and Envoy keeps the configuration that it has. [configuration.schema.json](configuration.schema.json) is the JSON Schema for
+editors. [jwt_authn.md](jwt_authn.md) lists the differences from Envoy's `jwt_authn`.
 "
     .to_owned();
     for Message { name, description, fields } in messages.0.iter().filter(|message| !message.fields.is_empty()) {
-        writeln!(text, "\n## {name}\n\n{description}\n\n| field | | default | |\n|---|---|---|---|").unwrap();
+        writeln!(text, "\n## {name}\n\n{description}\n\n| field | type | default | description |\n|---|---|---|---|")
+            .unwrap();
         for field in fields {
             let default = match field.default {
                 Some(default) => format!("`{default}`"),

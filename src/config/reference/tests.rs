@@ -21,7 +21,7 @@ fn the_reference_and_the_schema_are_those_of_the_code() {
     }
 }
 
-/// A configuration with every message in it, and what is required.
+/// A configuration with every message and every required field.
 fn everything() -> Value {
     let keys = r#"{"keys":[{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}"#;
     json!({
@@ -60,7 +60,7 @@ fn everything() -> Value {
     })
 }
 
-/// Calls back with each message in a value: where it stands, and what it is.
+/// Calls `visitor` with the JSON pointer of each message in a value, and the message.
 fn visit(messages: &Messages, kind: &Kind, value: &Value, at: &str, visitor: &mut impl FnMut(&str, &Message)) {
     match kind {
         Kind::List(kind) => {
@@ -86,7 +86,7 @@ fn visit(messages: &Messages, kind: &Kind, value: &Value, at: &str, visitor: &mu
     }
 }
 
-/// A default that is told is the one that is used; what is said to be required is; what is said to be refused is.
+/// A stated default is the actual one; required fields are required; unsupported fields are rejected.
 #[test]
 fn the_reference_states_what_is_read() {
     let messages = Messages::collect();
@@ -108,14 +108,14 @@ fn the_reference_states_what_is_read() {
                 assert!(read(&changed).is_err(), "{path}: not required");
             } else if let (Some(default), false) = (field.default(), members.contains_key(field.name)) {
                 members.insert(field.name.to_owned(), default);
-                assert_eq!(read(&changed).unwrap(), plan, "{path}: its default is another");
+                assert_eq!(read(&changed).unwrap(), plan, "{path}: the default is another");
             }
         }
     });
     assert!(messages.0.iter().all(|message| seen.contains(message.name)), "{seen:?}");
 }
 
-/// Checked by somebody else's validator: what is read is valid, and what is misspelt or of another type is not.
+/// By the validator of another project: a readable configuration is valid; a misspelt field and a wrong type are not.
 #[test]
 fn the_schema_accepts_what_is_read_and_nothing_else() {
     let schema = json_schema(&Messages::collect());
