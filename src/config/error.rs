@@ -1,19 +1,20 @@
-//! What is wrong with a configuration, and where.
+//! The error of an invalid configuration.
 
 use std::fmt;
 
-/// A configuration that is refused whole; whatever ran before keeps running.
+pub(super) type Result<T> = std::result::Result<T, ConfigError>;
+
+/// Why a configuration was rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
-    /// The field, from the top: `providers.auth0.remote_jwks.http_uri.cluster`. Empty: the configuration as a whole.
+    /// Path of the invalid field: `providers.auth0.remote_jwks.http_uri.cluster`. Empty: the configuration as a whole.
     pub path: String,
-    /// What is wrong with it.
+    /// Why the field is invalid.
     pub reason: String,
 }
 
 impl ConfigError {
-    /// The mistake `reason` at `path`.
-    pub fn new(path: impl Into<String>, reason: impl Into<String>) -> Self {
+    pub(super) fn new(path: impl Into<String>, reason: impl Into<String>) -> Self {
         Self { path: path.into(), reason: reason.into() }
     }
 }

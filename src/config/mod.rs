@@ -1,36 +1,43 @@
-//! The plugin configuration, JSON or a `google.protobuf.Struct`, into a [`Plan`] or a named mistake.
+//! Parses the plugin configuration, JSON or a `google.protobuf.Struct`, into a [`Plan`].
 //!
-//! Two layers: `schema` mirrors the wire, read by `read`, `compile` turns it into types in which nothing invalid can be written.
+//! Two layers: `read` fills the types of `schema`, which mirror the JSON; `compile` checks them and builds the plan, whose
+//! types cannot hold an invalid configuration.
 
 mod compile;
+mod duration;
 mod error;
+mod oneof;
+mod path;
 mod protobuf;
 mod read;
 mod schema;
+mod suggest;
 
 #[cfg(test)]
 mod reference;
 
 pub use error::ConfigError;
 
+use path::Path;
+
 use crate::policy::plan::Plan;
 
-/// Reads a configuration.
+/// Parses and checks a configuration.
 ///
 /// # Errors
-/// The first mistake, with the path of its field.
+/// The configuration is invalid. The error describes the first invalid field.
 pub fn parse(configuration: &[u8]) -> Result<Plan, ConfigError> {
     if configuration.is_empty() {
-        return Err(ConfigError::new("", "there is none; it must be a JSON object or a google.protobuf.Struct"));
+        return Err(Path::Root.error("empty; expected a JSON object or a google.protobuf.Struct"));
     }
     let value = match protobuf::decode_struct(configuration) {
         Some(object) => object,
-        None => crate::json::parse(configuration).map_err(|error| ConfigError::new("", error.to_string()))?,
+        None => crate::json::parse(configuration).map_err(|error| Path::Root.error(error.to_string()))?,
     };
     if !value.is_object() {
-        return Err(ConfigError::new("", "must be a JSON object or a google.protobuf.Struct"));
+        return Err(Path::Root.error("expected a JSON object or a google.protobuf.Struct"));
     }
-    let config = <schema::JwtAuthentication as read::Read>::read(value, "")?;
+    let config = <schema::JwtAuthentication as read::Read>::read(value, &Path::Root)?;
     compile::plan(config)
 }
 

@@ -1,14 +1,13 @@
-//! A `google.protobuf.Struct` in binary form: Envoy hands a plugin configuration of that type over as it came by xDS,
-//! not as JSON.
+//! Decodes a `google.protobuf.Struct` from its binary form, in which Envoy passes on a plugin configuration of that type.
 //!
-//! No JSON text is ever taken for one: each entry of a `Struct` holds the byte 0x12, which JSON must escape.
+//! JSON text never decodes as a `Struct`: each entry of a `Struct` contains the byte 0x12, which JSON must escape.
 
 use serde_json::{Map, Number, Value};
 
-/// No configuration nests deeper.
+/// Nesting limit of values.
 const MAX_DEPTH: u8 = 32;
 
-/// The object that these bytes are; `None` if they are not a whole, non-empty `Struct` without repeated names.
+/// Decodes a complete, non-empty `Struct` without duplicate names; `None` for anything else.
 pub(super) fn decode_struct(bytes: &[u8]) -> Option<Value> {
     if bytes.is_empty() {
         return None;
@@ -16,7 +15,7 @@ pub(super) fn decode_struct(bytes: &[u8]) -> Option<Value> {
     object(bytes, MAX_DEPTH)
 }
 
-/// One field of a message.
+/// The value of a field, by wire type.
 enum Field<'a> {
     Varint(u64),
     Fixed64([u8; 8]),
@@ -34,7 +33,7 @@ fn object(bytes: &[u8], depth: u8) -> Option<Value> {
 }
 
 fn member(entry: &[u8], depth: u8) -> Option<(String, Value)> {
-    // Proto3 leaves an empty name out.
+    // Proto3 omits an empty name.
     let (mut name, mut member) = (String::new(), None);
     for_each_field(entry, |number, field| {
         match (number, field) {
@@ -53,7 +52,7 @@ fn value(bytes: &[u8], depth: u8) -> Option<Value> {
     for_each_field(bytes, |number, field| {
         value = Some(match (number, field) {
             (1, Field::Varint(_)) => Value::Null,
-            (2, Field::Fixed64(bytes)) => Value::Number(whole_or_double(f64::from_le_bytes(bytes))?),
+            (2, Field::Fixed64(bytes)) => Value::Number(integer_or_double(f64::from_le_bytes(bytes))?),
             (3, Field::Bytes(text)) => Value::String(string(text)?),
             (4, Field::Varint(truth)) => Value::Bool(truth != 0),
             (5, Field::Bytes(bytes)) => object(bytes, depth)?,
@@ -79,8 +78,8 @@ fn string(bytes: &[u8]) -> Option<String> {
     std::str::from_utf8(bytes).ok().map(str::to_owned)
 }
 
-/// A `Struct` has doubles only; where a whole number is meant, it must be one again.
-fn whole_or_double(number: f64) -> Option<Number> {
+/// A `Struct` has doubles only; an integral double is converted back to an integer.
+fn integer_or_double(number: f64) -> Option<Number> {
     const MAX_SAFE: f64 = 9_007_199_254_740_992.0;
     if number.fract() == 0.0 && number.abs() <= MAX_SAFE {
         return Some(Number::from(number as i64));
@@ -88,8 +87,8 @@ fn whole_or_double(number: f64) -> Option<Number> {
     Number::from_f64(number)
 }
 
-/// Calls `take` for each field of a message. `None`: the message is malformed, or `take` would not have it.
-fn for_each_field<'a>(mut rest: &'a [u8], mut take: impl FnMut(u64, Field<'a>) -> Option<()>) -> Option<()> {
+/// Calls `visit` for each field of a message; `None` if the message is malformed or `visit` rejects a field.
+fn for_each_field<'a>(mut rest: &'a [u8], mut visit: impl FnMut(u64, Field<'a>) -> Option<()>) -> Option<()> {
     while !rest.is_empty() {
         let tag = varint(&mut rest)?;
         let field = match tag & 7 {
@@ -107,7 +106,7 @@ fn for_each_field<'a>(mut rest: &'a [u8], mut take: impl FnMut(u64, Field<'a>) -
             }
             _ => return None,
         };
-        take(tag >> 3, field)?;
+        visit(tag >> 3, field)?;
     }
     Some(())
 }
@@ -158,7 +157,7 @@ pub(super) mod tests {
                 })
                 .collect(),
             Value::Array(items) => items.iter().flat_map(|value| field(1, item(value))).collect(),
-            _ => panic!("not a message of its own"),
+            _ => panic!("neither an object nor a list"),
         }
     }
 
@@ -181,11 +180,11 @@ pub(super) mod tests {
             let whole = decode_struct(&good[..cut]);
             assert!(whole.is_none() || cut == encode(&json!({"a": {"b": [1, "c"]}})).len(), "cut at {cut}");
         }
-        for place in 0..good.len() {
+        for index in 0..good.len() {
             for bit in 0..8 {
-                let mut bent = good.clone();
-                bent[place] ^= 1 << bit;
-                let _ = decode_struct(&bent); // must not panic
+                let mut tampered = good.clone();
+                tampered[index] ^= 1 << bit;
+                let _ = decode_struct(&tampered); // must not panic
             }
         }
         let twice = [encode(&json!({"a": 1})), encode(&json!({"a": 2}))].concat();

@@ -1,35 +1,32 @@
-//! From JSON values to the types of [`super::schema`], by the rules of proto3-JSON: a field may be left out or `null`, its
-//! name comes in snake_case or camelCase, and a field that nobody knows is a mistake.
+//! Reads JSON values into the types of [`super::schema`], by the rules of proto3-JSON: a field may be omitted or `null`, its
+//! name is in snake_case or camelCase, and an unknown field is an error.
 //!
-//! By hand, as derived code for the same types takes several times the space in the wasm.
+//! Written by hand because code derived by serde for the same types is several times larger in the wasm.
 
 use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::error::ConfigError;
-use crate::time::parse_duration;
+use super::{duration, error::Result, path::Path, suggest::did_you_mean};
 
-type Result<T> = std::result::Result<T, ConfigError>;
-
-/// A map, in the order of its names.
+/// A protobuf map, in the order of its keys.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Named<T>(pub(super) Vec<(String, T)>);
 
-/// A type that a JSON value can be read as.
+/// A type that can be read from a JSON value.
 pub(super) trait Read: Sized {
-    /// Reads it; `path` is where it stands.
+    /// Reads the value of the field at `path`.
     ///
     /// # Errors
-    /// It is something else.
-    fn read(value: Value, path: &str) -> Result<Self>;
+    /// The value is of another type.
+    fn read(value: Value, path: &Path<'_>) -> Result<Self>;
 
-    /// What it is where the field is left out.
+    /// The value of an omitted field.
     fn absent() -> Self;
 }
 
-/// Refuses a value that is of another type than this.
-pub(super) fn unexpected<T>(value: &Value, path: &str, expected: &str) -> Result<T> {
+/// The error for a value of another type than `expected`.
+pub(super) fn unexpected<T>(value: &Value, path: &Path<'_>, expected: &str) -> Result<T> {
     let what = match value {
         Value::Null => "null".to_owned(),
         Value::Bool(_) => format!("boolean `{value}`"),
@@ -39,100 +36,59 @@ pub(super) fn unexpected<T>(value: &Value, path: &str, expected: &str) -> Result
         Value::Array(_) => "a list".to_owned(),
         Value::Object(_) => "an object".to_owned(),
     };
-    Err(ConfigError::new(path, format!("invalid type: {what}, expected {expected}")))
+    Err(path.error(format!("invalid type: {what}, expected {expected}")))
 }
 
-/// The members of an object, of which none may be left over.
+/// The members of an object that are not read yet.
 pub(super) struct Members<'p> {
     members: Map<String, Value>,
-    path: &'p str,
-    /// The fields that there are.
-    known: Vec<&'static str>,
+    path: &'p Path<'p>,
+    /// The fields of the message so far, for [`did_you_mean`].
+    fields: Vec<&'static str>,
 }
 
 impl<'p> Members<'p> {
-    /// Those of this value.
-    pub(super) fn of(value: Value, path: &'p str) -> Result<Self> {
+    pub(super) fn of(value: Value, path: &'p Path<'p>) -> Result<Self> {
         match value {
-            Value::Object(members) => Ok(Self { members, path, known: Vec::new() }),
+            Value::Object(members) => Ok(Self { members, path, fields: Vec::new() }),
             other => unexpected(&other, path, "an object"),
         }
     }
 
-    /// Takes the member of this name, in either spelling.
-    pub(super) fn take<T: Read>(&mut self, name: &'static str) -> Result<T> {
+    /// Reads the field of this name, in either spelling.
+    pub(super) fn read<T: Read>(&mut self, name: &'static str) -> Result<T> {
         let name = name.strip_prefix("r#").or(name.strip_prefix('_')).unwrap_or(name);
-        self.known.push(name);
-        match self.remove(name)? {
-            Some((value, path)) => T::read(value, &path),
+        self.fields.push(name);
+        let path = self.path.field(name);
+        match self.remove(name, &path)? {
+            Some(value) => T::read(value, &path),
             None => Ok(T::absent()),
         }
     }
 
-    fn remove(&mut self, name: &str) -> Result<Option<(Value, String)>> {
+    fn remove(&mut self, name: &str, path: &Path<'_>) -> Result<Option<Value>> {
         let camel = camel_case(name);
         let found = match (self.members.remove(name), self.members.remove(&camel)) {
             (Some(_), Some(_)) if camel != name => {
-                return Err(ConfigError::new(self.at(name), format!("stands twice, also as {camel}")));
+                return Err(path.error(format!("duplicate field, also given as {camel}")));
             }
             (Some(value), _) | (None, Some(value)) => value,
             (None, None) => return Ok(None),
         };
-        Ok(Some((found, self.at(name))).filter(|(value, _)| !value.is_null()))
+        Ok(Some(found).filter(|value| !value.is_null()))
     }
 
-    /// Refuses what is left.
+    /// Rejects a member that is not a field of the message.
     pub(super) fn finish(self) -> Result<()> {
-        match self.members.keys().next() {
-            Some(name) => {
-                let to =
-                    |known| [distance(name, known), distance(name, &camel_case(known))].into_iter().flatten().min();
-                let alike = || self.known.iter().filter_map(|known| Some((to(known)?, known)));
-                let least = alike().map(|(distance, _)| distance).min();
-                let alike =
-                    alike().filter(|(distance, _)| Some(*distance) == least).map(|(_, known)| format!("`{known}`"));
-                let hint = alike.reduce(|all, known| format!("{all} or {known}"));
-                let hint = hint.map_or_else(String::new, |alike| format!("; did you mean {alike}?"));
-                Err(ConfigError::new(self.at(name), format!("unknown field `{name}`{hint}")))
-            }
-            None => Ok(()),
-        }
-    }
-
-    fn at(&self, name: &str) -> String {
-        if self.path.is_empty() {
-            name.to_owned()
-        } else {
-            format!("{}.{name}", self.path)
-        }
+        let Some(name) = self.members.keys().next() else { return Ok(()) };
+        let spellings =
+            self.fields.iter().flat_map(|field| [(*field, (*field).to_owned()), (*field, camel_case(field))]);
+        let hint = did_you_mean(name, spellings);
+        Err(self.path.field(name).error(format!("unknown field `{name}`{hint}")))
     }
 }
 
-/// How many letters are too many, too few, or others, where that is one or two.
-fn distance(name: &str, known: &str) -> Option<usize> {
-    const MOST: usize = 2;
-    if name.len().abs_diff(known.len()) > MOST {
-        return None;
-    }
-    // Levenshtein's distance, row by row.
-    let mut row: Vec<usize> = (0..=known.len()).collect();
-    for a in name.bytes() {
-        let mut corner = row.first().map_or(0, |first| *first);
-        let mut left = corner.saturating_add(1);
-        if let Some(first) = row.first_mut() {
-            *first = left;
-        }
-        for (cell, b) in row.iter_mut().skip(1).zip(known.bytes()) {
-            let changed = corner.saturating_add(usize::from(a != b));
-            corner = *cell;
-            left = changed.min(left.saturating_add(1)).min(corner.saturating_add(1));
-            *cell = left;
-        }
-    }
-    row.last().copied().filter(|distance| *distance <= MOST && known.len() > MOST)
-}
-
-/// The name of a field as proto3-JSON spells it first.
+/// The name of a field in lowerCamelCase, the canonical spelling of proto3-JSON.
 pub(super) fn camel_case(name: &str) -> String {
     let mut camel = String::with_capacity(name.len());
     let mut is_next_upper = false;
@@ -147,11 +103,11 @@ pub(super) fn camel_case(name: &str) -> String {
     camel
 }
 
-/// Declares a message: a struct that is read field by field. A name that begins with an underscore is that of a field which
-/// changes nothing here.
+/// Declares a message: a struct that is read field by field. A leading underscore marks a field that is accepted and has no
+/// effect. The doc comments become the reference.
 macro_rules! message {
-    ($($(#[doc = $about:literal])+ $name:ident { $($(#[doc = $doc:literal])+ $field:ident: $type:ty,)* })*) => {$(
-        $(#[doc = $about])+
+    ($($(#[doc = $text:literal])+ $name:ident { $($(#[doc = $doc:literal])+ $field:ident: $type:ty,)* })*) => {$(
+        $(#[doc = $text])+
         #[derive(Clone, Debug, Default)]
         pub(in crate::config) struct $name {
             $($(#[doc = $doc])+ pub(in crate::config) $field: $type,)*
@@ -159,11 +115,14 @@ macro_rules! message {
 
         impl $crate::config::read::Read for $name {
             #[allow(unused_mut)]
-            fn read(value: serde_json::Value, path: &str) -> std::result::Result<Self, $crate::config::error::ConfigError> {
+            fn read(
+                value: serde_json::Value,
+                path: &$crate::config::path::Path<'_>,
+            ) -> $crate::config::error::Result<Self> {
                 let mut members = $crate::config::read::Members::of(value, path)?;
-                let own = Self { $($field: members.take(stringify!($field))?,)* };
+                let message = Self { $($field: members.read(stringify!($field))?,)* };
                 members.finish()?;
-                Ok(own)
+                Ok(message)
             }
 
             fn absent() -> Self {
@@ -174,7 +133,7 @@ macro_rules! message {
         #[cfg(test)]
         impl $crate::config::reference::Described for $name {
             fn kind(messages: &mut $crate::config::reference::Messages) -> $crate::config::reference::Kind {
-                if messages.declare(stringify!($name), concat!($($about),+)) {
+                if messages.declare(stringify!($name), concat!($($text),+)) {
                     $(
                         let field = $crate::config::reference::Field::new::<$type>;
                         let field = field(stringify!($field), concat!($($doc),+), messages);
@@ -189,7 +148,7 @@ macro_rules! message {
 pub(super) use message;
 
 impl<T: Read> Read for Option<T> {
-    fn read(value: Value, path: &str) -> Result<Self> {
+    fn read(value: Value, path: &Path<'_>) -> Result<Self> {
         T::read(value, path).map(Some)
     }
 
@@ -199,11 +158,11 @@ impl<T: Read> Read for Option<T> {
 }
 
 impl<T: Read> Read for Vec<T> {
-    fn read(value: Value, path: &str) -> Result<Self> {
+    fn read(value: Value, path: &Path<'_>) -> Result<Self> {
         let Value::Array(items) = value else { return unexpected(&value, path, "a list") };
         let mut read = Self::new();
-        for (place, item) in items.into_iter().enumerate() {
-            read.push(T::read(item, &format!("{path}[{place}]"))?);
+        for (index, item) in items.into_iter().enumerate() {
+            read.push(T::read(item, &path.index(index))?);
         }
         Ok(read)
     }
@@ -214,11 +173,11 @@ impl<T: Read> Read for Vec<T> {
 }
 
 impl<T: Read> Read for Named<T> {
-    fn read(value: Value, path: &str) -> Result<Self> {
+    fn read(value: Value, path: &Path<'_>) -> Result<Self> {
         let Members { members, .. } = Members::of(value, path)?;
         let mut read = Vec::new();
         for (name, member) in members {
-            let member = T::read(member, &format!("{path}.{name}"))?;
+            let member = T::read(member, &path.field(&name))?;
             read.push((name, member));
         }
         Ok(Self(read))
@@ -230,7 +189,7 @@ impl<T: Read> Read for Named<T> {
 }
 
 impl Read for String {
-    fn read(value: Value, path: &str) -> Result<Self> {
+    fn read(value: Value, path: &Path<'_>) -> Result<Self> {
         match value {
             Value::String(text) => Ok(text),
             other => unexpected(&other, path, "a string"),
@@ -243,7 +202,7 @@ impl Read for String {
 }
 
 impl Read for bool {
-    fn read(value: Value, path: &str) -> Result<Self> {
+    fn read(value: Value, path: &Path<'_>) -> Result<Self> {
         value.as_bool().map_or_else(|| unexpected(&value, path, "a boolean"), Ok)
     }
 
@@ -252,17 +211,17 @@ impl Read for bool {
     }
 }
 
-/// A double that is a whole number, where doubles still tell each from the next.
-fn whole_double(number: f64) -> Option<i64> {
+/// The integer that a double represents, up to 2^53, where doubles represent every integer.
+fn integral_double(number: f64) -> Option<i64> {
     const EXACT: f64 = 9_007_199_254_740_992.0;
     (number.fract() == 0.0 && number.abs() <= EXACT).then_some(number as i64)
 }
 
-/// A whole number as proto3-JSON writes it, which may be in quotes.
-fn whole<T: TryFrom<i64>>(value: &Value, path: &str, expected: &str) -> Result<T> {
+/// An integer in proto3-JSON, which may be quoted.
+fn integer<T: TryFrom<i64>>(value: &Value, path: &Path<'_>, expected: &str) -> Result<T> {
     let number = match value {
-        // What went through a Struct was a double on its way, and may be written as one.
-        Value::Number(number) => number.as_i64().or_else(|| whole_double(number.as_f64()?)),
+        // An integer in a Struct is transported as a double, and may be written as one.
+        Value::Number(number) => number.as_i64().or_else(|| integral_double(number.as_f64()?)),
         Value::String(text) => text.parse().ok(),
         _ => None,
     };
@@ -270,8 +229,8 @@ fn whole<T: TryFrom<i64>>(value: &Value, path: &str, expected: &str) -> Result<T
 }
 
 impl Read for u32 {
-    fn read(value: Value, path: &str) -> Result<Self> {
-        whole(&value, path, "a whole number that is not negative, of 32 bits")
+    fn read(value: Value, path: &Path<'_>) -> Result<Self> {
+        integer(&value, path, "an integer from 0 to 4294967295")
     }
 
     fn absent() -> Self {
@@ -280,8 +239,8 @@ impl Read for u32 {
 }
 
 impl Read for i64 {
-    fn read(value: Value, path: &str) -> Result<Self> {
-        whole(&value, path, "a whole number of 64 bits")
+    fn read(value: Value, path: &Path<'_>) -> Result<Self> {
+        integer(&value, path, "a 64-bit integer")
     }
 
     fn absent() -> Self {
@@ -289,9 +248,9 @@ impl Read for i64 {
     }
 }
 
-/// Anything.
+/// Any JSON value.
 impl Read for Value {
-    fn read(value: Value, _: &str) -> Result<Self> {
+    fn read(value: Value, _: &Path<'_>) -> Result<Self> {
         Ok(value)
     }
 
@@ -302,9 +261,9 @@ impl Read for Value {
 
 /// A `google.protobuf.Duration`.
 impl Read for Duration {
-    fn read(value: Value, path: &str) -> Result<Self> {
+    fn read(value: Value, path: &Path<'_>) -> Result<Self> {
         let Value::String(text) = &value else { return unexpected(&value, path, "a duration such as \"300s\"") };
-        parse_duration(text).map_err(|reason| ConfigError::new(path, format!("{reason}, not {text:?}")))
+        duration::parse(text).map_err(|reason| path.error(format!("{reason}; found {text:?}")))
     }
 
     fn absent() -> Self {
@@ -332,15 +291,18 @@ mod tests {
 
     #[test]
     fn both_spellings_are_read_but_not_together() {
-        let read = |value| Message::read(value, "m").map_err(|error| error.to_string());
+        let read = |value| Message::read(value, &Path::Root.field("m")).map_err(|error| error.to_string());
         for good in [json!({"a_list_of": [1, "2"], "match": true}), json!({"aListOf": [1.0, 2e0], "match": true})] {
             let message = read(good).unwrap();
             assert_eq!((message.a_list_of, message.r#match), (vec![1, 2], Some(true)));
         }
         assert_eq!(read(json!({"aListOf": null, "map": {"x": "-1"}})).unwrap().map.0, [("x".to_owned(), -1)]);
         for (bad, expected) in [
-            (json!({"aListOf": [], "a_list_of": []}), "m.a_list_of: stands twice, also as aListOf"),
-            (json!({"a_list_of": [-1]}), "m.a_list_of[0]: invalid type: integer `-1`, expected a whole number"),
+            (json!({"aListOf": [], "a_list_of": []}), "m.a_list_of: duplicate field, also given as aListOf"),
+            (
+                json!({"a_list_of": [-1]}),
+                "m.a_list_of[0]: invalid type: integer `-1`, expected an integer from 0 to 4294967295",
+            ),
             (json!({"a_list_of": 1}), "m.a_list_of: invalid type: integer `1`, expected a list"),
             (json!({"map": {"x": 1.5}}), "m.map.x: invalid type: floating point `1.5`"),
             (json!({"match": "true"}), "m.match: invalid type: string \"true\", expected a boolean"),
@@ -349,8 +311,8 @@ mod tests {
             (json!({"aLisstOff": true}), "m.aLisstOff: unknown field `aLisstOff`; did you mean `a_list_of`?"),
             (json!([]), "m: invalid type: a list, expected an object"),
         ] {
-            let refusal = read(bad).unwrap_err();
-            assert!(refusal.starts_with(expected), "{refusal}");
+            let error = read(bad).unwrap_err();
+            assert!(error.starts_with(expected), "{error}");
         }
     }
 }

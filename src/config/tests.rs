@@ -4,9 +4,8 @@ use base64::{engine::general_purpose::URL_SAFE_NO_PAD as BASE64, Engine as _};
 use serde_json::{json, Value};
 
 use super::{parse, protobuf::tests::encode};
-use crate::ids::ProviderId;
 use crate::{
-    crypto::Hash, keys::Algorithm, policy::provider::KeySource, rotation::policy::MaxStale,
+    crypto::Hash, ids::ProviderId, keys::Algorithm, policy::provider::KeySource, rotation::policy::MaxStale,
     token::validation::ClaimValue,
 };
 
@@ -20,16 +19,16 @@ fn minimal() -> Value {
     })
 }
 
-fn refusal(config: &Value) -> String {
-    parse(config.to_string().as_bytes()).expect_err("taken").to_string()
+fn rejection(config: &Value) -> String {
+    parse(config.to_string().as_bytes()).expect_err("accepted").to_string()
 }
 
-/// The refusal of `minimal()` with the member at `pointer`'s parent set to `value`.
-fn refusal_with(pointer: &str, value: Value) -> String {
+/// The error for `minimal()` with the member at `pointer`'s parent set to `value`.
+fn rejection_with(pointer: &str, value: Value) -> String {
     let mut config = minimal();
     let (parent, member) = pointer.rsplit_once('/').unwrap();
     config.pointer_mut(parent).unwrap()[member] = value;
-    refusal(&config)
+    rejection(&config)
 }
 
 #[test]
@@ -90,7 +89,7 @@ fn both_spellings_mean_the_same() {
 }
 
 #[test]
-fn defaults_are_those_of_the_design() {
+fn the_defaults_are_those_of_the_reference() {
     let plan = parse(minimal().to_string().as_bytes()).unwrap();
     let KeySource::Remote(remote) = &plan.providers[ProviderId::new(0)].keys else { panic!("not remote") };
     assert_eq!(remote.rotation.cache_duration, Duration::from_secs(600));
@@ -109,7 +108,7 @@ fn defaults_are_those_of_the_design() {
 }
 
 #[test]
-fn every_mistake_names_its_field() {
+fn every_error_names_its_field() {
     let uri = "providers.p.remote_jwks.http_uri";
     let cases = [
         ("/providers/p/remote_jwks/http_uri/clutser", json!("c"), format!("{uri}.clutser: unknown field `clutser`")),
@@ -121,7 +120,7 @@ fn every_mistake_names_its_field() {
         (
             "/providers/p/remote_jwks/http_uri/uri",
             json!("http://h/\r\nx: y"),
-            format!("{uri}.uri: must hold printable"),
+            format!("{uri}.uri: must contain only printable"),
         ),
         ("/providers/p/remote_jwks/http_uri/timeout", json!("5"), format!("{uri}.timeout: must be a duration")),
         (
@@ -130,7 +129,7 @@ fn every_mistake_names_its_field() {
             format!("{uri}.timeout: invalid type: integer `5`, expected a duration"),
         ),
         ("/providers/p/algorithms", json!(["RS256", "none"]), "providers.p.algorithms[1]: \"none\" is not".into()),
-        ("/providers/p/algorithms", json!(["HS256"]), "providers.p.algorithms[0]: HS256 needs a secret".into()),
+        ("/providers/p/algorithms", json!(["HS256"]), "providers.p.algorithms[0]: HS256 requires a secret".into()),
         ("/providers/p/algorithms", json!([]), "providers.p.algorithms: must not be empty".into()),
         ("/providers/p/types", json!([" "]), "providers.p.types[0]: must not be empty".into()),
         ("/providers/p/required_scopes", json!([""]), "providers.p.required_scopes[0]: must not be empty".into()),
@@ -138,7 +137,7 @@ fn every_mistake_names_its_field() {
         (
             "/providers/p/required_claims",
             json!([{"claim": "a..b"}]),
-            "providers.p.required_claims[0].claim: must be".into(),
+            "providers.p.required_claims[0].claim: must be the name of a claim".into(),
         ),
         (
             "/providers/p/required_claims",
@@ -148,14 +147,14 @@ fn every_mistake_names_its_field() {
         (
             "/providers/p/required_claims",
             json!([{"claim": "a", "equals": 1, "contains": 1}]),
-            "providers.p.required_claims[0]: has both".into(),
+            "providers.p.required_claims[0]: expected at most one of equals, contains; found equals, contains".into(),
         ),
         (
             "/providers/p/subjects",
             json!({"exact": "a", "prefix": "a"}),
-            "providers.p.subjects: must have exactly".into(),
+            "providers.p.subjects: expected exactly one of exact, prefix, suffix, contains, safe_regex; found exact, prefix".into(),
         ),
-        ("/providers/p/subjects", json!({}), "providers.p.subjects: must have exactly".into()),
+        ("/providers/p/subjects", json!({}), "providers.p.subjects: expected exactly one of exact, prefix, suffix, contains, safe_regex; found none".into()),
         (
             "/providers/p/subjects",
             json!({"safe_regex": {"regex": "("}}),
@@ -209,32 +208,32 @@ fn every_mistake_names_its_field() {
             "providers.p.remote_jwks.rotation.max_keys: must be from 1 to".into(),
         ),
         ("/max_parked_requests", json!(100_001), "max_parked_requests: must be at most".into()),
-        ("/providers/p/remote_jwks", Value::Null, "providers.p: has neither remote_jwks nor local_jwks".into()),
+        ("/providers/p/remote_jwks", Value::Null, "providers.p: expected exactly one of remote_jwks, local_jwks; found none".into()),
         (
             "/providers/p/local_jwks",
             json!({"inline_string": "{}"}),
-            "providers.p: has both remote_jwks and local_jwks".into(),
+            "providers.p: expected exactly one of remote_jwks, local_jwks; found remote_jwks, local_jwks".into(),
         ),
         ("/providers/p/audiences", json!("api"), "providers.p.audiences: invalid type".into()),
         ("/providers/p/audiences", json!([""]), "providers.p.audiences[0]: must not be empty".into()),
         (
             "/providers/p/from_headers",
             json!([{"name": "a b"}]),
-            "providers.p.from_headers[0].name: \"a b\" cannot carry".into(),
+            "providers.p.from_headers[0].name: \"a b\" is not a header".into(),
         ),
         ("/providers/p/from_headers", json!([{"name": ":path"}]), "providers.p.from_headers[0].name".into()),
         (
             "/rules/0/requires",
             json!({"provider_name": "q"}),
-            "rules[0].requires.provider_name: there is no provider \"q\"".into(),
+            "rules[0].requires.provider_name: unknown provider \"q\"".into(),
         ),
-        ("/rules/0/requires", json!({"provider_name": "p", "allow_missing": {}}), "rules[0].requires: has more".into()),
-        ("/rules/0/match", json!({}), "rules[0].match: must have exactly one".into()),
-        ("/rules/0/match", json!({"prefix": "/", "path": "/"}), "rules[0].match: must have exactly one".into()),
+        ("/rules/0/requires", json!({"provider_name": "p", "allow_missing": {}}), "rules[0].requires: expected at most one of provider_name, provider_and_audiences".into()),
+        ("/rules/0/match", json!({}), "rules[0].match: expected exactly one of prefix, path, path_separated_prefix, safe_regex, connect_matcher; found none".into()),
+        ("/rules/0/match", json!({"prefix": "/", "path": "/"}), "rules[0].match: expected exactly one of prefix, path, path_separated_prefix, safe_regex, connect_matcher; found prefix, path".into()),
         ("/providers/p/payload_in_metadata", json!("jwks_gate"), "providers.p.payload_in_metadata: ".into()),
         ("/providers/p/payload_in_metadata", json!("jwks_gate.x"), "providers.p.payload_in_metadata: ".into()),
-        ("/providers/p/local_jwks", json!({"filename": "x"}), "providers.p: has both".into()),
-        ("/rules/0/match", json!({"prefix": "/", "grpc": {}}), "rules[0].match.grpc: is not looked at".into()),
+        ("/providers/p/local_jwks", json!({"filename": "x"}), "providers.p: expected exactly one of remote_jwks, local_jwks; found remote_jwks, local_jwks".into()),
+        ("/rules/0/match", json!({"prefix": "/", "grpc": {}}), "rules[0].match.grpc: not supported; jwt_authn ignores it".into()),
         (
             "/rules/0/match",
             json!({"prefix": "/", "headers": [{"name": "a b"}]}),
@@ -243,17 +242,17 @@ fn every_mistake_names_its_field() {
         (
             "/rules/0/match",
             json!({"path_separated_prefix": "/a/"}),
-            "rules[0].match.path_separated_prefix: must".into(),
+            "rules[0].match.path_separated_prefix: must not end with a slash".into(),
         ),
-        ("/filter_state_rules", json!({}), "filter_state_rules: a requirement that".into()),
+        ("/filter_state_rules", json!({}), "filter_state_rules: Wasm filters cannot read".into()),
         ("/mode", json!("shadow"), "mode: invalid type: string \"shadow\", expected \"enforce\"".into()),
         ("/resource_metadata", json!("http://x"), "resource_metadata: must be an https URI".into()),
-        ("/stat_prefix", json!("a b"), "stat_prefix: must be".into()),
-        ("/rules/0/requires", json!({"requires_any": {"requirements": []}}), "rules[0].requires.requires_any".into()),
+        ("/stat_prefix", json!("a b"), "stat_prefix: must contain only".into()),
+        ("/rules/0/requires", json!({"requires_any": {"requirements": []}}), "rules[0].requires.requires_any.requirements: must contain at least two".into()),
         ("/rulez", json!([]), "rulez: unknown field `rulez`".into()),
     ];
     for (pointer, value, expected) in cases {
-        let message = refusal_with(pointer, value);
+        let message = rejection_with(pointer, value);
         assert!(message.starts_with(&expected), "{pointer}: {message}");
     }
 }
@@ -265,33 +264,35 @@ fn a_struct_means_what_its_json_means() {
     assert_eq!(format!("{:?}", plans[0]), format!("{:?}", plans[1]));
     let mut wrong = json;
     wrong["providers"]["p"]["remote_jwks"]["http_uri"]["timeout"] = json!("5");
-    assert_eq!(parse(&encode(&wrong)).unwrap_err().to_string(), refusal(&wrong));
+    assert_eq!(parse(&encode(&wrong)).unwrap_err().to_string(), rejection(&wrong));
 }
 
 #[test]
-fn what_is_not_one_json_object_is_refused() {
+fn what_is_not_one_json_object_is_rejected() {
     for bad in ["", "null", "[]", "{", "{} {}", "7"] {
         assert!(parse(bad.as_bytes()).is_err(), "{bad:?}");
     }
+    let empty = parse(b"").unwrap_err().to_string();
+    assert_eq!(empty, "configuration: empty; expected a JSON object or a google.protobuf.Struct");
     let twice = r#"{"providers":{"p":{"local_jwks":{"inline_string":""}},"p":{}}}"#;
     assert!(parse(twice.as_bytes()).unwrap_err().to_string().contains("\"p\" stands twice"));
 }
 
 #[test]
-fn local_keys_are_all_used_or_refused() {
+fn local_keys_are_all_used_or_rejected() {
     let with = |jwks: &str| json!({"providers": {"p": {"local_jwks": {"inline_string": jwks}}}});
     let ec = r#"{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}"#;
     assert!(parse(with(&format!("{{\"keys\":[{ec}]}}")).to_string().as_bytes()).is_ok());
     let path = "providers.p.local_jwks.inline_string: ";
-    assert_eq!(refusal(&with("nonsense")), format!("{path}not a JSON Web Key Set"));
+    assert_eq!(rejection(&with("nonsense")), format!("{path}not a JSON Web Key Set"));
     assert_eq!(
-        refusal(&with(&format!("{{\"keys\":[{ec},{{}}]}}"))),
-        format!("{path}keys[1] cannot be used: malformed")
+        rejection(&with(&format!("{{\"keys\":[{ec},{{}}]}}"))),
+        format!("{path}keys[1] is not usable: malformed")
     );
 }
 
 #[test]
-fn what_a_token_must_be_is_taken_over() {
+fn the_token_policy_is_read() {
     let mut json = minimal();
     let wire = json!({
         "algorithms": ["ES256", "Ed25519"], "types": ["application/AT+JWT"], "require_expiration": true,
@@ -319,7 +320,7 @@ fn what_a_token_must_be_is_taken_over() {
 }
 
 #[test]
-fn secrets_are_for_the_configuration_alone_and_only_when_asked_for() {
+fn secret_keys_must_be_local_and_their_algorithms_listed() {
     let key = json!({"keys": [{"kty": "oct", "k": BASE64.encode([7; 32])}]}).to_string();
     let config = |algorithms: Option<Value>| {
         let mut provider = json!({"local_jwks": {"inline_string": key}});
@@ -336,7 +337,7 @@ fn secrets_are_for_the_configuration_alone_and_only_when_asked_for() {
 }
 
 #[test]
-fn what_is_legal_but_surely_not_meant_is_warned_of() {
+fn valid_but_risky_configurations_cause_warnings() {
     assert!(parse(minimal().to_string().as_bytes()).unwrap().warnings.is_empty());
     let mut json = minimal();
     json["rules"] = json!([]);

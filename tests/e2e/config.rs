@@ -1,11 +1,11 @@
-//! Configurations that Envoy must refuse, and the forms in which it hands over good ones.
+//! Configurations that Envoy must reject, and the forms in which it hands over good ones.
 
 use serde_json::{json, Value};
 
 use crate::setup::Plan;
 
 #[test]
-fn a_wrong_configuration_is_refused_and_the_field_named() {
+fn a_wrong_configuration_is_rejected_and_the_field_named() {
     let uri = "/providers/p/remote_jwks/http_uri";
     let rotation = "/providers/p/remote_jwks/rotation";
     let cases = [
@@ -21,17 +21,22 @@ fn a_wrong_configuration_is_refused_and_the_field_named() {
             "/providers/p",
             "local_jwks",
             json!({"inline_string": "{}"}),
-            "providers.p: has both remote_jwks and local_jwks",
+            "providers.p: expected exactly one of remote_jwks, local_jwks; found remote_jwks, local_jwks",
         ),
-        ("/providers/p", "remote_jwks", Value::Null, "providers.p: has neither remote_jwks nor local_jwks"),
+        (
+            "/providers/p",
+            "remote_jwks",
+            Value::Null,
+            "providers.p: expected exactly one of remote_jwks, local_jwks; found none",
+        ),
         ("/providers/p", "audiences", json!([""]), "providers.p.audiences[0]: must not be empty"),
         (
             "/rules/0",
             "requires",
             json!({"provider_name": "q"}),
-            "rules[0].requires.provider_name: there is no provider",
+            "rules[0].requires.provider_name: unknown provider \"q\"",
         ),
-        ("/rules/0", "match", json!({}), "rules[0].match: must have exactly one of prefix, path"),
+        ("/rules/0", "match", json!({}), "rules[0].match: expected exactly one of prefix, path"),
         ("", "rulez", json!([]), "rulez: unknown field"),
     ];
     for (parent, field, value, message) in cases {
@@ -43,7 +48,7 @@ fn a_wrong_configuration_is_refused_and_the_field_named() {
 }
 
 #[test]
-fn a_struct_is_as_good_as_json() {
+fn a_struct_is_read_as_its_json() {
     let mut plan = Plan::new();
     plan = plan.top("max_parked_requests", 100);
     let site = plan

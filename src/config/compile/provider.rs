@@ -1,15 +1,20 @@
-//! `providers`: whose tokens are taken, what is asked of them, and what is passed on of them.
+//! `providers`: where tokens are found, how they are validated, and what is forwarded of them.
 
-use std::{rc::Rc, time::Duration};
+use std::{ops::RangeInclusive, rc::Rc, time::Duration};
 
 use base64::{engine::general_purpose::STANDARD, Engine as _};
 use serde_json::Value;
 
-use super::{header_name, remote::remote, string_matcher, within, Bounds, Result};
+use super::{
+    remote::remote,
+    value::{check_items, header_name, in_range, string_matcher, unsupported, writable_header},
+};
 use crate::{
     config::{
-        error::ConfigError,
-        schema::{DataSource, JwtCacheConfig, JwtClaimToHeader, JwtHeader, JwtProvider, RequiredClaim},
+        error::Result,
+        oneof,
+        path::Path,
+        schema::{DataSource, JwtCacheConfig, JwtClaimToHeader, JwtHeader, JwtProvider, RemoteJwks, RequiredClaim},
     },
     keys::{document, Algorithm},
     policy::{
@@ -24,63 +29,64 @@ use crate::{
     },
 };
 
-/// Headers that the filter must not take a token from or remove.
+/// Headers that the filter must not remove, and thus must not read tokens from.
 const RESERVED_HEADERS: [&str; 2] = ["host", "transfer-encoding"];
-const LIFETIME: Bounds = (Duration::from_millis(1), Duration::from_secs(315_576_000_000));
-/// As large as Envoy's longest tokens, and ten times as many.
+const LIFETIME: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(315_576_000_000);
+/// Envoy's default token size, and ten times its default number of tokens.
 const DEFAULT_CACHE: cache::Limits = cache::Limits { entries: 1000, max_token_bytes: 4096 };
-const MOST_CACHED_TOKENS: usize = 100_000;
+const MAX_CACHED_TOKENS: usize = 100_000;
 
-/// A provider, and where it looks for tokens.
-pub(super) fn provider(path: &str, name: String, wire: JwtProvider) -> Result<(Provider, Vec<TokenLocation>)> {
+const NOT_EMPTY: &str = "must not be empty";
+
+enum Jwks {
+    Remote(Box<RemoteJwks>),
+    Local(DataSource),
+}
+
+/// A provider, and where its tokens are found.
+pub(super) fn provider(path: &Path<'_>, name: String, wire: JwtProvider) -> Result<(Provider, Vec<TokenLocation>)> {
     let forward = forward(path, &wire)?;
     let sources = sources(path, &wire, &forward)?;
-    let keys = match (wire.remote_jwks, wire.local_jwks) {
-        (Some(wire), None) => KeySource::Remote(Box::new(remote(&format!("{path}.remote_jwks"), wire)?)),
-        (None, Some(wire)) => local(&format!("{path}.local_jwks"), wire)?,
-        (Some(_), Some(_)) => {
-            return Err(ConfigError::new(path, "has both remote_jwks and local_jwks; give one of them"))
-        }
-        (None, None) => return Err(ConfigError::new(path, "has neither remote_jwks nor local_jwks")),
+    let remote_jwks = wire.remote_jwks.map(|wire| Jwks::Remote(Box::new(wire)));
+    let local_jwks = wire.local_jwks.map(Jwks::Local);
+    let jwks = [("remote_jwks", remote_jwks), ("local_jwks", local_jwks)];
+    let keys = match oneof::exactly_one(path, jwks)? {
+        (field, Jwks::Remote(wire)) => KeySource::Remote(Box::new(remote(&path.field(field), *wire)?)),
+        (field, Jwks::Local(wire)) => local(&path.field(field), wire)?,
     };
-    let nonempty = |field: &str, list: &[String]| match list.iter().position(|item| item.trim().is_empty()) {
-        Some(place) => Err(ConfigError::new(format!("{path}.{field}[{place}]"), "must not be empty")),
-        None => Ok(()),
-    };
-    nonempty("audiences", &wire.audiences)?;
-    nonempty("types", &wire.types)?;
-    nonempty("required_scopes", &wire.required_scopes)?;
-    if let Some(place) = wire.required_scopes.iter().position(|scope| !is_scope(scope)) {
-        return Err(ConfigError::new(
-            format!("{path}.required_scopes[{place}]"),
-            "must be one scope (RFC 6749 §3.3): printable, without spaces, quotes and backslashes",
-        ));
-    }
-    let algorithms = algorithms(path, wire.algorithms.as_deref(), &keys)?;
+    let is_not_blank = |item: &str| !item.trim().is_empty();
+    check_items(&path.field("audiences"), &wire.audiences, is_not_blank, NOT_EMPTY)?;
+    check_items(&path.field("types"), &wire.types, is_not_blank, NOT_EMPTY)?;
+    let required_scopes = path.field("required_scopes");
+    check_items(&required_scopes, &wire.required_scopes, is_not_blank, NOT_EMPTY)?;
+    let scope = "must be one scope (RFC 6749 §3.3): printable ASCII without spaces, quotes and backslashes";
+    check_items(&required_scopes, &wire.required_scopes, is_scope, scope)?;
+    let algorithms = algorithms(&path.field("algorithms"), wire.algorithms.as_deref(), &keys)?;
     let mut claims = Vec::new();
-    for (place, wire) in wire.required_claims.into_iter().enumerate() {
-        claims.push(required_claim(&format!("{path}.required_claims[{place}]"), wire)?);
+    for (index, wire) in wire.required_claims.into_iter().enumerate() {
+        claims.push(required_claim(&path.field("required_claims").index(index), wire)?);
     }
-    let max_lifetime =
-        wire.max_lifetime.map(|wire| within(format!("{path}.max_lifetime"), wire, LIFETIME)).transpose()?;
     let rules = TokenPolicy {
         issuer: Some(wire.issuer).filter(|issuer| !issuer.is_empty()),
         audiences: wire.audiences.iter().map(|audience| normalize_audience(audience).to_owned()).collect(),
-        subjects: wire.subjects.map(|wire| string_matcher(&format!("{path}.subjects"), wire)).transpose()?,
+        subjects: wire.subjects.map(|wire| string_matcher(&path.field("subjects"), wire)).transpose()?,
         algorithms,
         types: wire.types.iter().map(|typ| normalize_media_type(typ)).collect(),
         clock_skew: match wire.clock_skew_seconds {
-            // As in Envoy, whose proto3 field cannot tell 0 from nothing.
+            // As in Envoy: a proto3 field does not distinguish 0 from unset.
             0 => DEFAULT_CLOCK_SKEW,
             seconds => Duration::from_secs(seconds.into()),
         },
         require_expiration: wire.require_expiration,
-        max_lifetime,
+        max_lifetime: wire
+            .max_lifetime
+            .map(|wire| in_range(&path.field("max_lifetime"), wire, LIFETIME))
+            .transpose()?,
         claims,
         scopes: wire.required_scopes,
         forwarded_claims: forward.claims().map(str::to_owned).collect(),
     };
-    let cache = cache_limits(path, wire.jwt_cache_config.as_ref())?;
+    let cache = cache_limits(&path.field("jwt_cache_config"), wire.jwt_cache_config.as_ref())?;
     Ok((Provider { name, policies: vec![rules], cache, forward, keys }, sources))
 }
 
@@ -88,27 +94,25 @@ fn is_scope(scope: &str) -> bool {
     scope.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\')
 }
 
-fn sources(path: &str, wire: &JwtProvider, forward: &Forward) -> Result<Vec<TokenLocation>> {
+fn sources(path: &Path<'_>, wire: &JwtProvider, forward: &Forward) -> Result<Vec<TokenLocation>> {
     let mut sources = Vec::new();
-    for (place, JwtHeader { name, value_prefix }) in wire.from_headers.iter().enumerate() {
-        let at = format!("{path}.from_headers[{place}].name");
-        let header = header_name(name).filter(|header| !RESERVED_HEADERS.contains(&header.as_str()));
-        let header = header.ok_or_else(|| ConfigError::new(&*at, format!("{name:?} cannot carry a token")))?;
-        if forward.headers().any(|own| own == header) {
-            return Err(ConfigError::new(at, format!("{header:?} is also written with what tokens say")));
+    let from_headers = path.field("from_headers");
+    for (index, JwtHeader { name, value_prefix }) in wire.from_headers.iter().enumerate() {
+        let header = from_headers.index(index);
+        let path = header.field("name");
+        let readable = header_name(name).filter(|name| !RESERVED_HEADERS.contains(&name.as_str()));
+        let name = readable.ok_or_else(|| path.error(format!("{name:?} is not a header that can carry a token")))?;
+        if forward.headers().any(|written| written == name) {
+            return Err(path.error(format!("{name:?} is also set by forward_payload_header or claim_to_headers")));
         }
-        add(&mut sources, TokenLocation::Header { name: header, prefix: value_prefix.clone() });
+        add(&mut sources, TokenLocation::Header { name, prefix: value_prefix.clone() });
     }
     for (field, names, source) in [
         ("from_params", &wire.from_params, TokenLocation::Param as fn(String) -> TokenLocation),
         ("from_cookies", &wire.from_cookies, TokenLocation::Cookie),
     ] {
-        for (place, name) in names.iter().enumerate() {
-            if name.is_empty() {
-                return Err(ConfigError::new(format!("{path}.{field}[{place}]"), "must not be empty"));
-            }
-            add(&mut sources, source(name.clone()));
-        }
+        check_items(&path.field(field), names, |name| !name.is_empty(), NOT_EMPTY)?;
+        names.iter().for_each(|name| add(&mut sources, source(name.clone())));
     }
     if sources.is_empty() {
         sources = TokenLocation::defaults();
@@ -116,30 +120,29 @@ fn sources(path: &str, wire: &JwtProvider, forward: &Forward) -> Result<Vec<Toke
     Ok(sources)
 }
 
-/// Keeps them in order, and each once.
+/// Inserts a source, keeping the list sorted and free of duplicates.
 fn add(sources: &mut Vec<TokenLocation>, source: TokenLocation) {
     if let Err(at) = sources.binary_search(&source) {
         sources.insert(at, source);
     }
 }
 
-fn forward(path: &str, wire: &JwtProvider) -> Result<Forward> {
-    let header = |field: String, name: &str| match header_name(name) {
-        Some(name) if name != "host" => Ok(name),
-        _ => Err(ConfigError::new(field, format!("{name:?} is no header that can be set"))),
-    };
+fn forward(path: &Path<'_>, wire: &JwtProvider) -> Result<Forward> {
     let mut claims = Vec::new();
-    for (place, JwtClaimToHeader { header_name, claim_name }) in wire.claim_to_headers.iter().enumerate() {
-        let at = |field| format!("{path}.claim_to_headers[{place}].{field}");
-        let names: Vec<_> = claim_name.split('.').map(str::to_owned).collect();
+    let claim_to_headers = path.field("claim_to_headers");
+    for (index, JwtClaimToHeader { header_name, claim_name }) in wire.claim_to_headers.iter().enumerate() {
+        let path = claim_to_headers.index(index);
         if claim_name.is_empty() {
-            return Err(ConfigError::new(at("claim_name"), "must not be empty"));
+            return Err(path.field("claim_name").error(NOT_EMPTY));
         }
-        claims.push(ClaimHeader { header: header(at("header_name"), header_name)?, path: names });
+        claims.push(ClaimHeader {
+            header: writable_header(&path.field("header_name"), header_name)?,
+            path: claim_name.split('.').map(str::to_owned).collect(),
+        });
     }
     let given = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
     let payload_header = given(&wire.forward_payload_header)
-        .map(|name| header(format!("{path}.forward_payload_header"), &name))
+        .map(|name| writable_header(&path.field("forward_payload_header"), &name))
         .transpose()?;
     let normalize = wire.normalize_payload_in_metadata.as_ref();
     Ok(Forward {
@@ -155,57 +158,60 @@ fn forward(path: &str, wire: &JwtProvider) -> Result<Forward> {
     })
 }
 
-/// Which algorithms a provider takes. A secret that everybody can fetch is none.
-fn algorithms(path: &str, wire: Option<&[String]>, keys: &KeySource) -> Result<Vec<Algorithm>> {
-    let holds_secrets = match keys {
+/// The accepted algorithms. HMAC needs a local key: a secret that anybody can fetch protects nothing.
+fn algorithms(path: &Path<'_>, wire: Option<&[String]>, keys: &KeySource) -> Result<Vec<Algorithm>> {
+    let contains_secrets = match keys {
         KeySource::Local(keys) => keys.contains_secrets(),
         KeySource::Remote(_) => false,
     };
-    let field = format!("{path}.algorithms");
     let mut algorithms = Vec::new();
-    for (place, name) in wire.into_iter().flatten().enumerate() {
-        let at = format!("{field}[{place}]");
+    for (index, name) in wire.into_iter().flatten().enumerate() {
+        let path = path.index(index);
         let Some(algorithm) = Algorithm::from_name(name) else {
-            return Err(ConfigError::new(at, format!("{name:?} is not an algorithm that is verified here")));
+            return Err(path.error(format!("{name:?} is not a supported algorithm")));
         };
-        if algorithm.is_symmetric() && !holds_secrets {
-            return Err(ConfigError::new(at, format!("{name} needs a secret key in local_jwks")));
+        if algorithm.is_symmetric() && !contains_secrets {
+            return Err(path.error(format!("{name} requires a secret key in local_jwks")));
         }
         algorithms.push(algorithm);
     }
+    let lists_secrets = algorithms.iter().any(|algorithm| algorithm.is_symmetric());
     match wire {
-        None if holds_secrets => {
-            Err(ConfigError::new(field, "must list the HS algorithms that the secret keys in local_jwks are for"))
+        Some([]) => Err(path.error(NOT_EMPTY)),
+        _ if contains_secrets && !lists_secrets => {
+            Err(path.error("must list the HS algorithms of the secret keys in local_jwks"))
         }
         None => Ok(Algorithm::ASYMMETRIC.to_vec()),
-        Some([]) => Err(ConfigError::new(field, "must not be empty")),
-        Some(_) if holds_secrets && !algorithms.iter().any(|algorithm| algorithm.is_symmetric()) => {
-            Err(ConfigError::new(field, "must list the HS algorithms that the secret keys in local_jwks are for"))
-        }
         Some(_) => Ok(algorithms),
     }
 }
 
-fn required_claim(path: &str, wire: RequiredClaim) -> Result<ClaimRule> {
+fn required_claim(path: &Path<'_>, wire: RequiredClaim) -> Result<ClaimRule> {
     let names: Vec<_> = wire.claim.split('.').map(str::to_owned).collect();
     if names.iter().any(String::is_empty) {
-        return Err(ConfigError::new(format!("{path}.claim"), "must be a claim's name, or names joined by dots"));
+        return Err(path.field("claim").error("must be the name of a claim, or names joined by dots"));
     }
-    let scalar = |field: &str, value: &Value| match value {
-        Value::String(_) | Value::Number(_) | Value::Bool(_) => Ok(()),
-        _ => Err(ConfigError::new(format!("{path}.{field}"), "must be a string, a number or a boolean")),
-    };
-    let value = match (wire.equals, wire.contains) {
-        (Some(value), None) => scalar("equals", &value).map(|()| ClaimValue::Equals(value))?,
-        (None, Some(value)) => scalar("contains", &value).map(|()| ClaimValue::Contains(value))?,
-        (None, None) => ClaimValue::Any,
-        (Some(_), Some(_)) => return Err(ConfigError::new(path, "has both equals and contains; give one of them")),
+    let equals = wire.equals.map(ClaimValue::Equals);
+    let contains = wire.contains.map(ClaimValue::Contains);
+    let value = match oneof::at_most_one(path, [("equals", equals), ("contains", contains)])? {
+        None => ClaimValue::Any,
+        Some((_, value)) if is_scalar(&value) => value,
+        Some((field, _)) => return Err(path.field(field).error("must be a string, a number or a boolean")),
     };
     Ok(ClaimRule { path: names, value })
 }
 
-/// Envoy's defaults for its `jwt_cache_config`; where there is none, it has no cache, and we have a larger one.
-fn cache_limits(path: &str, wire: Option<&JwtCacheConfig>) -> Result<cache::Limits> {
+fn is_scalar(value: &ClaimValue) -> bool {
+    match value {
+        ClaimValue::Any => true,
+        ClaimValue::Equals(value) | ClaimValue::Contains(value) => {
+            matches!(value, Value::String(_) | Value::Number(_) | Value::Bool(_))
+        }
+    }
+}
+
+/// The limits of the token cache. Envoy's defaults apply within `jwt_cache_config` only; without it, Envoy has no cache.
+fn cache_limits(path: &Path<'_>, wire: Option<&JwtCacheConfig>) -> Result<cache::Limits> {
     let Some(wire) = wire else { return Ok(DEFAULT_CACHE) };
     if wire.disabled {
         return Ok(cache::Limits { entries: 0, max_token_bytes: 0 });
@@ -216,38 +222,31 @@ fn cache_limits(path: &str, wire: Option<&JwtCacheConfig>) -> Result<cache::Limi
         Err(_) => usize::MAX,
     };
     let entries = or(wire.jwt_cache_size, 100);
-    if entries > MOST_CACHED_TOKENS {
-        let path = format!("{path}.jwt_cache_config.jwt_cache_size");
-        return Err(ConfigError::new(path, format!("must be at most {MOST_CACHED_TOKENS}")));
+    if entries > MAX_CACHED_TOKENS {
+        return Err(path.field("jwt_cache_size").error(format!("must be at most {MAX_CACHED_TOKENS}")));
     }
     Ok(cache::Limits { entries, max_token_bytes: or(wire.jwt_max_token_size, DEFAULT_CACHE.max_token_bytes) })
 }
 
-fn local(path: &str, wire: DataSource) -> Result<KeySource> {
-    for (field, refused) in [
-        ("filename", wire.filename),
-        ("environment_variable", wire.environment_variable),
-        ("watched_directory", wire.watched_directory),
-    ] {
-        if refused.is_some() {
-            return Err(ConfigError::new(
-                format!("{path}.{field}"),
-                "a filter in a VM cannot read files or the environment: give the keys as inline_string",
-            ));
-        }
-    }
-    let (field, bytes) = match (wire.inline_string, wire.inline_bytes) {
-        (Some(text), None) => ("inline_string", text.into_bytes()),
-        (None, Some(text)) => {
-            let bytes = STANDARD.decode(text);
-            ("inline_bytes", bytes.map_err(|_| ConfigError::new(format!("{path}.inline_bytes"), "must be base64"))?)
-        }
-        _ => return Err(ConfigError::new(path, "must have exactly one of inline_string and inline_bytes")),
-    };
-    let at = format!("{path}.{field}");
-    let document = document::parse_local(&bytes).map_err(|error| ConfigError::new(&*at, error.to_string()))?;
-    if let Some((place, error)) = document.skipped.first() {
-        return Err(ConfigError::new(at, format!("keys[{place}] cannot be used: {error}")));
+fn local(path: &Path<'_>, wire: DataSource) -> Result<KeySource> {
+    unsupported(
+        path,
+        [
+            ("filename", &wire.filename),
+            ("environment_variable", &wire.environment_variable),
+            ("watched_directory", &wire.watched_directory),
+        ],
+        "Wasm filters cannot read files or the environment; use inline_string",
+    )?;
+    let inline_string = wire.inline_string.map(|text| Ok(text.into_bytes()));
+    let inline_bytes = wire.inline_bytes.map(|text| STANDARD.decode(text));
+    let sources = [("inline_string", inline_string), ("inline_bytes", inline_bytes)];
+    let (field, bytes) = oneof::exactly_one(path, sources)?;
+    let path = path.field(field);
+    let bytes = bytes.map_err(|_| path.error("must be base64"))?;
+    let document = document::parse_local(&bytes).map_err(|error| path.error(error.to_string()))?;
+    if let Some((index, error)) = document.skipped.first() {
+        return Err(path.error(format!("keys[{index}] is not usable: {error}")));
     }
     Ok(KeySource::Local(Rc::new(document.keys)))
 }

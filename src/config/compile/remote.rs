@@ -1,91 +1,104 @@
-//! `remote_jwks`: how an issuer's keys are fetched, and what their life is.
+//! `remote_jwks`: how a JWKS is fetched, cached and refreshed.
 
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
-use super::{within, Bounds, Result};
+use super::value::{check_items, in_range, unsupported};
 use crate::{
     config::{
-        error::ConfigError,
-        schema::{AsyncFetch, BackoffStrategy, HttpUri, RemoteJwks, RetryPolicy, Staleness},
+        error::Result,
+        path::Path,
+        schema::{AsyncFetch, BackoffStrategy, HttpUri, RemoteJwks, RetryPolicy, Rotation, Staleness},
     },
     keys::{document::Limits, revoked::RevokedKeys},
     policy::provider::Remote,
     rotation::policy::{self, MaxStale, RotationPolicy},
 };
 
-/// Shorter than a millisecond is no timeout at all for Envoy; longer than an hour is surely a mistake.
-const FETCH_TIMEOUT: Bounds = (Duration::from_millis(1), Duration::from_secs(3600));
 const YEAR: Duration = Duration::from_secs(365 * 86_400);
-const UP_TO_A_YEAR: Bounds = (Duration::ZERO, YEAR);
-/// Shorter would be a stampede that the configuration ordered.
-const TTL: Bounds = (Duration::from_secs(1), YEAR);
-const INTERVAL: Bounds = (Duration::from_millis(1), Duration::from_secs(86_400));
-const GRACE: Bounds = (Duration::ZERO, policy::LONGEST_GRACE);
-const BACKOFF: Bounds = (Duration::from_millis(1), policy::LONGEST_RETRY_AFTER);
-/// What a worker parses at one go must not hold up its requests.
+/// Envoy treats a timeout below one millisecond as none. More than an hour is likely a mistake.
+const FETCH_TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(3600);
+const UP_TO_A_YEAR: RangeInclusive<Duration> = Duration::ZERO..=YEAR;
+/// A shorter lifetime would flood the issuer.
+const TTL: RangeInclusive<Duration> = Duration::from_secs(1)..=YEAR;
+const INTERVAL: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(86_400);
+const GRACE: RangeInclusive<Duration> = Duration::ZERO..=policy::LONGEST_GRACE;
+const BACKOFF: RangeInclusive<Duration> = Duration::from_millis(1)..=policy::LONGEST_RETRY_AFTER;
+/// Limits the time in which a worker parses a JWKS and serves no request.
 const MAX_DOCUMENT_BYTES: usize = 4 << 20;
 const MAX_KEYS: usize = 10_000;
 const MAX_RETRIES: u32 = 100;
 
-pub(super) fn remote(path: &str, wire: RemoteJwks) -> Result<Remote> {
-    let HttpUri { uri, cluster, timeout } = &wire.http_uri;
-    let at = |field: &str| format!("{path}.{field}");
+pub(super) fn remote(path: &Path<'_>, wire: RemoteJwks) -> Result<Remote> {
+    let http_uri = path.field("http_uri");
+    let HttpUri { uri, cluster, timeout } = wire.http_uri;
     if cluster.is_empty() {
-        return Err(ConfigError::new(at("http_uri.cluster"), "must name an Envoy cluster"));
+        return Err(http_uri.field("cluster").error("must name an Envoy cluster"));
     }
-    let timeout = timeout.ok_or_else(|| ConfigError::new(at("http_uri.timeout"), "must be given"))?;
-    let (scheme, authority, target) = split_uri(uri).map_err(|reason| ConfigError::new(at("http_uri.uri"), reason))?;
-    let terms = terms(path, within(at("http_uri.timeout"), timeout, FETCH_TIMEOUT)?, &wire)?;
-    if let Some(place) = wire.rotation.revoked_keys.iter().position(String::is_empty) {
-        return Err(ConfigError::new(at(&format!("rotation.revoked_keys[{place}]")), "must not be empty"));
-    }
-    let revoked = RevokedKeys::new(wire.rotation.revoked_keys);
-    Ok(Remote { cluster: cluster.clone(), scheme, authority, path: target, rotation: terms, revoked })
+    let timeout = timeout.ok_or_else(|| http_uri.field("timeout").error("must be set"))?;
+    let (scheme, authority, target) = split_uri(&uri).map_err(|reason| http_uri.field("uri").error(reason))?;
+    let timeout = in_range(&http_uri.field("timeout"), timeout, FETCH_TIMEOUT)?;
+    let retry = retry(path, wire.async_fetch, wire.retry_policy)?;
+    let cache_duration =
+        range_or(&path.field("cache_duration"), wire.cache_duration, policy::DEFAULT_CACHE_DURATION, TTL)?;
+    let terms = rotation(&path.field("rotation"), &wire.rotation, cache_duration, timeout, &retry)?;
+    let revoked = wire.rotation.revoked_keys;
+    check_items(&path.field("rotation").field("revoked_keys"), &revoked, |key| !key.is_empty(), "must not be empty")?;
+    Ok(Remote { cluster, scheme, authority, path: target, rotation: terms, revoked: RevokedKeys::new(revoked) })
 }
 
-fn terms(path: &str, fetch_timeout: Duration, remote: &RemoteJwks) -> Result<RotationPolicy> {
-    let wire = &remote.rotation;
-    let retry = retry(path, remote)?;
-    let duration = |field: &str, wire: Option<Duration>, default, bounds| {
-        wire.map_or(Ok(default), |wire| within(format!("{path}.{field}"), wire, bounds))
-    };
-    let number = |field: &str, wire: Option<u32>, default: usize, most: usize| match wire {
+fn range_or(
+    path: &Path<'_>,
+    wire: Option<Duration>,
+    default: Duration,
+    range: RangeInclusive<Duration>,
+) -> Result<Duration> {
+    wire.map_or(Ok(default), |wire| in_range(path, wire, range))
+}
+
+fn number_or(path: &Path<'_>, wire: Option<u32>, default: usize, max: usize) -> Result<usize> {
+    match wire.map(usize::try_from) {
         None => Ok(default),
-        Some(number) => match usize::try_from(number) {
-            Ok(number) if (1..=most).contains(&number) => Ok(number),
-            _ => Err(ConfigError::new(format!("{path}.{field}"), format!("must be from 1 to {most}"))),
-        },
-    };
-    let min_ttl = duration("rotation.min_ttl", wire.min_ttl, policy::DEFAULT_MIN_TTL, TTL)?;
-    let max_ttl = duration("rotation.max_ttl", wire.max_ttl, policy::DEFAULT_MAX_TTL, TTL)?;
+        Some(Ok(number)) if (1..=max).contains(&number) => Ok(number),
+        Some(_) => Err(path.error(format!("must be from 1 to {max}"))),
+    }
+}
+
+fn rotation(
+    path: &Path<'_>,
+    wire: &Rotation,
+    cache_duration: Duration,
+    fetch_timeout: Duration,
+    retry: &Retry,
+) -> Result<RotationPolicy> {
+    let duration = |field, wire, default, range| range_or(&path.field(field), wire, default, range);
+    let min_ttl = duration("min_ttl", wire.min_ttl, policy::DEFAULT_MIN_TTL, TTL)?;
+    let max_ttl = duration("max_ttl", wire.max_ttl, policy::DEFAULT_MAX_TTL, TTL)?;
     if min_ttl > max_ttl {
-        return Err(ConfigError::new(format!("{path}.rotation.min_ttl"), "must not be longer than max_ttl"));
+        return Err(path.field("min_ttl").error("must not be longer than max_ttl"));
     }
     let max_stale = match wire.max_stale {
         None => MaxStale::For(policy::DEFAULT_MAX_STALE),
         Some(Staleness::Unbounded) => MaxStale::Unbounded,
-        Some(Staleness::For(wire)) => MaxStale::For(within(format!("{path}.rotation.max_stale"), wire, UP_TO_A_YEAR)?),
+        Some(Staleness::For(wire)) => MaxStale::For(in_range(&path.field("max_stale"), wire, UP_TO_A_YEAR)?),
     };
+    let refresh_ahead = wire.refresh_ahead.map(|wire| in_range(&path.field("refresh_ahead"), wire, UP_TO_A_YEAR));
     let limits = Limits::default();
     Ok(RotationPolicy {
-        cache_duration: duration("cache_duration", remote.cache_duration, policy::DEFAULT_CACHE_DURATION, TTL)?,
+        cache_duration,
         honor_cache_headers: wire.honor_cache_headers.unwrap_or(true),
         min_ttl,
         max_ttl,
-        refresh_ahead: wire
-            .refresh_ahead
-            .map(|wire| within(format!("{path}.rotation.refresh_ahead"), wire, UP_TO_A_YEAR))
-            .transpose()?,
+        refresh_ahead: refresh_ahead.transpose()?,
         max_stale,
-        retired_key_grace: duration("rotation.retired_key_grace", wire.retired_key_grace, Duration::ZERO, GRACE)?,
+        retired_key_grace: duration("retired_key_grace", wire.retired_key_grace, Duration::ZERO, GRACE)?,
         unknown_kid_min_interval: duration(
-            "rotation.unknown_kid_min_interval",
+            "unknown_kid_min_interval",
             wire.unknown_kid_min_interval,
             policy::DEFAULT_UNKNOWN_KID_MIN_INTERVAL,
             INTERVAL,
         )?,
         unknown_kid_max_wait: duration(
-            "rotation.unknown_kid_max_wait",
+            "unknown_kid_max_wait",
             wire.unknown_kid_max_wait,
             policy::DEFAULT_UNKNOWN_KID_MAX_WAIT,
             INTERVAL,
@@ -95,60 +108,57 @@ fn terms(path: &str, fetch_timeout: Duration, remote: &RemoteJwks) -> Result<Rot
         first_backoff: retry.first_backoff,
         longest_backoff: retry.longest_backoff,
         limits: Limits {
-            max_document_bytes: number(
-                "rotation.max_document_bytes",
+            max_document_bytes: number_or(
+                &path.field("max_document_bytes"),
                 wire.max_document_bytes,
                 limits.max_document_bytes,
                 MAX_DOCUMENT_BYTES,
             )?,
-            max_keys: number("rotation.max_keys", wire.max_keys, limits.max_keys, MAX_KEYS)?,
+            max_keys: number_or(&path.field("max_keys"), wire.max_keys, limits.max_keys, MAX_KEYS)?,
         },
     })
 }
 
-/// What failed fetches lead to.
+/// What happens after a failed fetch.
 struct Retry {
     retries: u32,
     first_backoff: Duration,
     longest_backoff: Duration,
 }
 
-/// Envoy's `retry_policy` and `async_fetch` in terms of our back-off, which is there without them.
-fn retry(path: &str, remote: &RemoteJwks) -> Result<Retry> {
+/// The back-off, which always applies, with the settings of Envoy's `retry_policy` and `async_fetch`.
+fn retry(path: &Path<'_>, async_fetch: Option<AsyncFetch>, policy: Option<RetryPolicy>) -> Result<Retry> {
     let mut retry = Retry {
         retries: 0,
         first_backoff: policy::DEFAULT_FIRST_BACKOFF,
         longest_backoff: policy::DEFAULT_LONGEST_BACKOFF,
     };
-    if let Some(AsyncFetch { failed_refetch_duration: Some(wire), .. }) = &remote.async_fetch {
-        retry.longest_backoff = within(format!("{path}.async_fetch.failed_refetch_duration"), *wire, BACKOFF)?;
+    if let Some(AsyncFetch { failed_refetch_duration: Some(wire), .. }) = async_fetch {
+        let path = path.field("async_fetch");
+        retry.longest_backoff = in_range(&path.field("failed_refetch_duration"), wire, BACKOFF)?;
         retry.first_backoff = retry.first_backoff.min(retry.longest_backoff);
     }
-    let Some(policy) = &remote.retry_policy else { return Ok(retry) };
-    let RetryPolicy { num_retries, retry_back_off, .. } = policy;
-    for (field, refused) in [
-        ("retry_priority", &policy.retry_priority),
-        ("retry_host_predicate", &policy.retry_host_predicate),
-        ("host_selection_retry_max_attempts", &policy.host_selection_retry_max_attempts),
-    ] {
-        if refused.is_some() {
-            let reason = "a filter in a VM cannot choose hosts; the cluster's own load balancing does";
-            return Err(ConfigError::new(format!("{path}.retry_policy.{field}"), reason));
-        }
-    }
-    // Envoy retries once where the policy names no number.
-    retry.retries = num_retries.unwrap_or(1);
+    let Some(policy) = policy else { return Ok(retry) };
+    let path = path.field("retry_policy");
+    unsupported(
+        &path,
+        [
+            ("retry_priority", &policy.retry_priority),
+            ("retry_host_predicate", &policy.retry_host_predicate),
+            ("host_selection_retry_max_attempts", &policy.host_selection_retry_max_attempts),
+        ],
+        "Wasm filters cannot select a host; the load balancing of the cluster does",
+    )?;
+    // Envoy's default.
+    retry.retries = policy.num_retries.unwrap_or(1);
     if retry.retries > MAX_RETRIES {
-        return Err(ConfigError::new(
-            format!("{path}.retry_policy.num_retries"),
-            format!("must be at most {MAX_RETRIES}"),
-        ));
+        return Err(path.field("num_retries").error(format!("must be at most {MAX_RETRIES}")));
     }
-    if let Some(BackoffStrategy { base_interval, max_interval }) = retry_back_off {
-        let at = |field: &str| format!("{path}.retry_policy.retry_back_off.{field}");
-        retry.first_backoff = within(at("base_interval"), *base_interval, BACKOFF)?;
-        let longest = max_interval.map(|wire| within(at("max_interval"), wire, BACKOFF)).transpose()?;
-        retry.longest_backoff = longest.unwrap_or(retry.longest_backoff).max(retry.first_backoff);
+    if let Some(BackoffStrategy { base_interval, max_interval }) = policy.retry_back_off {
+        let path = path.field("retry_back_off");
+        retry.first_backoff = in_range(&path.field("base_interval"), base_interval, BACKOFF)?;
+        retry.longest_backoff = range_or(&path.field("max_interval"), max_interval, retry.longest_backoff, BACKOFF)?;
+        retry.longest_backoff = retry.longest_backoff.max(retry.first_backoff);
     }
     Ok(retry)
 }
@@ -156,7 +166,7 @@ fn retry(path: &str, remote: &RemoteJwks) -> Result<Retry> {
 /// Scheme, authority and path-with-query of an absolute HTTP URI (RFC 9110 §4.2).
 fn split_uri(uri: &str) -> std::result::Result<(&'static str, String, String), &'static str> {
     if !uri.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err("must hold printable ASCII without spaces only");
+        return Err("must contain only printable ASCII without spaces");
     }
     let (scheme, rest) = if let Some(rest) = uri.strip_prefix("https://") {
         ("https", rest)

@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use super::{header_name, string_matcher, Result};
+use super::value::{check_items, header_name, regex, string_matcher, unsupported, writable_header};
 use crate::{
     config::{
-        error::ConfigError,
+        error::Result,
+        oneof,
+        path::Path,
         read::Named,
         schema::{
-            HeaderMatcher, JwtRequirement, JwtRequirements, ProviderWithAudiences, QueryParameterMatcher,
-            RequirementRule, RouteMatch, StringMatcher,
+            ExtractOnlyWithoutValidation, HeaderMatcher, JwtRequirement, JwtRequirements, ProviderWithAudiences,
+            QueryParameterMatcher, RequirementRule, RouteMatch,
         },
     },
     ids::{ProviderId, RequirementId},
@@ -19,129 +21,126 @@ use crate::{
         route::{self, HeaderMatch, PathMatch, QueryMatch, ValueMatch},
         route_table::Rule,
     },
-    string_matcher::{Pattern, StringMatcher as Matcher},
+    string_matcher::{Pattern, StringMatcher},
     token::{claims::normalize_audience, validation::TokenPolicy},
 };
 
-/// Requirements do not nest deeper.
+/// Nesting limit of requirements.
 const MAX_DEPTH: u8 = 16;
 
-/// What requirements are compiled with.
+/// Compiles requirements, which refer to providers by name.
 pub(super) struct Compiler<'a> {
     pub(super) ids: &'a BTreeMap<String, ProviderId>,
     pub(super) providers: &'a mut [Provider],
     pub(super) requirements: &'a mut Requirements,
 }
 
+/// What a rule requires: a requirement, or the name of one.
+enum Requires {
+    Inline(JwtRequirement),
+    Named(String),
+}
+
+/// The `oneof` of a `JwtRequirement`.
+enum Kind {
+    Provider(String),
+    ProviderAndAudiences(ProviderWithAudiences),
+    Any(JwtRequirements),
+    All(JwtRequirements),
+    AllowMissing,
+    AllowMissingOrFailed,
+    ExtractOnly(ExtractOnlyWithoutValidation),
+}
+
 impl Compiler<'_> {
-    /// The rules in their order.
     pub(super) fn rules(&mut self, wire: Vec<RequirementRule>, map: Named<JwtRequirement>) -> Result<Vec<Rule>> {
+        let path = Path::Root.field("requirement_map");
         let mut named = BTreeMap::new();
         for (name, wire) in map.0 {
-            let requirement = self.requirement(&format!("requirement_map.{name}"), wire, MAX_DEPTH)?;
+            let requirement = self.requirement(&path.field(&name), wire, MAX_DEPTH)?;
             named.insert(name, self.requirements.add(requirement));
         }
-        wire.into_iter().enumerate().map(|(place, wire)| self.rule(&format!("rules[{place}]"), wire, &named)).collect()
+        let path = Path::Root.field("rules");
+        wire.into_iter().enumerate().map(|(index, wire)| self.rule(&path.index(index), wire, &named)).collect()
     }
 
-    fn rule(&mut self, path: &str, wire: RequirementRule, named: &BTreeMap<String, RequirementId>) -> Result<Rule> {
-        let route = route(&format!("{path}.match"), wire.r#match)?;
-        let requires = match (wire.requires, wire.requirement_name) {
-            (None, None) => None,
-            (Some(wire), None) => match self.requirement(&format!("{path}.requires"), wire, MAX_DEPTH)? {
+    fn rule(
+        &mut self,
+        path: &Path<'_>,
+        wire: RequirementRule,
+        named: &BTreeMap<String, RequirementId>,
+    ) -> Result<Rule> {
+        let route = route(&path.field("match"), wire.r#match)?;
+        let inline = wire.requires.map(Requires::Inline);
+        let name = wire.requirement_name.map(Requires::Named);
+        let requires = match oneof::at_most_one(path, [("requires", inline), ("requirement_name", name)])? {
+            None => None,
+            Some((field, Requires::Inline(wire))) => match self.requirement(&path.field(field), wire, MAX_DEPTH)? {
                 Requirement::Nothing => None,
                 requirement => Some(self.requirements.add(requirement)),
             },
-            (None, Some(name)) => Some(*named.get(&name).ok_or_else(|| {
-                let reason = format!("there is no requirement {name:?} in requirement_map");
-                ConfigError::new(format!("{path}.requirement_name"), reason)
+            Some((field, Requires::Named(name))) => Some(*named.get(&name).ok_or_else(|| {
+                path.field(field).error(format!("unknown requirement {name:?}; not in requirement_map"))
             })?),
-            (Some(_), Some(_)) => {
-                return Err(ConfigError::new(path, "has both requires and requirement_name; give one of them"))
-            }
         };
         Ok(Rule { route, requires })
     }
 
-    fn requirement(&mut self, path: &str, wire: JwtRequirement, depth: u8) -> Result<Requirement> {
+    fn requirement(&mut self, path: &Path<'_>, wire: JwtRequirement, depth: u8) -> Result<Requirement> {
         let Some(depth) = depth.checked_sub(1) else {
-            return Err(ConfigError::new(path, "nests too deep"));
+            return Err(path.error(format!("nested too deeply; at most {MAX_DEPTH} levels")));
         };
-        let JwtRequirement {
-            provider_name,
-            provider_and_audiences,
-            requires_any,
-            requires_all,
-            allow_missing,
-            allow_missing_or_failed,
-            extract_only_without_validation,
-        } = wire;
-        let given = [
-            provider_name.is_some(),
-            provider_and_audiences.is_some(),
-            requires_any.is_some(),
-            requires_all.is_some(),
-            allow_missing.is_some(),
-            allow_missing_or_failed.is_some(),
-            extract_only_without_validation.is_some(),
+        let kinds = [
+            ("provider_name", wire.provider_name.map(Kind::Provider)),
+            ("provider_and_audiences", wire.provider_and_audiences.map(Kind::ProviderAndAudiences)),
+            ("requires_any", wire.requires_any.map(Kind::Any)),
+            ("requires_all", wire.requires_all.map(Kind::All)),
+            ("allow_missing", wire.allow_missing.map(|_| Kind::AllowMissing)),
+            ("allow_missing_or_failed", wire.allow_missing_or_failed.map(|_| Kind::AllowMissingOrFailed)),
+            ("extract_only_without_validation", wire.extract_only_without_validation.map(Kind::ExtractOnly)),
         ];
-        if given.into_iter().filter(|given| *given).count() > 1 {
-            return Err(ConfigError::new(path, "has more than one kind of requirement; give one of them"));
-        }
-        if let Some(name) = provider_name {
-            let provider = self.provider(&format!("{path}.provider_name"), &name)?;
-            return Ok(Requirement::Provider(TokenPolicyRef { provider, policy: 0 }));
-        }
-        if let Some(wire) = provider_and_audiences {
-            return self.provider_and_audiences(&format!("{path}.provider_and_audiences"), wire);
-        }
-        if let Some(wire) = requires_any {
-            return self.any(&format!("{path}.requires_any"), wire, depth);
-        }
-        if let Some(wire) = requires_all {
-            let children = self.list(&format!("{path}.requires_all"), wire, depth)?;
-            return Ok(Requirement::All(children));
-        }
-        Ok(match (allow_missing, allow_missing_or_failed, extract_only_without_validation) {
-            (Some(_), _, _) => Requirement::AllowMissing,
-            (_, Some(_), _) => Requirement::AllowMissingOrFailed,
-            (_, _, Some(wire)) => {
-                let at = format!("{path}.extract_only_without_validation.verification_status_header");
-                let header = match wire.verification_status_header.as_str() {
-                    "" => Some(SIGNATURE_VERIFIED.to_owned()),
-                    name => header_name(name).filter(|name| name != "host"),
-                };
-                Requirement::ExtractOnly(header.ok_or_else(|| ConfigError::new(at, "is no header that can be set"))?)
+        let Some((field, kind)) = oneof::at_most_one(path, kinds)? else { return Ok(Requirement::Nothing) };
+        let path = path.field(field);
+        match kind {
+            Kind::Provider(name) => {
+                let provider = self.provider(&path, &name)?;
+                Ok(Requirement::Provider(TokenPolicyRef { provider, policy: 0 }))
             }
-            (None, None, None) => Requirement::Nothing,
-        })
+            Kind::ProviderAndAudiences(wire) => self.provider_and_audiences(&path, wire),
+            Kind::Any(wire) => self.any(&path, wire, depth),
+            Kind::All(wire) => self.list(&path, wire, depth).map(Requirement::All),
+            Kind::AllowMissing => Ok(Requirement::AllowMissing),
+            Kind::AllowMissingOrFailed => Ok(Requirement::AllowMissingOrFailed),
+            Kind::ExtractOnly(wire) => match wire.verification_status_header.as_str() {
+                "" => Ok(Requirement::ExtractOnly(SIGNATURE_VERIFIED.to_owned())),
+                name => writable_header(&path.field("verification_status_header"), name).map(Requirement::ExtractOnly),
+            },
+        }
     }
 
-    fn provider(&self, path: &str, name: &str) -> Result<ProviderId> {
+    fn provider(&self, path: &Path<'_>, name: &str) -> Result<ProviderId> {
         let id = self.ids.get(name).copied();
-        id.ok_or_else(|| ConfigError::new(path, format!("there is no provider {name:?}")))
+        id.ok_or_else(|| path.error(format!("unknown provider {name:?}")))
     }
 
-    /// The provider's rules with other audiences; the same ones only once.
-    fn provider_and_audiences(&mut self, path: &str, wire: ProviderWithAudiences) -> Result<Requirement> {
-        let provider = self.provider(&format!("{path}.provider_name"), &wire.provider_name)?;
-        if let Some(place) = wire.audiences.iter().position(String::is_empty) {
-            return Err(ConfigError::new(format!("{path}.audiences[{place}]"), "must not be empty"));
-        }
+    /// The token policy of the provider with other audiences. Equal lists of audiences share a policy.
+    fn provider_and_audiences(&mut self, path: &Path<'_>, wire: ProviderWithAudiences) -> Result<Requirement> {
+        let provider = self.provider(&path.field("provider_name"), &wire.provider_name)?;
+        check_items(&path.field("audiences"), &wire.audiences, |audience| !audience.is_empty(), "must not be empty")?;
         let audiences: Vec<_> = wire.audiences.iter().map(|audience| normalize_audience(audience).to_owned()).collect();
-        let lane = |rules| Requirement::Provider(TokenPolicyRef { provider, policy: rules });
-        let Some(own) = self.providers.get_mut(provider.index()).filter(|_| !audiences.is_empty()) else {
-            return Ok(lane(0));
+        let policy_ref = |rules| Requirement::Provider(TokenPolicyRef { provider, policy: rules });
+        let Some(entry) = self.providers.get_mut(provider.index()).filter(|_| !audiences.is_empty()) else {
+            return Ok(policy_ref(0));
         };
-        if let Some(known) = own.policies.iter().position(|rules| rules.audiences == audiences) {
-            return Ok(lane(known));
+        if let Some(index) = entry.policies.iter().position(|rules| rules.audiences == audiences) {
+            return Ok(policy_ref(index));
         }
-        let with = own.policies.first().map(|rules| TokenPolicy { audiences, ..rules.clone() });
-        own.policies.extend(with);
-        Ok(lane(own.policies.len().saturating_sub(1)))
+        let with_audiences = entry.policies.first().map(|rules| TokenPolicy { audiences, ..rules.clone() });
+        entry.policies.extend(with_audiences);
+        Ok(policy_ref(entry.policies.len().saturating_sub(1)))
     }
 
-    fn any(&mut self, path: &str, wire: JwtRequirements, depth: u8) -> Result<Requirement> {
+    fn any(&mut self, path: &Path<'_>, wire: JwtRequirements, depth: u8) -> Result<Requirement> {
         let mut allow = Fallback::Nothing;
         let mut children = Vec::new();
         for child in self.list(path, wire, depth)? {
@@ -151,7 +150,7 @@ impl Compiler<'_> {
                 child => children.push(child),
             }
         }
-        // As in Envoy: alone they look at the tokens of all providers.
+        // As in Envoy: without other requirements, they apply to the tokens of all providers.
         Ok(match (children.is_empty(), allow) {
             (true, Fallback::Missing) => Requirement::AllowMissing,
             (true, Fallback::MissingOrFailed) => Requirement::AllowMissingOrFailed,
@@ -159,120 +158,110 @@ impl Compiler<'_> {
         })
     }
 
-    fn list(&mut self, path: &str, wire: JwtRequirements, depth: u8) -> Result<Vec<Requirement>> {
+    fn list(&mut self, path: &Path<'_>, wire: JwtRequirements, depth: u8) -> Result<Vec<Requirement>> {
+        let path = path.field("requirements");
         if wire.requirements.len() < 2 {
-            return Err(ConfigError::new(format!("{path}.requirements"), "must have two or more"));
+            return Err(path.error("must contain at least two requirements"));
         }
         let children = wire.requirements.into_iter().enumerate();
-        children.map(|(place, wire)| self.requirement(&format!("{path}.requirements[{place}]"), wire, depth)).collect()
+        children.map(|(index, wire)| self.requirement(&path.index(index), wire, depth)).collect()
     }
 }
 
-fn route(path: &str, wire: RouteMatch) -> Result<route::RouteMatch> {
-    for (field, refused) in [
-        ("path_match_policy", &wire.path_match_policy),
-        ("runtime_fraction", &wire.runtime_fraction),
-        ("grpc", &wire.grpc),
-        ("tls_context", &wire.tls_context),
-        ("dynamic_metadata", &wire.dynamic_metadata),
-        ("filter_state", &wire.filter_state),
-        ("cookies", &wire.cookies),
-    ] {
-        if refused.is_some() {
-            let reason = "is not looked at here, nor by jwt_authn, so that the rule would match more than it says";
-            return Err(ConfigError::new(format!("{path}.{field}"), reason));
-        }
-    }
-    let regex = wire.safe_regex.map(|wire| {
-        Pattern::regex(&wire.regex).map_err(|reason| ConfigError::new(format!("{path}.safe_regex.regex"), reason))
-    });
-    let kinds = [
-        wire.prefix.map(PathMatch::Prefix),
-        wire.path.map(PathMatch::Exact),
-        wire.path_separated_prefix.map(PathMatch::Separated),
-        regex.transpose()?.map(PathMatch::Regex),
-        wire.connect_matcher.map(|_| PathMatch::Connect),
-    ];
-    let mut kinds = kinds.into_iter().flatten();
-    let (Some(kind), None) = (kinds.next(), kinds.next()) else {
-        let reason = "must have exactly one of prefix, path, path_separated_prefix, safe_regex and connect_matcher";
-        return Err(ConfigError::new(path, reason));
-    };
-    let literal = match &kind {
-        PathMatch::Prefix(text) => Some(("prefix", text)),
-        PathMatch::Exact(text) => Some(("path", text)),
-        PathMatch::Separated(text) => Some(("path_separated_prefix", text)),
-        PathMatch::Regex(_) | PathMatch::Connect => None,
-    };
-    match literal {
-        // It could never match. An empty prefix always does.
-        Some((field, text)) if !(text.starts_with('/') || text == "*" || (text.is_empty() && field == "prefix")) => {
-            return Err(ConfigError::new(format!("{path}.{field}"), "must begin with a slash"));
-        }
-        Some((field @ "path_separated_prefix", text)) if text.ends_with('/') || text.contains(['?', '#']) => {
-            let reason = "must not end with a slash, nor have a question mark or a hash";
-            return Err(ConfigError::new(format!("{path}.{field}"), reason));
-        }
-        _ => {}
-    }
+fn route(path: &Path<'_>, wire: RouteMatch) -> Result<route::RouteMatch> {
+    unsupported(
+        path,
+        [
+            ("path_match_policy", &wire.path_match_policy),
+            ("runtime_fraction", &wire.runtime_fraction),
+            ("grpc", &wire.grpc),
+            ("tls_context", &wire.tls_context),
+            ("dynamic_metadata", &wire.dynamic_metadata),
+            ("filter_state", &wire.filter_state),
+            ("cookies", &wire.cookies),
+        ],
+        "not supported; jwt_authn ignores it, so the rule would match more requests than it states",
+    )?;
+    let safe_regex = wire.safe_regex.map(|wire| regex(&path.field("safe_regex"), &wire)).transpose()?;
+    let (field, kind) = oneof::exactly_one(
+        path,
+        [
+            ("prefix", wire.prefix.map(PathMatch::Prefix)),
+            ("path", wire.path.map(PathMatch::Exact)),
+            ("path_separated_prefix", wire.path_separated_prefix.map(PathMatch::Separated)),
+            ("safe_regex", safe_regex.map(PathMatch::Regex)),
+            ("connect_matcher", wire.connect_matcher.map(|_| PathMatch::Connect)),
+        ],
+    )?;
+    check_literal(&path.field(field), &kind)?;
     let mut headers = Vec::new();
-    for (place, wire) in wire.headers.into_iter().enumerate() {
-        headers.push(header(&format!("{path}.headers[{place}]"), wire)?);
+    for (index, wire) in wire.headers.into_iter().enumerate() {
+        headers.push(header(&path.field("headers").index(index), wire)?);
     }
     let mut query = Vec::new();
-    for (place, wire) in wire.query_parameters.into_iter().enumerate() {
-        query.push(parameter(&format!("{path}.query_parameters[{place}]"), wire)?);
+    for (index, wire) in wire.query_parameters.into_iter().enumerate() {
+        query.push(parameter(&path.field("query_parameters").index(index), wire)?);
     }
     Ok(route::RouteMatch { path: kind, case_sensitive: wire.case_sensitive.unwrap_or(true), headers, query })
 }
 
-fn header(path: &str, wire: HeaderMatcher) -> Result<HeaderMatch> {
+/// Rejects a path that could never match. An empty prefix always matches.
+fn check_literal(path: &Path<'_>, kind: &PathMatch) -> Result<()> {
+    let (text, may_be_empty) = match kind {
+        PathMatch::Prefix(text) => (text, true),
+        PathMatch::Exact(text) | PathMatch::Separated(text) => (text, false),
+        PathMatch::Regex(_) | PathMatch::Connect => return Ok(()),
+    };
+    if !(text.starts_with('/') || text == "*" || (text.is_empty() && may_be_empty)) {
+        return Err(path.error("must begin with a slash"));
+    }
+    if matches!(kind, PathMatch::Separated(_)) && (text.ends_with('/') || text.contains(['?', '#'])) {
+        return Err(path.error("must not end with a slash or contain a question mark or a hash"));
+    }
+    Ok(())
+}
+
+fn header(path: &Path<'_>, wire: HeaderMatcher) -> Result<HeaderMatch> {
     let is_pseudo = wire.name.starts_with(':');
     let name = if is_pseudo { Some(wire.name.to_ascii_lowercase()) } else { header_name(&wire.name) };
-    let name = name.ok_or_else(|| ConfigError::new(format!("{path}.name"), "is no header's name"))?;
-    // For Envoy they are one, and the list that it hands over has the latter.
+    let name = name.ok_or_else(|| path.field("name").error("must be a header name"))?;
+    // Envoy treats both as one header and passes on the latter.
     let name = if name == "host" { ":authority".to_owned() } else { name };
-    let text = |pattern| ValueMatch::Text(Matcher::new(pattern, false));
-    let regex = wire.safe_regex_match.map(|wire| {
-        let at = format!("{path}.safe_regex_match.regex");
-        Pattern::regex(&wire.regex).map_err(|reason| ConfigError::new(at, reason))
-    });
-    let kinds = [
-        wire.string_match.map(|wire| string(&format!("{path}.string_match"), wire)).transpose()?,
-        wire.exact_match.map(|own| text(Pattern::Exact(own))),
-        wire.prefix_match.map(|own| text(Pattern::Prefix(own))),
-        wire.suffix_match.map(|own| text(Pattern::Suffix(own))),
-        wire.contains_match.map(|own| text(Pattern::Contains(own))),
-        regex.transpose()?.map(text),
-        wire.range_match.map(|range| ValueMatch::Range(range.start, range.end)),
-        wire.present_match.map(ValueMatch::Present),
-    ];
-    let mut kinds = kinds.into_iter().flatten();
-    match (kinds.next(), kinds.next()) {
-        (value, None) => Ok(HeaderMatch {
-            name,
-            value: value.unwrap_or(ValueMatch::Present(true)),
-            invert: wire.invert_match,
-            missing_is_empty: wire.treat_missing_header_as_empty,
-        }),
-        (_, Some(_)) => Err(ConfigError::new(path, "has more than one kind of match; give one of them")),
-    }
+    let text = |pattern| ValueMatch::Text(StringMatcher::new(pattern, false));
+    let string_match = wire.string_match.map(|wire| string_matcher(&path.field("string_match"), wire)).transpose()?;
+    let regex_match = wire.safe_regex_match.map(|wire| regex(&path.field("safe_regex_match"), &wire)).transpose()?;
+    let value = oneof::at_most_one(
+        path,
+        [
+            ("string_match", string_match.map(ValueMatch::Text)),
+            ("exact_match", wire.exact_match.map(|value| text(Pattern::Exact(value)))),
+            ("prefix_match", wire.prefix_match.map(|value| text(Pattern::Prefix(value)))),
+            ("suffix_match", wire.suffix_match.map(|value| text(Pattern::Suffix(value)))),
+            ("contains_match", wire.contains_match.map(|value| text(Pattern::Contains(value)))),
+            ("safe_regex_match", regex_match.map(text)),
+            ("range_match", wire.range_match.map(|range| ValueMatch::Range(range.start, range.end))),
+            ("present_match", wire.present_match.map(ValueMatch::Present)),
+        ],
+    )?;
+    Ok(HeaderMatch {
+        name,
+        value: value.map_or(ValueMatch::Present(true), |(_, value)| value),
+        invert: wire.invert_match,
+        missing_is_empty: wire.treat_missing_header_as_empty,
+    })
 }
 
-fn parameter(path: &str, wire: QueryParameterMatcher) -> Result<QueryMatch> {
+fn parameter(path: &Path<'_>, wire: QueryParameterMatcher) -> Result<QueryMatch> {
     if wire.name.is_empty() {
-        return Err(ConfigError::new(format!("{path}.name"), "must not be empty"));
+        return Err(path.field("name").error("must not be empty"));
     }
-    let value = match (wire.string_match, wire.present_match) {
-        (None, present) => ValueMatch::Present(present.unwrap_or(true)),
-        (Some(wire), None) => string(&format!("{path}.string_match"), wire)?,
-        (Some(_), Some(_)) => {
-            return Err(ConfigError::new(path, "has both string_match and present_match; give one of them"))
-        }
-    };
-    Ok(QueryMatch { name: wire.name, value })
-}
-
-fn string(path: &str, wire: StringMatcher) -> Result<ValueMatch> {
-    string_matcher(path, wire).map(ValueMatch::Text)
+    let string_match = wire.string_match.map(|wire| string_matcher(&path.field("string_match"), wire)).transpose()?;
+    let value = oneof::at_most_one(
+        path,
+        [
+            ("string_match", string_match.map(ValueMatch::Text)),
+            ("present_match", wire.present_match.map(ValueMatch::Present)),
+        ],
+    )?;
+    Ok(QueryMatch { name: wire.name, value: value.map_or(ValueMatch::Present(true), |(_, value)| value) })
 }

@@ -1,5 +1,5 @@
-//! The reference of the configuration and its JSON Schema, made of the types that read it: `make reference` writes
-//! docs/configuration.md and docs/configuration.schema.json anew, and a test tells where they lag behind.
+//! Generates the reference, docs/configuration.md, and the JSON Schema, docs/configuration.schema.json, from the types that
+//! read the configuration. `make reference` writes both files; a test fails if they are outdated.
 
 use std::{fmt::Write as _, time::Duration};
 
@@ -7,46 +7,45 @@ use serde_json::{json, Map, Value};
 
 use super::{
     read::{camel_case, Named},
-    schema::{ErrorFormat, JwtAuthentication, Mode, Refused, Staleness},
+    schema::{ErrorFormat, JwtAuthentication, Mode, Staleness, Unsupported},
 };
 
-/// What a field may be.
+/// The type of a field.
 #[derive(Clone, Debug)]
 pub(super) enum Kind {
     Text,
     Flag,
     Number(i64, i64),
     Duration,
-    /// That, or this word.
+    /// A duration or this word.
     DurationOr(&'static str),
     /// One of these words.
     Word(&'static [&'static str]),
-    /// Any JSON.
+    /// Any JSON value.
     Any,
-    /// Nothing: it is refused.
-    Refused,
+    /// No value: setting the field is an error.
+    Unsupported,
     List(Box<Kind>),
     Map(Box<Kind>),
-    /// One of [`Messages`].
+    /// The message of this name in [`Messages`].
     Message(&'static str),
 }
 
-/// A type that the configuration is made of.
+/// A type that appears in the configuration.
 pub(super) trait Described {
-    /// What a field of it is where it is left out, if its text does not say.
+    /// The default of a field of this type, unless the comment of the field states another.
     const DEFAULT: Option<&'static str> = None;
 
-    /// What it may be.
     fn kind(messages: &mut Messages) -> Kind;
 }
 
-/// One field, as its text in `schema` tells it.
+/// A field, as declared in `schema`.
 #[derive(Debug)]
 pub(super) struct Field {
     name: &'static str,
     kind: Kind,
-    meaning: &'static str,
-    is_ours: bool,
+    description: &'static str,
+    is_addition: bool,
     is_required: bool,
     default: Option<&'static str>,
 }
@@ -54,11 +53,11 @@ pub(super) struct Field {
 #[derive(Debug)]
 struct Message {
     name: &'static str,
-    about: &'static str,
+    description: &'static str,
     fields: Vec<Field>,
 }
 
-/// The messages, in the order in which they are met.
+/// The messages, in the order of their first use.
 #[derive(Debug, Default)]
 pub(super) struct Messages(Vec<Message>);
 
@@ -66,17 +65,17 @@ impl Field {
     pub(super) fn new<T: Described>(name: &'static str, text: &'static str, messages: &mut Messages) -> Self {
         let kind = T::kind(messages);
         let text = text.trim();
-        let (is_ours, text) = text.strip_prefix("Ours. ").map_or((false, text), |text| (true, text));
+        let (is_addition, text) = text.strip_prefix("Addition. ").map_or((false, text), |text| (true, text));
         let (is_required, text) = text.strip_prefix("Required. ").map_or((false, text), |text| (true, text));
-        let (meaning, default) = match text.split_once(" Default: `") {
-            Some((meaning, default)) => (meaning, Some(default.trim_end_matches("`."))),
+        let (description, default) = match text.split_once(" Default: `") {
+            Some((description, default)) => (description, Some(default.trim_end_matches("`."))),
             None => (text, T::DEFAULT),
         };
         let name = name.strip_prefix("r#").or(name.strip_prefix('_')).unwrap_or(name);
-        Self { name, kind, meaning, is_ours, is_required, default }
+        Self { name, kind, description, is_addition, is_required, default }
     }
 
-    /// The default as it would be written.
+    /// The default in JSON.
     fn default(&self) -> Option<Value> {
         self.default.map(|text| match self.kind {
             Kind::Flag | Kind::Number(..) => serde_json::from_str(text).unwrap(),
@@ -86,16 +85,15 @@ impl Field {
 }
 
 impl Messages {
-    /// A message begins; false: it is known.
-    pub(super) fn declare(&mut self, name: &'static str, about: &'static str) -> bool {
+    /// Adds a message without fields; returns whether the message is new.
+    pub(super) fn declare(&mut self, name: &'static str, description: &'static str) -> bool {
         let is_new = self.get(name).is_none();
         if is_new {
-            self.0.push(Message { name, about: about.trim(), fields: Vec::new() });
+            self.0.push(Message { name, description: description.trim(), fields: Vec::new() });
         }
         is_new
     }
 
-    /// Its next field.
     pub(super) fn add(&mut self, message: &str, field: Field) {
         self.0.iter_mut().find(|known| known.name == message).unwrap().fields.push(field);
     }
@@ -104,7 +102,7 @@ impl Messages {
         self.0.iter().find(|message| message.name == name)
     }
 
-    fn of_the_configuration() -> Self {
+    fn collect() -> Self {
         let mut messages = Self::default();
         JwtAuthentication::kind(&mut messages);
         messages
@@ -130,7 +128,7 @@ described! {
     Mode => Kind::Word(&["enforce", "report"]),
     ErrorFormat => Kind::Word(&["text", "json"]),
     Value => Kind::Any,
-    Refused => Kind::Refused,
+    Unsupported => Kind::Unsupported,
 }
 
 impl Described for bool {
@@ -159,18 +157,18 @@ impl<T: Described> Described for Named<T> {
     }
 }
 
-/// As JSON Schema, draft 2020-12.
+/// The JSON Schema (draft 2020-12) of a type.
 fn schema_of(kind: &Kind) -> Value {
     let duration = || json!({"type": "string", "pattern": "^[0-9]+(\\.[0-9]{1,9})?s$"});
     match kind {
         Kind::Text => json!({"type": "string"}),
         Kind::Flag => json!({"type": "boolean"}),
-        Kind::Number(least, most) => json!({"type": "integer", "minimum": least, "maximum": most}),
+        Kind::Number(min, max) => json!({"type": "integer", "minimum": min, "maximum": max}),
         Kind::Duration => duration(),
         Kind::DurationOr(word) => json!({"anyOf": [duration(), {"const": word}]}),
         Kind::Word(words) => json!({"enum": words}),
         Kind::Any => json!({}),
-        Kind::Refused => json!({"not": {}}),
+        Kind::Unsupported => json!({"not": {}}),
         Kind::List(kind) => json!({"type": "array", "items": schema_of(kind)}),
         Kind::Map(kind) => json!({"type": "object", "additionalProperties": schema_of(kind)}),
         Kind::Message(name) => json!({"$ref": format!("#/$defs/{name}")}),
@@ -179,11 +177,11 @@ fn schema_of(kind: &Kind) -> Value {
 
 fn json_schema(messages: &Messages) -> Value {
     let mut definitions = Map::new();
-    for Message { name, about, fields } in &messages.0 {
+    for Message { name, description, fields } in &messages.0 {
         let (mut properties, mut required) = (Map::new(), Vec::new());
         for field in fields {
             let mut schema = schema_of(&field.kind);
-            schema["description"] = field.meaning.into();
+            schema["description"] = field.description.into();
             if let Some(default) = field.default() {
                 schema["default"] = default;
             }
@@ -199,8 +197,7 @@ fn json_schema(messages: &Messages) -> Value {
                 properties.insert(camel, json!({"$ref": format!("#/$defs/{name}/properties/{}", field.name)}));
             }
         }
-        let mut definition =
-            json!({"type": "object", "description": about, "properties": properties, "additionalProperties": false});
+        let mut definition = json!({"type": "object", "description": description, "properties": properties, "additionalProperties": false});
         if !required.is_empty() {
             definition["allOf"] = required.into();
         }
@@ -208,14 +205,14 @@ fn json_schema(messages: &Messages) -> Value {
     }
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "The configuration of jwks-gate",
+        "title": "Configuration of jwks-gate",
         "$ref": "#/$defs/JwtAuthentication",
         "$defs": definitions,
     })
 }
 
-/// As a reader's word, with a link where there is a table.
-fn word_of(kind: &Kind, messages: &Messages) -> String {
+/// The type as shown in the reference, with a link to the table of a message.
+fn type_name(kind: &Kind, messages: &Messages) -> String {
     match kind {
         Kind::Text => "string".to_owned(),
         Kind::Flag => "boolean".to_owned(),
@@ -224,9 +221,9 @@ fn word_of(kind: &Kind, messages: &Messages) -> String {
         Kind::DurationOr(word) => format!("duration or `{word}`"),
         Kind::Word(words) => words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(" or "),
         Kind::Any => "any".to_owned(),
-        Kind::Refused => "**refused**".to_owned(),
-        Kind::List(kind) => format!("list of {}", word_of(kind, messages)),
-        Kind::Map(kind) => format!("{} by name", word_of(kind, messages)),
+        Kind::Unsupported => "**unsupported**".to_owned(),
+        Kind::List(kind) => format!("list of {}", type_name(kind, messages)),
+        Kind::Map(kind) => format!("{} by name", type_name(kind, messages)),
         Kind::Message(name) if messages.get(name).is_some_and(|message| message.fields.is_empty()) => "`{}`".to_owned(),
         Kind::Message(name) => format!("[{name}](#{})", name.to_ascii_lowercase()),
     }
@@ -237,23 +234,26 @@ fn reference(messages: &Messages) -> String {
 <!-- Written by `make reference` from src/config/schema. -->
 # Configuration
 
-The JSON (or YAML, as a `google.protobuf.Struct`) of Envoy's `JwtAuthentication`, and the fields marked **ours**. Names are in
-snake_case or camelCase, durations in seconds: `300s`, `0.5s`. What is not here is refused by name; a wrong configuration is
-refused whole, and Envoy keeps the one that it has. For editors: [configuration.schema.json](configuration.schema.json).
-[jwt_authn.md](jwt_authn.md) says where Envoy's fields mean something else.
+The configuration is Envoy's `JwtAuthentication` as JSON, or as YAML in a `google.protobuf.Struct`. Fields marked **addition** do
+not exist in Envoy. Field names are in snake_case or camelCase. Durations are in seconds: `300s`, `0.5s`.
+
+A configuration with an unknown field, an unsupported field or an invalid value is rejected as a whole. The log names the field,
+and Envoy keeps the configuration that it has. [configuration.schema.json](configuration.schema.json) is the JSON Schema for
+editors. [jwt_authn.md](jwt_authn.md) lists the differences from Envoy's `jwt_authn`.
 "
     .to_owned();
-    for Message { name, about, fields } in messages.0.iter().filter(|message| !message.fields.is_empty()) {
-        writeln!(text, "\n## {name}\n\n{about}\n\n| field | | default | |\n|---|---|---|---|").unwrap();
+    for Message { name, description, fields } in messages.0.iter().filter(|message| !message.fields.is_empty()) {
+        writeln!(text, "\n## {name}\n\n{description}\n\n| field | type | default | description |\n|---|---|---|---|")
+            .unwrap();
         for field in fields {
             let default = match field.default {
                 Some(default) => format!("`{default}`"),
                 None if field.is_required => "required".to_owned(),
                 None => String::new(),
             };
-            let ours = if field.is_ours { "**ours**: " } else { "" };
-            let kind = word_of(&field.kind, messages);
-            writeln!(text, "| `{}` | {kind} | {default} | {ours}{} |", field.name, field.meaning).unwrap();
+            let addition = if field.is_addition { "**addition**: " } else { "" };
+            let kind = type_name(&field.kind, messages);
+            writeln!(text, "| `{}` | {kind} | {default} | {addition}{} |", field.name, field.description).unwrap();
         }
     }
     text

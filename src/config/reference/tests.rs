@@ -7,18 +7,21 @@ use crate::config::{parse, read::camel_case};
 
 #[test]
 fn the_reference_and_the_schema_are_those_of_the_code() {
-    let messages = Messages::of_the_configuration();
+    let messages = Messages::collect();
     let schema = serde_json::to_string_pretty(&json_schema(&messages)).unwrap() + "\n";
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
     for (name, text) in [("configuration.md", reference(&messages)), ("configuration.schema.json", schema)] {
         if std::env::var_os("WRITE_REFERENCE").is_some() {
             fs::write(docs.join(name), &text).unwrap();
         }
-        assert!(fs::read_to_string(docs.join(name)).is_ok_and(|own| own == text), "docs/{name}: run `make reference`");
+        assert!(
+            fs::read_to_string(docs.join(name)).is_ok_and(|written| written == text),
+            "docs/{name}: run `make reference`"
+        );
     }
 }
 
-/// A configuration with every message in it, and what is required.
+/// A configuration with every message and every required field.
 fn everything() -> Value {
     let keys = r#"{"keys":[{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}"#;
     json!({
@@ -57,12 +60,12 @@ fn everything() -> Value {
     })
 }
 
-/// Calls back with each message in a value: where it stands, and what it is.
+/// Calls `visitor` with the JSON pointer of each message in a value, and the message.
 fn visit(messages: &Messages, kind: &Kind, value: &Value, at: &str, visitor: &mut impl FnMut(&str, &Message)) {
     match kind {
         Kind::List(kind) => {
-            for (place, item) in value.as_array().unwrap().iter().enumerate() {
-                visit(messages, kind, item, &format!("{at}/{place}"), visitor);
+            for (index, item) in value.as_array().unwrap().iter().enumerate() {
+                visit(messages, kind, item, &format!("{at}/{index}"), visitor);
             }
         }
         Kind::Map(kind) => {
@@ -83,10 +86,10 @@ fn visit(messages: &Messages, kind: &Kind, value: &Value, at: &str, visitor: &mu
     }
 }
 
-/// A default that is told is the one that is used; what is said to be required is; what is said to be refused is.
+/// A stated default is the actual one; required fields are required; unsupported fields are rejected.
 #[test]
-fn the_reference_tells_the_truth() {
-    let messages = Messages::of_the_configuration();
+fn the_reference_states_what_is_read() {
+    let messages = Messages::collect();
     let whole = everything();
     let read = |value: &Value| parse(value.to_string().as_bytes()).map(|plan| format!("{plan:?}"));
     let plan = read(&whole).unwrap();
@@ -96,32 +99,32 @@ fn the_reference_tells_the_truth() {
         for field in &message.fields {
             let path = format!("{at}/{}", field.name);
             let mut changed = whole.clone();
-            let own = changed.pointer_mut(at).unwrap().as_object_mut().unwrap();
-            if matches!(field.kind, Kind::Refused) {
-                own.insert(field.name.to_owned(), json!({}));
-                assert!(read(&changed).is_err(), "{path}: taken");
+            let members = changed.pointer_mut(at).unwrap().as_object_mut().unwrap();
+            if matches!(field.kind, Kind::Unsupported) {
+                members.insert(field.name.to_owned(), json!({}));
+                assert!(read(&changed).is_err(), "{path}: accepted");
             } else if field.is_required {
-                own.remove(field.name).unwrap();
+                members.remove(field.name).unwrap();
                 assert!(read(&changed).is_err(), "{path}: not required");
-            } else if let (Some(default), false) = (field.default(), own.contains_key(field.name)) {
-                own.insert(field.name.to_owned(), default);
-                assert_eq!(read(&changed).unwrap(), plan, "{path}: its default is another");
+            } else if let (Some(default), false) = (field.default(), members.contains_key(field.name)) {
+                members.insert(field.name.to_owned(), default);
+                assert_eq!(read(&changed).unwrap(), plan, "{path}: the default is another");
             }
         }
     });
     assert!(messages.0.iter().all(|message| seen.contains(message.name)), "{seen:?}");
 }
 
-/// Checked by somebody else's validator: what is read is valid, and what is misspelt or of another type is not.
+/// By the validator of another project: a readable configuration is valid; a misspelt field and a wrong type are not.
 #[test]
-fn the_schema_takes_what_is_read_and_nothing_else() {
-    let schema = json_schema(&Messages::of_the_configuration());
+fn the_schema_accepts_what_is_read_and_nothing_else() {
+    let schema = json_schema(&Messages::collect());
     let (mut schemas, mut compiler) = (boon::Schemas::new(), boon::Compiler::new());
     compiler.add_resource("schema.json", schema).unwrap();
-    let own = compiler.compile("schema.json", &mut schemas).unwrap();
-    let is_valid = |value: &Value| schemas.validate(value, own).is_ok();
+    let compiled = compiler.compile("schema.json", &mut schemas).unwrap();
+    let is_valid = |value: &Value| schemas.validate(value, compiled).is_ok();
     assert!(is_valid(&everything()));
-    let messages = Messages::of_the_configuration();
+    let messages = Messages::collect();
     visit(&messages, &Kind::Message("JwtAuthentication"), &everything(), "", &mut |at, message| {
         let with = |name: &str, value: Value| {
             let mut changed = everything();
@@ -138,11 +141,11 @@ fn the_schema_takes_what_is_read_and_nothing_else() {
                 assert!(!is_valid(&without), "{at}/{}", field.name);
             }
             let camel = camel_case(field.name);
-            if let Some(Value::Object(own)) = everything().pointer(at) {
-                let (mut own, mut renamed) = (own.clone(), everything());
-                if let Some(value) = own.remove(field.name) {
-                    own.insert(camel, value);
-                    *renamed.pointer_mut(at).unwrap() = own.into();
+            if let Some(Value::Object(members)) = everything().pointer(at) {
+                let (mut members, mut renamed) = (members.clone(), everything());
+                if let Some(value) = members.remove(field.name) {
+                    members.insert(camel, value);
+                    *renamed.pointer_mut(at).unwrap() = members.into();
                     assert!(is_valid(&renamed), "{at}/{}", field.name);
                 }
             }

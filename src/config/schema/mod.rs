@@ -1,7 +1,7 @@
-//! The wire form: the proto3-JSON of Envoy's `jwt_authn.v3.JwtAuthentication`, in both spellings, and our own fields.
+//! The wire form: the proto3-JSON of Envoy's `jwt_authn.v3.JwtAuthentication`, with the additional fields of jwks-gate.
 //!
-//! Strict: a field that is not here is refused, not ignored. The tables of docs/configuration.md and its JSON Schema are made
-//! of what is written here: a field's text may begin with "Ours." or "Required." and end with "Default: `…`.".
+//! An unknown field is an error. docs/configuration.md and the JSON Schema are generated from the doc comments here. The
+//! comment of a field may begin with "Addition." or "Required." and end with "Default: `…`.".
 
 mod provider;
 mod rules;
@@ -12,76 +12,79 @@ use serde_json::Value;
 
 pub(super) use self::{provider::*, rules::*};
 use super::{
-    error::ConfigError,
+    error::{ConfigError, Result},
+    path::Path,
     read::{message, unexpected, Named, Read},
 };
 
-/// A field of Envoy's that cannot be had here: it is refused with the reason.
+/// A field of Envoy's that jwks-gate does not support. `compile` rejects a configuration that sets the field.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Refused;
+pub(super) struct Unsupported;
 
 message! {
     /// The configuration: Envoy's `JwtAuthentication`.
     JwtAuthentication {
-        /// By name: whose tokens are taken.
+        /// Token issuers and their keys, by provider name.
         providers: Named<JwtProvider>,
-        /// The first whose `match` fits decides; where none fits, the request passes.
+        /// The first rule that matches a request decides which tokens the request needs. A request that no rule matches is
+        /// allowed.
         rules: Vec<RequirementRule>,
         /// Requirements by name, for `requirement_name`.
         requirement_map: Named<JwtRequirement>,
-        /// `OPTIONS` with `Origin` and `Access-Control-Request-Method` passes without a token.
+        /// Allows CORS preflight requests (`OPTIONS` with `Origin` and `Access-Control-Request-Method`) without a token.
         bypass_cors_preflight: bool,
-        /// Refusals have neither body nor challenge.
+        /// Sends denials without a body and without `www-authenticate`.
         strip_failure_response: bool,
-        /// Stands in the names of the counters.
+        /// Added to the name of each counter, after `jwks_gate`. Letters, digits, `.`, `_` and `-`.
         stat_prefix: String,
-        /// A VM cannot read what other filters choose by.
-        filter_state_rules: Option<Refused>,
-        /// Ours. `report` refuses nothing and counts what it would refuse. Default: `enforce`.
+        /// Wasm filters cannot read the filter state that selects the requirement.
+        filter_state_rules: Option<Unsupported>,
+        /// Addition. `report` denies no request and counts the requests that `enforce` would deny. Default: `enforce`.
         mode: Mode,
-        /// Ours. What the body of a refusal is: `json` for problem details (RFC 9457). Default: `text`.
+        /// Addition. Format of the body of a denial; `json` is a problem details object (RFC 9457). Default: `text`.
         error_format: ErrorFormat,
-        /// Ours. An https URI for the challenge (RFC 9728).
+        /// Addition. `https` URI of the protected resource metadata, which each challenge names (RFC 9728).
         resource_metadata: Option<String>,
-        /// Ours. What was decided and why is in the filter state also of requests that are let through; of others it always is.
+        /// Addition. Also writes the decision `allowed` to the filter state. All other decisions are always written.
         decision_in_filter_state: bool,
-        /// Ours. How many requests may wait for keys, in each worker; beyond it 503. Default: `1024`.
+        /// Addition. Maximum number of requests that wait for keys, per worker; at most 100000. Any further request gets a
+        /// 503. Default: `1024`.
         max_parked_requests: Option<u32>,
-        /// Ours. Signatures are checked by the host's `verify_signature`, where it proves sound. Default: `true`.
+        /// Addition. Verifies signatures with the host's `verify_signature`, for each algorithm that passes a self-test. All
+        /// other signatures are verified in the Wasm VM. Default: `true`.
         use_host_crypto: Option<bool>,
     }
 
-    /// A regular expression in RE2's syntax: no look-around, no back-references.
+    /// A regular expression in RE2 syntax: no look-around, no back-references.
     RegexMatcher {
-        /// Required. Must fit all of the text.
+        /// Required. Regular expression that must match the whole string.
         regex: String,
-        /// Says nothing: it is the only engine that Envoy has.
+        /// Accepted for compatibility; has no effect.
         _google_re2: Option<Value>,
     }
 
-    /// One of the patterns, with `ignore_case` or without: Envoy's `StringMatcher`.
+    /// Envoy's `StringMatcher`: exactly one pattern, and `ignore_case`.
     StringMatcher {
-        /// The text itself.
+        /// The value equals this string.
         exact: Option<String>,
-        /// What it begins with.
+        /// The value starts with this string.
         prefix: Option<String>,
-        /// What it ends with.
+        /// The value ends with this string.
         suffix: Option<String>,
-        /// What stands in it.
+        /// The value contains this string.
         contains: Option<String>,
-        /// What it fits.
+        /// A regular expression that must match the whole value.
         safe_regex: Option<RegexMatcher>,
-        /// ASCII letters are the same in both cases; not for `safe_regex`.
+        /// Ignores the case of ASCII letters. No effect on `safe_regex`.
         ignore_case: bool,
-        /// No extension of Envoy's can be had in a VM.
-        custom: Option<Refused>,
+        /// Envoy extensions are not available to Wasm filters.
+        custom: Option<Unsupported>,
     }
 
-    /// A message without fields: that it is there is all.
+    /// A message without fields.
     Empty {}
 }
 
-/// What becomes of a refused request.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) enum Mode {
     #[default]
@@ -89,7 +92,6 @@ pub(super) enum Mode {
     Report,
 }
 
-/// What a refusal's body is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum ErrorFormat {
     #[default]
@@ -97,15 +99,15 @@ pub(super) enum ErrorFormat {
     Json,
 }
 
-/// A duration, or that there is no bound: only by name.
+/// A duration, or the word `unbounded`.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Staleness {
     For(Duration),
     Unbounded,
 }
 
-impl Read for Refused {
-    fn read(_: Value, _: &str) -> Result<Self, ConfigError> {
+impl Read for Unsupported {
+    fn read(_: Value, _: &Path<'_>) -> Result<Self> {
         Ok(Self)
     }
 
@@ -115,7 +117,7 @@ impl Read for Refused {
 }
 
 impl Read for Mode {
-    fn read(value: Value, path: &str) -> Result<Self, ConfigError> {
+    fn read(value: Value, path: &Path<'_>) -> Result<Self> {
         match value.as_str() {
             Some("enforce") => Ok(Self::Enforce),
             Some("report") => Ok(Self::Report),
@@ -129,7 +131,7 @@ impl Read for Mode {
 }
 
 impl Read for ErrorFormat {
-    fn read(value: Value, path: &str) -> Result<Self, ConfigError> {
+    fn read(value: Value, path: &Path<'_>) -> Result<Self> {
         match value.as_str() {
             Some("text") => Ok(Self::Text),
             Some("json") => Ok(Self::Json),
@@ -143,13 +145,13 @@ impl Read for ErrorFormat {
 }
 
 impl Read for Staleness {
-    fn read(value: Value, path: &str) -> Result<Self, ConfigError> {
+    fn read(value: Value, path: &Path<'_>) -> Result<Self> {
         if value == "unbounded" {
             return Ok(Self::Unbounded);
         }
         Duration::read(value, path)
             .map(Self::For)
-            .map_err(|error| ConfigError { reason: format!("{}, or \"unbounded\"", error.reason), ..error })
+            .map_err(|error| ConfigError { reason: format!("{}; \"unbounded\" is also valid", error.reason), ..error })
     }
 
     fn absent() -> Self {

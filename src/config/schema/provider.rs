@@ -1,203 +1,217 @@
-//! `providers`: whose tokens are taken, by which keys, and what is passed on of them.
+//! `providers`: the issuers, their keys, and what is forwarded of their tokens.
 
 use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Refused, Staleness, StringMatcher};
+use super::{Staleness, StringMatcher, Unsupported};
 use crate::config::read::message;
 
 message! {
-    /// Whose tokens are taken: Envoy's `JwtProvider`. It has either `remote_jwks` or `local_jwks`.
+    /// A token issuer: Envoy's `JwtProvider`, with exactly one of `remote_jwks` and `local_jwks`.
     JwtProvider {
-        /// The only `iss` that is taken; where it is not set, any is.
+        /// Accepted value of `iss`. Unset: tokens of any issuer are accepted.
         issuer: String,
-        /// One of them must be in `aud`; compared without `http(s)://` and a slash at the end. None: any `aud`.
+        /// Accepted audiences, of which `aud` must contain at least one. `http://`, `https://` and one trailing slash are
+        /// ignored. Empty: `aud` is not checked.
         audiences: Vec<String>,
-        /// What `sub` must be like.
+        /// Pattern that `sub` must match. A missing `sub` counts as an empty string.
         subjects: Option<StringMatcher>,
-        /// There must be an `exp`.
+        /// Tokens must have an `exp`.
         require_expiration: bool,
-        /// `exp` must be nearer than this, and there must be one.
+        /// `exp` must be less than this far in the future. Tokens without `exp` are invalid. Unset: no limit.
         max_lifetime: Option<Duration>,
-        /// The issuer's keys, fetched.
+        /// JWKS to fetch from the issuer.
         remote_jwks: Option<RemoteJwks>,
-        /// Keys that stand here.
+        /// JWKS in the configuration itself.
         local_jwks: Option<DataSource>,
-        /// The token goes on to the upstream.
+        /// Forwards the token to the upstream instead of removing the token from the request. Cookies are always forwarded.
         forward: bool,
-        /// Where tokens are; with none of the three, `Authorization: Bearer` and the parameter `access_token`.
+        /// Headers that carry tokens. If `from_headers`, `from_params` and `from_cookies` are all empty: `Authorization:
+        /// Bearer` and the query parameter `access_token`.
         from_headers: Vec<JwtHeader>,
-        /// Names of query parameters.
+        /// Query parameters that carry tokens.
         from_params: Vec<String>,
-        /// Names of cookies.
+        /// Cookies that carry tokens.
         from_cookies: Vec<String>,
-        /// A header for the upstream: the payload in base64url.
+        /// Request header for the payload of a valid token, in base64url. Values sent by the client are removed.
         forward_payload_header: String,
-        /// That with padding.
+        /// Pads the value of `forward_payload_header` with `=`.
         pad_forward_payload_header: bool,
-        /// The payload's name in the filter state.
+        /// Filter state for the payload of a valid token: `wasm.NAME`, and `wasm.NAME.CLAIM` for each claim.
         payload_in_metadata: String,
-        /// What becomes of claims there.
+        /// Conversion of claims for `payload_in_metadata`.
         normalize_payload_in_metadata: Option<NormalizePayload>,
-        /// The token's header's name in the filter state.
+        /// Filter state for the header of a valid token: `wasm.NAME`.
         header_in_metadata: String,
-        /// The refusal's name in the filter state.
+        /// Filter state for a failed verification: `wasm.NAME.code` and `wasm.NAME.message`.
         failed_status_in_metadata: String,
-        /// Allowance on `exp`, `nbf` and `iat`; 0 is the default. Default: `60`.
+        /// Tolerance in seconds for `exp`, `nbf` and `iat`. 0 selects the default. Default: `60`.
         clock_skew_seconds: u32,
-        /// Tokens that were verified are remembered, in each worker, while their key is there: 1000, unless this is set.
+        /// Cache of verified tokens, per worker; emptied when the keys change. Unset: 1000 tokens of up to 4096 bytes.
         jwt_cache_config: Option<JwtCacheConfig>,
-        /// Headers for the upstream.
+        /// Request headers for claims of a valid token.
         claim_to_headers: Vec<JwtClaimToHeader>,
-        /// The route is chosen anew for a request with a good token.
+        /// Selects the route again for a request with a valid token. Requires `claim_to_headers`, `forward_payload_header`
+        /// or `payload_in_metadata`.
         clear_route_cache: bool,
-        /// Ours. The only ones that are taken: RS, PS and ES with 256, 384 and 512, EdDSA and Ed25519, and HS, for which
-        /// `local_jwks` must have a secret. All but HS, unless this is set.
+        /// Addition. Accepted values of `alg`: `RS`, `PS`, `ES` and `HS` with `256`, `384` or `512`, `EdDSA` and `Ed25519`.
+        /// `HS` requires a secret key in `local_jwks`. Unset: all except `HS`.
         algorithms: Option<Vec<String>>,
-        /// Ours. The only `typ`s that are taken, such as `at+jwt`. None: any, or none.
+        /// Addition. Accepted values of `typ`, such as `at+jwt`. Case and the prefix `application/` are ignored. Empty:
+        /// `typ` is not checked.
         types: Vec<String>,
-        /// Ours. What the token must say.
+        /// Addition. Conditions on claims. If one fails, the response is 403.
         required_claims: Vec<RequiredClaim>,
-        /// Ours. All of them must be in `scope` or `scp`; else 403.
+        /// Addition. Scopes that `scope` or `scp` must contain. If one is missing, the response is 403.
         required_scopes: Vec<String>,
     }
 
-    /// A header that has a token: Envoy's `JwtHeader`.
+    /// A header that carries a token: Envoy's `JwtHeader`.
     JwtHeader {
-        /// Required. Its name.
+        /// Required. Name of the header.
         name: String,
-        /// What stands before the token.
+        /// Text before the token, such as `Bearer `. A value without the prefix carries no token.
         value_prefix: String,
     }
 
-    /// A header of what a claim says: Envoy's `JwtClaimToHeader`.
+    /// A request header for a claim: Envoy's `JwtClaimToHeader`.
     JwtClaimToHeader {
-        /// Required. Its name; what clients send by that name is removed.
+        /// Required. Name of the header. Values sent by the client are removed.
         header_name: String,
-        /// Required. The claim, nested ones by dots; lists and objects become base64 of their JSON.
+        /// Required. Name of the claim; for a nested claim, names joined by dots. The value of a list or an object is its
+        /// JSON in base64.
         claim_name: String,
     }
 
-    /// Claims as other filters see them.
+    /// Conversion of claims for other filters: Envoy's `NormalizePayload`.
     NormalizePayload {
-        /// Claims of words with spaces between them, which become lists.
+        /// Claims that are strings of words separated by spaces, written as lists.
         space_delimited_claims: Vec<String>,
     }
 
     /// The cache of verified tokens: Envoy's `JwtCacheConfig`.
     JwtCacheConfig {
-        /// How many; 0 is the default. Default: `100`.
+        /// Maximum number of tokens, at most 100000. 0 selects the default. Default: `100`.
         jwt_cache_size: u32,
-        /// The longest that is remembered, in bytes; 0 is the default. Default: `4096`.
+        /// Maximum size of a cached token in bytes. 0 selects the default. Default: `4096`.
         jwt_max_token_size: u32,
-        /// Ours. None is remembered. In Envoy, no `jwt_cache_config` means that.
+        /// Addition. Turns the cache off. Envoy has no cache unless `jwt_cache_config` is set.
         disabled: bool,
     }
 
-    /// What a claim must say; with neither `equals` nor `contains`, that it is there.
+    /// A condition on a claim. With neither `equals` nor `contains`, the claim must be present and not `null`.
     RequiredClaim {
-        /// Required. Its name, nested ones by dots.
+        /// Required. Name of the claim; for a nested claim, names joined by dots.
         claim: String,
-        /// The string, number or boolean that it is.
+        /// The claim equals this string, number or boolean.
         equals: Option<Value>,
-        /// One that is in the list that it is, or a word of the string that it is.
+        /// The claim is a list containing this value, or a space-separated string containing it as a word.
         contains: Option<Value>,
     }
 
-    /// Keys that an issuer publishes: Envoy's `RemoteJwks`.
+    /// A JWKS that the issuer publishes: Envoy's `RemoteJwks`.
     RemoteJwks {
-        /// Required. Where they are.
+        /// Required. Where to fetch the JWKS.
         http_uri: HttpUri,
-        /// How long they live where the issuer says nothing. Default: `600s`.
+        /// Lifetime of a JWKS that comes without cache headers. Default: `600s`.
         cache_duration: Option<Duration>,
-        /// Keys are fetched before the first request in any case.
+        /// Back-off after failed fetches. The JWKS is fetched before the first request, whether or not this is set.
         async_fetch: Option<AsyncFetch>,
-        /// How patient a request is with an issuer that fails.
+        /// How long requests wait while fetches fail.
         retry_policy: Option<RetryPolicy>,
-        /// Ours. The life of the keys.
+        /// Addition. How the JWKS is cached and refreshed.
         rotation: Rotation,
     }
 
     /// Envoy's `HttpUri`.
     HttpUri {
-        /// Required. `http://` or `https://`; whether it is TLS is for the cluster to say.
+        /// Required. `http://` or `https://` URI. The scheme does not select TLS; the cluster does.
         uri: String,
-        /// Required. The cluster of Envoy's that leads there.
+        /// Required. Name of the Envoy cluster for the URI.
         cluster: String,
-        /// Required. For the whole response.
+        /// Required. Time limit for the whole response.
         timeout: Option<Duration>,
     }
 
     /// Envoy's `JwksAsyncFetch`.
     AsyncFetch {
-        /// Says nothing: no listener waits for keys, requests do.
+        /// Accepted for compatibility; has no effect. Requests wait for keys, listeners do not.
         _fast_listener: bool,
-        /// The longest back-off after failed fetches. Default: `30s`.
+        /// Maximum back-off after failed fetches. Default: `30s`.
         failed_refetch_duration: Option<Duration>,
     }
 
     /// Envoy's `RetryPolicy`.
     RetryPolicy {
-        /// So many failures in a row are waited out by a request. Default: `1`.
+        /// Number of consecutive failed fetches after which a waiting request still waits for the next fetch, at most 100.
+        /// Without a `retry_policy`: 0. Default: `1`.
         num_retries: Option<u32>,
-        /// How the back-off grows.
+        /// Back-off between failed fetches.
         retry_back_off: Option<BackoffStrategy>,
-        /// Says nothing: every failure is retried.
+        /// Accepted for compatibility; has no effect. Every failed fetch is retried.
         _retry_on: String,
-        /// The cluster's own load balancing chooses hosts.
-        retry_priority: Option<Refused>,
-        /// The same.
-        retry_host_predicate: Option<Refused>,
-        /// The same.
-        host_selection_retry_max_attempts: Option<Refused>,
+        /// The load balancing of the cluster selects the host.
+        retry_priority: Option<Unsupported>,
+        /// The load balancing of the cluster selects the host.
+        retry_host_predicate: Option<Unsupported>,
+        /// The load balancing of the cluster selects the host.
+        host_selection_retry_max_attempts: Option<Unsupported>,
     }
 
-    /// Envoy's `BackoffStrategy`.
+    /// Envoy's `BackoffStrategy`: the back-off doubles with each failure, reduced by a random part of up to one half.
     BackoffStrategy {
-        /// Required. After the first failure.
+        /// Required. Back-off after the first failure.
         base_interval: Duration,
-        /// The longest; as `failed_refetch_duration`, unless set.
+        /// Maximum back-off. Unset: `failed_refetch_duration`.
         max_interval: Option<Duration>,
     }
 
-    /// Ours: the life of the keys ([key-sets.md](key-sets.md)).
+    /// How a JWKS is cached and refreshed ([key-sets.md](key-sets.md)). Not in Envoy.
     Rotation {
-        /// Keys live as long as `Cache-Control` or `Expires` says; else `cache_duration`. Default: `true`.
+        /// Takes the lifetime of the JWKS from `Cache-Control` or `Expires`. If both are missing, or with `false`:
+        /// `cache_duration`. Default: `true`.
         honor_cache_headers: Option<bool>,
-        /// They live no shorter. Default: `30s`.
+        /// Lower limit of a lifetime from cache headers. A signature that fails refreshes no JWKS younger than this.
+        /// Default: `30s`.
         min_ttl: Option<Duration>,
-        /// They live no longer. Default: `86400s`.
+        /// Upper limit of a lifetime from cache headers. Default: `86400s`.
         max_ttl: Option<Duration>,
-        /// How long before their end the background refresh may start; a fifth of the lifetime, unless set.
+        /// How long before the end of the lifetime the background refresh may start, up to half the lifetime. Unset: a fifth
+        /// of the lifetime.
         refresh_ahead: Option<Duration>,
-        /// At most one refresh for unknown keys per issuer in this time. Default: `10s`.
+        /// Minimum time between two refreshes that tokens cause, by an unknown `kid` or a signature that fails. Default:
+        /// `10s`.
         unknown_kid_min_interval: Option<Duration>,
-        /// How long a request may wait for a refresh; keep it as long as the interval. Default: `10s`.
+        /// Maximum time that a request waits for a refresh. If shorter than `unknown_kid_min_interval`, tokens of a new key
+        /// may be denied. Default: `10s`.
         unknown_kid_max_wait: Option<Duration>,
-        /// How long keys outlive their lifetime while the issuer fails; or `unbounded`. Default: `3600s`.
+        /// How long a JWKS stays usable after its lifetime while fetches fail; `unbounded` removes the limit. A shorter
+        /// `stale-if-error` applies instead. Default: `3600s`.
         max_stale: Option<Staleness>,
-        /// How long a key that left the JWKS still verifies. Default: `0s`.
+        /// How long a key verifies tokens after the issuer removed the key from the JWKS, at most `86400s`. Default: `0s`.
         retired_key_grace: Option<Duration>,
-        /// `kid`s or thumbprints (RFC 7638) of keys that never verify, whoever publishes them.
+        /// Keys that never verify a token, by `kid` or JWK thumbprint (RFC 7638), even if the issuer publishes them.
         revoked_keys: Vec<String>,
-        /// A larger document is refused whole. Default: `65536`.
+        /// Maximum size of a JWKS in bytes, at most 4194304. A larger JWKS is discarded, and the last one stays in use.
+        /// Default: `65536`.
         max_document_bytes: Option<u32>,
-        /// One with more keys is refused whole. Default: `100`.
+        /// Maximum number of keys in a JWKS, at most 10000. A larger JWKS is discarded, and the last one stays in use.
+        /// Default: `100`.
         max_keys: Option<u32>,
     }
 
-    /// Envoy's `DataSource`: one of the first two.
+    /// Envoy's `DataSource`: exactly one of `inline_string` and `inline_bytes`.
     DataSource {
-        /// The JWKS.
+        /// The JWKS as JSON.
         inline_string: Option<String>,
-        /// The JWKS in base64.
+        /// The JWKS as JSON in base64.
         inline_bytes: Option<String>,
-        /// A VM reads no files.
-        filename: Option<Refused>,
-        /// A VM reads no environment.
-        environment_variable: Option<Refused>,
-        /// A VM reads no files.
-        watched_directory: Option<Refused>,
+        /// Wasm filters cannot read files.
+        filename: Option<Unsupported>,
+        /// Wasm filters cannot read Envoy's environment.
+        environment_variable: Option<Unsupported>,
+        /// Wasm filters cannot read files.
+        watched_directory: Option<Unsupported>,
     }
 }

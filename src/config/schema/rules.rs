@@ -1,132 +1,140 @@
-//! `rules`: which requests need which tokens.
+//! `rules` and `requirement_map`: which requests need which tokens.
 
-use super::{Empty, Refused, RegexMatcher, StringMatcher};
+use super::{Empty, RegexMatcher, StringMatcher, Unsupported};
 use crate::config::read::message;
 
 message! {
-    /// Which requests need which tokens: Envoy's `RequirementRule`. With neither of the last two, they need none.
+    /// Which tokens a request needs: Envoy's `RequirementRule`. With neither `requires` nor `requirement_name`, the requests
+    /// need no token.
     RequirementRule {
-        /// Required. The requests.
+        /// Required. Requests to which the rule applies.
         r#match: RouteMatch,
-        /// What they need.
+        /// Tokens that the requests need.
         requires: Option<JwtRequirement>,
-        /// That by its name in `requirement_map`.
+        /// Name of a requirement in `requirement_map`.
         requirement_name: Option<String>,
     }
 
-    /// Envoy's `RouteMatch`: one of the first five, and all that is said besides.
+    /// Envoy's `RouteMatch`: exactly one of the first five fields, and all other conditions. Paths are compared without the
+    /// query.
     RouteMatch {
-        /// What the path begins with.
+        /// The path starts with this string.
         prefix: Option<String>,
-        /// The path itself, without the query.
+        /// The path equals this string.
         path: Option<String>,
-        /// What the path, without the query, fits.
+        /// A regular expression that must match the whole path.
         safe_regex: Option<RegexMatcher>,
-        /// What the path begins with, up to its end or a slash.
+        /// The path equals this string, or starts with this string and a slash.
         path_separated_prefix: Option<String>,
         /// CONNECT requests.
         connect_matcher: Option<Empty>,
-        /// Not for `safe_regex`. Default: `true`.
+        /// Compares the case of ASCII letters. No effect on `safe_regex`. Default: `true`.
         case_sensitive: Option<bool>,
-        /// All of them must fit.
+        /// Conditions on headers; all must hold.
         headers: Vec<HeaderMatcher>,
-        /// All of them must fit.
+        /// Conditions on query parameters; all must hold.
         query_parameters: Vec<QueryParameterMatcher>,
-        /// Neither this nor what follows is looked at by `jwt_authn`: a rule would match more than it says.
-        path_match_policy: Option<Refused>,
-        /// The same.
-        runtime_fraction: Option<Refused>,
-        /// The same.
-        grpc: Option<Refused>,
-        /// The same.
-        tls_context: Option<Refused>,
-        /// The same.
-        dynamic_metadata: Option<Refused>,
-        /// The same.
-        filter_state: Option<Refused>,
-        /// The same.
-        cookies: Option<Refused>,
+        /// `jwt_authn` ignores this field, so the rule would match more requests than it states.
+        path_match_policy: Option<Unsupported>,
+        /// `jwt_authn` ignores this field, so the rule would match more requests than it states.
+        runtime_fraction: Option<Unsupported>,
+        /// `jwt_authn` ignores this field, so the rule would match more requests than it states.
+        grpc: Option<Unsupported>,
+        /// `jwt_authn` ignores this field, so the rule would match more requests than it states.
+        tls_context: Option<Unsupported>,
+        /// `jwt_authn` ignores this field, so the rule would match more requests than it states.
+        dynamic_metadata: Option<Unsupported>,
+        /// `jwt_authn` ignores this field, so the rule would match more requests than it states.
+        filter_state: Option<Unsupported>,
+        /// `jwt_authn` ignores this field, so the rule would match more requests than it states.
+        cookies: Option<Unsupported>,
     }
 
-    /// Envoy's `HeaderMatcher`: one of the matches; without any, that the header is there.
+    /// Envoy's `HeaderMatcher`: at most one match; without a match, the header must be present. Several values of a header
+    /// are joined by commas.
     HeaderMatcher {
-        /// Required. The header's name.
+        /// Required. Name of the header.
         name: String,
-        /// What it is like.
+        /// A pattern that the value must match.
         string_match: Option<StringMatcher>,
-        /// What it is.
+        /// The value equals this string.
         exact_match: Option<String>,
-        /// What it begins with.
+        /// The value starts with this string.
         prefix_match: Option<String>,
-        /// What it ends with.
+        /// The value ends with this string.
         suffix_match: Option<String>,
-        /// What stands in it.
+        /// The value contains this string.
         contains_match: Option<String>,
-        /// What it fits.
+        /// A regular expression that must match the whole value.
         safe_regex_match: Option<RegexMatcher>,
-        /// Between which numbers it is.
+        /// The value is an integer in this range.
         range_match: Option<Int64Range>,
-        /// Whether it is there.
+        /// `true`: the header is present. `false`: the header is missing.
         present_match: Option<bool>,
-        /// The contrary.
+        /// Inverts the match. Except with `present_match`, a missing header never matches, inverted or not, unless
+        /// `treat_missing_header_as_empty` is set.
         invert_match: bool,
-        /// A header that is not there is empty.
+        /// Treats a missing header as present with an empty value.
         treat_missing_header_as_empty: bool,
     }
 
     /// Envoy's `Int64Range`.
     Int64Range {
-        /// The first that fits.
+        /// First integer in the range.
         start: i64,
-        /// The first that does not fit any more.
+        /// First integer after the range.
         end: i64,
     }
 
-    /// Envoy's `QueryParameterMatcher`: one of the matches; without any, that the parameter is there.
+    /// Envoy's `QueryParameterMatcher`: at most one match; without a match, the parameter must be present.
     QueryParameterMatcher {
-        /// Required. The parameter's name.
+        /// Required. Name of the parameter.
         name: String,
-        /// What it is like.
+        /// A pattern that the first value must match, as sent, without percent-decoding.
         string_match: Option<StringMatcher>,
-        /// Whether it is there.
+        /// `true`: the parameter is present. `false`: the parameter is missing.
         present_match: Option<bool>,
     }
 
-    /// Envoy's `JwtRequirement`: one of these, or nothing.
+    /// Envoy's `JwtRequirement`: at most one field; without a field, no token is needed.
     JwtRequirement {
-        /// A good token of this provider.
+        /// A valid token of this provider.
         provider_name: Option<String>,
-        /// The same with other `audiences`.
+        /// A valid token of this provider, with other `audiences`.
         provider_and_audiences: Option<ProviderWithAudiences>,
-        /// One of the requirements.
+        /// At least one of the requirements.
         requires_any: Option<JwtRequirements>,
         /// All of the requirements.
         requires_all: Option<JwtRequirements>,
-        /// Within `requires_any`: or no token at all. Alone: no bad token of any provider.
+        /// Within `requires_any`: also allows requests without a token. Otherwise: every token in the request must be valid
+        /// for its provider, and a request without a token is allowed.
         allow_missing: Option<Empty>,
-        /// Within `requires_any`: or whatever there is. Alone: tokens are verified, and nothing is refused.
+        /// Within `requires_any`: also allows requests without a token or with an invalid one. Otherwise: tokens are
+        /// verified, and every request is allowed.
         allow_missing_or_failed: Option<Empty>,
-        /// Tokens are verified, bad ones pass, and a header says so.
+        /// Tokens are verified, and every request is allowed; a request header reports invalid tokens. Envoy verifies too,
+        /// despite the name.
         extract_only_without_validation: Option<ExtractOnlyWithoutValidation>,
     }
 
     /// Envoy's `ExtractOnlyWithoutValidation`.
     ExtractOnlyWithoutValidation {
-        /// The header for the upstream. Default: `x-jwt-signature-verified`.
+        /// Request header that is set to `false` if a token is invalid. Values sent by the client are removed. Default:
+        /// `x-jwt-signature-verified`.
         verification_status_header: String,
     }
 
     /// Envoy's `ProviderWithAudiences`.
     ProviderWithAudiences {
-        /// Required. The provider.
+        /// Required. Name of the provider.
         provider_name: String,
-        /// Instead of its own; its own, unless set.
+        /// Accepted audiences, instead of those of the provider. Empty: those of the provider.
         audiences: Vec<String>,
     }
 
     /// Envoy's `JwtRequirementOrList` and `JwtRequirementAndList`.
     JwtRequirements {
-        /// Required. Two or more.
+        /// Required. At least two requirements.
         requirements: Vec<JwtRequirement>,
     }
 }
