@@ -2,10 +2,16 @@
 # Needed: cargo, make, python3 with pip. Everything else comes from the package registries.
 
 .DEFAULT_GOAL := help
-.PHONY: help wasm probe envoy prometheus demo serve picture test simulate fleet bench reference lint clean
+.PHONY: help check wasm probe envoy prometheus demo serve picture test simulate fleet bench reference lint clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+check: lint ## lint, and all tests that need no Envoy: unit, documentation, architecture, vectors, simulation
+	cargo test --workspace --lib
+	cargo test --doc -p jwks-gate
+	cargo test --test architecture --test simulation
+	cargo test --test vectors -- --skip host_and_vm_judge_as_published
 
 wasm: ## build the filter: dist/jwks-gate.wasm
 	@scripts/wasm.sh

@@ -88,7 +88,7 @@ impl<'de> Visitor<'de> for Any {
         let mut object = Map::new();
         while let Some((name, Strict(member))) = members.next_entry::<String, Strict>()? {
             if object.contains_key(&name) {
-                return Err(de::Error::custom(format_args!("{name:?} stands twice in an object")));
+                return Err(de::Error::custom(format_args!("duplicate field {name:?}")));
             }
             object.insert(name, member);
         }

@@ -275,7 +275,7 @@ fn what_is_not_one_json_object_is_rejected() {
     let empty = parse(b"").unwrap_err().to_string();
     assert_eq!(empty, "configuration: empty; expected a JSON object or a google.protobuf.Struct");
     let twice = r#"{"providers":{"p":{"local_jwks":{"inline_string":""}},"p":{}}}"#;
-    assert!(parse(twice.as_bytes()).unwrap_err().to_string().contains("\"p\" stands twice"));
+    assert!(parse(twice.as_bytes()).unwrap_err().to_string().contains("duplicate field \"p\""));
 }
 
 #[test]

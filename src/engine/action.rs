@@ -51,7 +51,7 @@ pub enum Decision {
 pub enum Action {
     /// Run [`Update::apply`] on the provider's shared record under compare-and-swap. Give update and result to
     /// [`super::Engine::on_updated`].
-    Update(ProviderId, Update),
+    Update(ProviderId, Box<Update>),
     /// Fetch the provider's JWKS, conditionally if there are validators. Give the response to [`super::Engine::on_fetched`]
     /// under this number.
     Fetch(ProviderId, u64, Validators),

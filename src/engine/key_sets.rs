@@ -21,7 +21,7 @@ use crate::{
     rotation::{
         http_cache,
         record::Record,
-        transition::{self, Cause, Effect, Event, Outcome},
+        transition::{self, Cause, Effect, Event, FetchedJwks, Outcome},
         update::{Applied, Update},
     },
     time::UnixTime,
@@ -139,7 +139,7 @@ impl KeySets {
         };
         telemetry.add(if error.is_none() { Metric::FetchSucceeded } else { Metric::FetchFailed });
         let result = match &outcome {
-            Outcome::Jwks { .. } => FetchResult::Document,
+            Outcome::Jwks(_) => FetchResult::Document,
             Outcome::NotModified(_) => FetchResult::NotModified,
             Outcome::Failed { .. } => FetchResult::Failed,
         };
@@ -156,7 +156,8 @@ impl KeySets {
         let mut actions = Vec::new();
         for (provider, remote) in plan.remotes() {
             let keys = &self.0[provider];
-            let mut update = |event| actions.push(Action::Update(provider, Update::new(event, remote.rotation)));
+            let mut update =
+                |event| actions.push(Action::Update(provider, Box::new(Update::new(event, remote.rotation))));
             if let Some(generation) = keys.unreadable {
                 update(Event::Discard(generation));
             }
@@ -226,7 +227,7 @@ fn outcome(
             let skipped = u32::try_from(document.skipped.len()).unwrap_or(u32::MAX);
             telemetry.add_many(Metric::KeySkipped, skipped);
             let validators = http_cache::validators(&headers);
-            Ok(Outcome::Jwks { body: body.into(), document, freshness, validators })
+            Ok(Outcome::Jwks(Box::new(FetchedJwks { body: body.into(), document, freshness, validators })))
         }
         (304, Some(cached)) if cached.validators != Default::default() => Ok(Outcome::NotModified(freshness)),
         _ => Err(FetchError::Status(status)),

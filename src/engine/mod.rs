@@ -28,7 +28,6 @@ pub use self::action::{Action, Decision, FetchError, Response};
 use self::{
     authenticate::{patience, Authenticator, FetchWatermark, Stage},
     key_sets::KeySets,
-    parked::Full,
     respond::Responder,
     telemetry::Telemetry,
     waiting::{capacity_denial, ends_at, ParkedRequest, WaitingRoom},
@@ -186,7 +185,7 @@ impl<C: SignatureCheck> Engine<C> {
                 }
                 decision
             }
-            Err(Full(request)) => {
+            Err(request) => {
                 let denial = self.deny_for_capacity(&request);
                 if request.is_report {
                     Decision::Continue(request.edits, NoAuthRequired::ReportMode.into())
@@ -235,8 +234,8 @@ impl<C: SignatureCheck> Engine<C> {
     }
 
     /// The result of an [`Action::Update`].
-    pub fn on_updated(&mut self, id: ProviderId, update: Update, applied: Applied, now: UnixTime) -> Vec<Action> {
-        let action = self.key_sets.on_updated(&self.plan, id, update, applied, &mut self.telemetry, now);
+    pub fn on_updated(&mut self, id: ProviderId, update: Box<Update>, applied: Applied, now: UnixTime) -> Vec<Action> {
+        let action = self.key_sets.on_updated(&self.plan, id, *update, applied, &mut self.telemetry, now);
         action.into_iter().chain(self.decide_parked(now)).collect()
     }
 
@@ -251,7 +250,7 @@ impl<C: SignatureCheck> Engine<C> {
     ) -> Vec<Action> {
         let fetch = (provider, fetch);
         let update = self.key_sets.on_fetched(&self.plan, fetch, response, jitter, &mut self.telemetry, now);
-        update.into_iter().map(|update| Action::Update(provider, update)).collect()
+        update.into_iter().map(|update| Action::Update(provider, Box::new(update))).collect()
     }
 
     /// Time has passed, or records may have changed: decides the parked requests that are due and starts the refreshes that

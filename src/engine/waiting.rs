@@ -76,8 +76,9 @@ impl WaitingRoom {
         stream: StreamId,
         deadline: UnixTime,
         request: ParkedRequest,
-    ) -> Result<Option<(StreamId, ParkedRequest)>, Full<ParkedRequest>> {
-        self.parked.park(stream, request.waits.first.0, deadline, request)
+    ) -> Result<Option<(StreamId, ParkedRequest)>, Box<ParkedRequest>> {
+        let group = request.waits.first.0;
+        self.parked.park(stream, group, deadline, request).map_err(|Full(request)| Box::new(request))
     }
 
     pub(super) fn remove(&mut self, stream: StreamId) {

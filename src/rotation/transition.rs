@@ -49,12 +49,21 @@ pub enum Event {
 /// What a fetch brought.
 #[derive(Debug)]
 pub enum Outcome {
-    /// A good JWKS, parsed once for the process: the worker that fetched it takes over `document`.
-    Jwks { body: Rc<[u8]>, document: Document, freshness: Freshness, validators: Validators },
+    /// A good JWKS.
+    Jwks(Box<FetchedJwks>),
     /// The cached JWKS is still the issuer's (304).
     NotModified(Freshness),
     /// Nothing usable. `retry_after` is the pause that the issuer asked for.
     Failed { retry_after: Option<Duration> },
+}
+
+/// A JWKS that was just fetched. The worker that fetched the JWKS takes over the parsed document.
+#[derive(Debug)]
+pub struct FetchedJwks {
+    pub body: Rc<[u8]>,
+    pub document: Document,
+    pub freshness: Freshness,
+    pub validators: Validators,
 }
 
 /// What follows from an [`Event`].
@@ -141,7 +150,8 @@ fn complete_fetch(
     let mut changed = Record { version: next(record.version, now), finished: fetch, lease: None, ..record };
     let old = changed.document.take();
     changed.document = match (outcome, old) {
-        (Outcome::Jwks { body, document, freshness, validators }, old) => {
+        (Outcome::Jwks(jwks), old) => {
+            let FetchedJwks { body, document, freshness, validators } = &**jwks;
             let before = std::mem::take(&mut changed.retired);
             let replacement = match &old {
                 Some(old) => replace::replace(old, &document.keys, &before, policy.limits, now),

@@ -51,7 +51,7 @@ impl Update {
     /// The JWKS that the fetch brought, parsed.
     pub fn into_document(self) -> Option<Document> {
         match self.event {
-            Event::FetchEnded { outcome: Outcome::Jwks { document, .. }, .. } => Some(document),
+            Event::FetchEnded { outcome: Outcome::Jwks(jwks), .. } => Some(jwks.document),
             Event::FetchEnded { .. } | Event::Refresh(_) | Event::Discard(_) => None,
         }
     }

@@ -138,7 +138,7 @@ impl Worker {
         let _ = host::act_for(self.root);
     }
 
-    fn update(&self, provider: ProviderId, update: Update) -> Vec<Action> {
+    fn update(&self, provider: ProviderId, update: Box<Update>) -> Vec<Action> {
         let applied = self.cells[provider].as_ref().and_then(|cell| cell.keys.apply(&update, host::now));
         match applied {
             Some(applied) => self.engine.borrow_mut().on_updated(provider, update, applied, host::now()),

@@ -43,7 +43,7 @@ fn a_wrong_configuration_is_rejected_and_the_field_named() {
         let mut plan = Plan::new();
         plan.config.pointer_mut(parent).unwrap()[field] = value;
         let log = plan.refused();
-        assert!(log.contains(&format!("the configuration is refused: {message}")), "{message}\n{log}");
+        assert!(log.contains(&format!("configuration rejected: {message}")), "{message}\n{log}");
     }
 }
 

@@ -180,6 +180,10 @@ fn every_command_of_the_documents_is_a_target() {
     for document in [
         "README.md",
         "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+        "tests/README.md",
+        "docs/architecture.md",
         "docs/jwt_authn.md",
         "docs/configuration.md",
         "docs/key-sets.md",

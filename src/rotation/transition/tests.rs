@@ -35,7 +35,12 @@ fn document(body: &str) -> Outcome {
 fn jwks(body: &str, freshness: Freshness) -> Outcome {
     let empty = |_| Document { keys: KeySet::default(), skipped: Vec::new() };
     let document = document::parse(body.as_bytes(), POLICY.limits).unwrap_or_else(empty);
-    Outcome::Jwks { body: body.as_bytes().into(), document, freshness, validators: Validators::default() }
+    Outcome::Jwks(Box::new(FetchedJwks {
+        body: body.as_bytes().into(),
+        document,
+        freshness,
+        validators: Validators::default(),
+    }))
 }
 
 const FAILED: Outcome = Outcome::Failed { retry_after: None };
