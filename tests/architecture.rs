@@ -1,4 +1,5 @@
-//! Who may import whom, how long a file may be, and where host calls stand. Needs no Envoy.
+//! Who may import whom, how long a file may be, where host calls stand, and which log lines the documents may show. Needs no
+//! Envoy.
 //!
 //! `cargo test --test architecture -- --nocapture` prints the import graph and the size of each folder.
 
@@ -268,5 +269,106 @@ fn host_calls_stand_in_the_shell_only_and_clocks_nowhere() {
             let is_there = source.code.contains(word);
             assert!(!is_there || allowed.contains(&word), "{} has {word}", source.path.display());
         }
+    }
+}
+
+/// The string literals of a source text, with continued lines joined.
+fn literals(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut rest = text;
+    while let Some((_, after)) = rest.split_once('"') {
+        let mut literal = String::new();
+        let mut chars = after.char_indices();
+        let mut end = after.len();
+        while let Some((at, c)) = chars.next() {
+            match c {
+                '"' => {
+                    end = at + 1;
+                    break;
+                }
+                '\\' => match chars.next() {
+                    Some((_, '\n')) => {
+                        let skipped = chars.as_str().len() - chars.as_str().trim_start().len();
+                        chars.by_ref().take(skipped).for_each(drop);
+                    }
+                    Some((_, escaped)) => literal.push(escaped),
+                    None => break,
+                },
+                c => literal.push(c),
+            }
+        }
+        found.push(literal);
+        rest = &after[end..];
+    }
+    found
+}
+
+/// A pattern for what a format string prints. `None`: the string is too short to tell anything.
+fn pattern(format: &str) -> Option<regex_lite::Regex> {
+    let mut pattern = String::from("^");
+    let (mut literal, mut rest) = (0, format);
+    while let Some((text, after)) = rest.split_once('{') {
+        pattern += &regex_lite::escape(text);
+        literal += text.len();
+        pattern += ".*";
+        rest = after.split_once('}')?.1;
+    }
+    pattern += &regex_lite::escape(rest);
+    (literal + rest.len() >= 12).then(|| regex_lite::Regex::new(&(pattern + "$")).expect("a pattern"))
+}
+
+#[test]
+fn log_lines_of_the_documents_are_printed_by_the_code() {
+    let patterns: Vec<_> =
+        sources().iter().flat_map(|source| literals(&source.code)).filter_map(|format| pattern(&format)).collect();
+    let mut seen = 0;
+    for entry in fs::read_dir(root().join("docs")).expect("docs") {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_none_or(|extension| extension != "md") {
+            continue;
+        }
+        let text = fs::read_to_string(&path).expect("a document");
+        // Odd parts stand between fences.
+        for block in text.split("```").skip(1).step_by(2) {
+            for line in block.lines().filter(|line| line.starts_with("provider \"")) {
+                // A change of a key is printed behind the provider by a format string of its own.
+                let message = line.split_once("\": ").expect("a message behind the provider").1;
+                let prints = |pattern: &regex_lite::Regex| pattern.is_match(line) || pattern.is_match(message);
+                let is_printed = patterns.iter().any(prints);
+                assert!(is_printed, "{}: no code prints {line:?}", path.display());
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen >= 7, "{seen} lines");
+    assert!(
+        !patterns.iter().any(|pattern| pattern.is_match("the JWKS is taken, usable keys: 2")),
+        "the check can fail"
+    );
+}
+
+/// The table of docs/architecture.md is the one above.
+#[test]
+fn the_documented_imports_are_those_of_the_code() {
+    let text = fs::read_to_string(root().join("docs/architecture.md")).expect("a document");
+    let names = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<BTreeSet<_>>();
+    let mut rows = BTreeMap::new();
+    let mut floors = BTreeMap::new();
+    for line in text.lines().filter(|line| line.starts_with("| ") && line.contains(" | `")) {
+        let cells: Vec<_> = line.split('|').map(str::trim).collect();
+        let Ok(floor) = cells[1].parse::<u32>() else { continue };
+        for part in names(cells[2]) {
+            floors.insert(part.clone(), floor);
+            rows.insert(part, names(cells[4]));
+        }
+    }
+    rows.remove("getrandom_stub");
+    let expected: BTreeMap<_, _> = IMPORTS
+        .iter()
+        .map(|(part, imports)| ((*part).to_owned(), imports.iter().map(|name| (*name).to_owned()).collect()))
+        .collect();
+    assert_eq!(rows, expected);
+    for (part, imports) in &rows {
+        assert!(imports.iter().all(|other| floors[other] < floors[part]), "{part}: floors");
     }
 }

@@ -1,4 +1,4 @@
-//! A JWKS document (RFC 7517 §5) into a [`KeySet`].
+//! Parses a JWKS (RFC 7517 §5) into a [`KeySet`].
 
 use std::fmt;
 
@@ -7,12 +7,12 @@ use serde_json::value::RawValue;
 
 use super::{Key, KeyError, KeySet};
 
-/// What a document may not exceed; a larger one is refused whole.
+/// The bounds of a JWKS. A larger JWKS is rejected whole.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Bytes of the body.
+    /// The bytes of the body.
     pub max_document_bytes: usize,
-    /// Members of `keys`.
+    /// The members of `keys`.
     pub max_keys: usize,
 }
 
@@ -22,25 +22,25 @@ impl Default for Limits {
     }
 }
 
-/// A document that was taken.
+/// A parsed JWKS.
 #[derive(Debug)]
 pub struct Document {
-    /// The usable keys; at least one.
+    /// The usable keys: at least one.
     pub keys: KeySet,
-    /// The keys that were skipped, by their place in the document, and why.
+    /// The skipped keys, by their index in the JWKS, and why.
     pub skipped: Vec<(usize, KeyError)>,
 }
 
-/// Why a document was refused whole.
+/// Why a JWKS is rejected whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DocumentError {
-    /// Not a JSON object with an array `keys`.
+    /// The body is no JSON object with an array `keys`.
     Malformed,
-    /// No key in it can be used.
+    /// No key can be used.
     NoUsableKey,
-    /// More bytes than [`Limits::max_document_bytes`].
+    /// The body has more bytes than [`Limits::max_document_bytes`].
     TooLarge,
-    /// More keys than [`Limits::max_keys`].
+    /// The JWKS has more keys than [`Limits::max_keys`].
     TooManyKeys,
 }
 
@@ -61,24 +61,24 @@ struct Members<'a> {
     keys: Vec<&'a RawValue>,
 }
 
-/// The members of a document; a derived visitor alone would take a list of them too.
+/// The members of a JWKS. (A derived visitor alone would accept an array of the members too.)
 fn members(body: &[u8]) -> Option<Members<'_>> {
     let first = body.iter().find(|byte| !byte.is_ascii_whitespace())?;
     (*first == b'{').then(|| serde_json::from_slice(body).ok())?
 }
 
-/// Reads a document. One bad key is skipped; it never sinks the set.
+/// Parses a fetched JWKS. A key that cannot be used is skipped; the other keys are used.
 ///
 /// # Errors
-/// See [`DocumentError`]; whatever set was there before stays.
+/// The JWKS is rejected whole.
 pub fn parse(body: &[u8], limits: Limits) -> Result<Document, DocumentError> {
     read(body, limits, Key::from_json)
 }
 
-/// Reads a document that is part of the configuration: as large as that is, and secrets may be in it.
+/// Parses a JWKS that is part of the configuration. It may be of any size and may hold secrets.
 ///
 /// # Errors
-/// See [`DocumentError`].
+/// The JWKS is rejected whole.
 pub fn parse_local(body: &[u8]) -> Result<Document, DocumentError> {
     let limits = Limits { max_document_bytes: usize::MAX, ..Limits::default() };
     read(body, limits, Key::from_local_json)
@@ -94,12 +94,12 @@ fn read(body: &[u8], limits: Limits, key: fn(&str) -> Result<Key, KeyError>) -> 
     }
     let mut keys: Vec<Key> = Vec::new();
     let mut skipped = Vec::new();
-    for (place, json) in members.keys.into_iter().enumerate() {
+    for (index, json) in members.keys.into_iter().enumerate() {
         match key(json.get()) {
-            // The same key again changes nothing; another one under its kid is a key of its own.
-            Ok(key) if keys.iter().any(|own| own.is_same(&key)) => {}
+            // A repeated key changes nothing. Another key under the same kid is a key of its own.
+            Ok(key) if keys.iter().any(|known| known.is_same(&key)) => {}
             Ok(key) => keys.push(key),
-            Err(error) => skipped.push((place, error)),
+            Err(error) => skipped.push((index, error)),
         }
     }
     if keys.is_empty() {
@@ -114,7 +114,7 @@ pub fn entries(body: &[u8]) -> Vec<(Key, Vec<u8>)> {
     keys.into_iter().filter_map(|json| Some((Key::from_json(json.get()).ok()?, json.get().into()))).collect()
 }
 
-/// One member of `keys`, if it can be used.
+/// Parses a member of `keys`. `None`: the key cannot be used.
 pub fn parse_key(jwk: &[u8]) -> Option<Key> {
     Key::from_json(std::str::from_utf8(jwk).ok()?).ok()
 }
@@ -137,18 +137,18 @@ mod tests {
     }
 
     #[test]
-    fn documents_are_refused_whole() {
-        let refusal = |body: &[u8]| parse(body, Limits { max_document_bytes: 1000, max_keys: 2 }).unwrap_err();
-        assert_eq!(refusal(b""), DocumentError::Malformed);
-        assert_eq!(refusal(b"<html>"), DocumentError::Malformed);
-        assert_eq!(refusal(b"{}"), DocumentError::Malformed);
-        assert_eq!(refusal(br#"{"keys":{}}"#), DocumentError::Malformed);
-        assert_eq!(refusal(&[b"[".repeat(900), b"]".repeat(90)].concat()), DocumentError::Malformed);
-        assert_eq!(refusal(&set(&[])), DocumentError::NoUsableKey);
-        assert_eq!(refusal(&set(&["{}"])), DocumentError::NoUsableKey);
-        assert_eq!(refusal(&set(&["1", "2", "3"])), DocumentError::TooManyKeys);
-        assert_eq!(refusal(&[b' '; 1001]), DocumentError::TooLarge);
+    fn documents_are_rejected_whole() {
+        let rejection = |body: &[u8]| parse(body, Limits { max_document_bytes: 1000, max_keys: 2 }).unwrap_err();
+        assert_eq!(rejection(b""), DocumentError::Malformed);
+        assert_eq!(rejection(b"<html>"), DocumentError::Malformed);
+        assert_eq!(rejection(b"{}"), DocumentError::Malformed);
+        assert_eq!(rejection(br#"{"keys":{}}"#), DocumentError::Malformed);
+        assert_eq!(rejection(&[b"[".repeat(900), b"]".repeat(90)].concat()), DocumentError::Malformed);
+        assert_eq!(rejection(&set(&[])), DocumentError::NoUsableKey);
+        assert_eq!(rejection(&set(&["{}"])), DocumentError::NoUsableKey);
+        assert_eq!(rejection(&set(&["1", "2", "3"])), DocumentError::TooManyKeys);
+        assert_eq!(rejection(&[b' '; 1001]), DocumentError::TooLarge);
         let cut = set(&[EC]);
-        assert_eq!(refusal(&cut[..cut.len() - 3]), DocumentError::Malformed);
+        assert_eq!(rejection(&cut[..cut.len() - 3]), DocumentError::Malformed);
     }
 }

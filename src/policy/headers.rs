@@ -1,6 +1,6 @@
-//! A view of a request's headers: names are lower-case, values are whatever bytes the client sent.
+//! A view of a request's headers. Names are in lower case; values are any bytes that the client sent.
 
-/// The header map as the host gave it, pseudo-headers included.
+/// The header map of the host, with pseudo-headers.
 #[derive(Clone, Copy, Debug)]
 pub struct Headers<'a>(&'a [(String, Vec<u8>)]);
 
@@ -17,7 +17,7 @@ impl<'a> Headers<'a> {
 
     /// Every value of this header, in order.
     pub fn all(self, name: &str) -> impl Iterator<Item = &'a [u8]> + use<'a, '_> {
-        self.0.iter().filter(move |(own, _)| own.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_slice())
+        self.0.iter().filter(move |(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_slice())
     }
 
     /// The first value of this header.

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-/// One parameter, as it was sent.
+/// A parameter, as sent.
 #[derive(Clone, Copy, Debug)]
 pub struct Parameter<'a> {
     raw: &'a [u8],
@@ -14,37 +14,37 @@ pub fn parameters(query: &[u8]) -> impl Iterator<Item = Parameter<'_>> {
 }
 
 impl<'a> Parameter<'a> {
-    /// Its name and value, as they were sent.
+    /// The name and the value, as sent.
     pub fn raw(self) -> (&'a [u8], &'a [u8]) {
         let mut parts = self.raw.splitn(2, |byte| *byte == b'=');
         (parts.next().unwrap_or_default(), parts.next().unwrap_or_default())
     }
 
-    /// Whether this is its name, percent-encoded or not.
+    /// Whether the parameter has this name, percent-encoded or not.
     pub fn is(self, name: &str) -> bool {
         *decode(self.raw().0) == *name.as_bytes()
     }
 
-    /// Its value, decoded.
+    /// The decoded value.
     pub fn value(self) -> Cow<'a, [u8]> {
         decode(self.raw().1)
     }
 }
 
-/// A request target without the parameters of these names; the others stay as they were sent.
+/// A request target without the parameters of these names. The other parameters stay as sent.
 pub fn without(target: &[u8], names: &[&str]) -> Vec<u8> {
     let mut parts = target.splitn(2, |byte| *byte == b'?');
     let (path, Some(query)) = (parts.next().unwrap_or_default(), parts.next()) else { return target.to_vec() };
     let kept: Vec<_> = parameters(query).filter(|parameter| !names.iter().any(|name| parameter.is(name))).collect();
     let mut out = path.to_vec();
-    for (place, parameter) in kept.iter().enumerate() {
-        out.push(if place == 0 { b'?' } else { b'&' });
+    for (index, parameter) in kept.iter().enumerate() {
+        out.push(if index == 0 { b'?' } else { b'&' });
         out.extend_from_slice(parameter.raw);
     }
     out
 }
 
-/// Percent-decoding; `+` is a space. What is no escape stands for itself.
+/// Decodes percent-encoding; `+` is a space. A byte that belongs to no escape stays.
 fn decode(text: &[u8]) -> Cow<'_, [u8]> {
     if !text.iter().any(|byte| matches!(byte, b'%' | b'+')) {
         return Cow::Borrowed(text);

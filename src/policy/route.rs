@@ -1,45 +1,45 @@
-//! Which requests a rule is for, after Envoy's `RouteMatch` as `jwt_authn` reads it
-//! (`source/extensions/filters/http/jwt_authn/matcher.cc`). Paths are compared as the host hands them over; normalise them
-//! in the connection manager.
+//! Which requests a rule matches, after Envoy's `RouteMatch` as `jwt_authn` reads it
+//! (`source/extensions/filters/http/jwt_authn/matcher.cc`). Paths are compared as the host passes them; the connection manager
+//! normalizes paths.
 
 use super::{headers::Headers, query};
 use crate::string_matcher::{Pattern, StringMatcher};
 
-/// Which requests a rule is for: all of it must hold.
+/// Which requests a rule matches. All conditions must hold.
 #[derive(Clone, Debug)]
 pub struct RouteMatch {
-    /// What the path must be.
+    /// The condition on the path.
     pub path: PathMatch,
-    /// Whether letters of the path are compared as they are.
+    /// Whether the path is compared case-sensitively.
     pub case_sensitive: bool,
-    /// What headers must be.
+    /// The conditions on headers.
     pub headers: Vec<HeaderMatch>,
-    /// What parameters of the query must be.
+    /// The conditions on query parameters.
     pub query: Vec<QueryMatch>,
 }
 
-/// What a path must be.
+/// A condition on the path.
 #[derive(Clone, Debug)]
 pub enum PathMatch {
-    /// This, without the query.
+    /// The path equals this; the query does not count.
     Exact(String),
-    /// It begins with this.
+    /// The path begins with this.
     Prefix(String),
-    /// This, or this and a slash and more, without the query.
+    /// The path equals this, or begins with this and a slash; the query does not count.
     Separated(String),
-    /// All of this, without the query.
+    /// The expression matches the whole path; the query does not count.
     Regex(Pattern),
-    /// Any, in a CONNECT request.
+    /// Any path of a CONNECT request.
     Connect,
 }
 
 impl RouteMatch {
-    /// A match by path alone.
+    /// A condition on the path alone.
     pub fn path(path: PathMatch) -> Self {
         Self { path, case_sensitive: true, headers: Vec::new(), query: Vec::new() }
     }
 
-    /// Whether this request is meant.
+    /// Whether the request matches.
     pub fn matches(&self, headers: Headers<'_>) -> bool {
         self.matches_path(headers)
             && self.headers.iter().all(|header| header.matches(headers))
@@ -47,59 +47,59 @@ impl RouteMatch {
     }
 
     fn matches_path(&self, headers: Headers<'_>) -> bool {
-        let is = |own: &str, path: &[u8]| {
+        let equals = |expected: &str, path: &[u8]| {
             if self.case_sensitive {
-                own.as_bytes() == path
+                expected.as_bytes() == path
             } else {
-                own.as_bytes().eq_ignore_ascii_case(path)
+                expected.as_bytes().eq_ignore_ascii_case(path)
             }
         };
-        let begins = |own: &str, path: &[u8]| path.get(..own.len()).is_some_and(|start| is(own, start));
+        let begins = |prefix: &str, path: &[u8]| path.get(..prefix.len()).is_some_and(|start| equals(prefix, start));
         match &self.path {
-            PathMatch::Exact(own) => is(own, headers.path()),
-            PathMatch::Prefix(own) => begins(own, headers.path()),
-            PathMatch::Separated(own) => {
+            PathMatch::Exact(expected) => equals(expected, headers.path()),
+            PathMatch::Prefix(prefix) => begins(prefix, headers.path()),
+            PathMatch::Separated(prefix) => {
                 let path = headers.path();
-                begins(own, path) && matches!(path.get(own.len()), None | Some(b'/'))
+                begins(prefix, path) && matches!(path.get(prefix.len()), None | Some(b'/'))
             }
-            PathMatch::Regex(own) => own.matches_bytes(headers.path()),
+            PathMatch::Regex(pattern) => pattern.matches_bytes(headers.path()),
             PathMatch::Connect => headers.first(":method") == Some(b"CONNECT"),
         }
     }
 }
 
-/// What a header must be: Envoy's `HeaderMatcher`.
+/// A condition on a header: Envoy's `HeaderMatcher`.
 #[derive(Clone, Debug)]
 pub struct HeaderMatch {
-    /// Its name, lower-case.
+    /// The header's name, in lower case.
     pub name: String,
-    /// What its values, joined by commas, must be.
+    /// The condition on the header's values, joined by commas.
     pub value: ValueMatch,
-    /// Whether it must not be so. A header that is not there is not either way, unless it counts as empty.
+    /// Inverts the match. A missing header never matches, inverted or not, unless `missing_is_empty`.
     pub invert: bool,
-    /// Whether a header that is not there counts as an empty one.
+    /// Whether a missing header counts as an empty header.
     pub missing_is_empty: bool,
 }
 
-/// What a value must be.
+/// A condition on a value.
 #[derive(Clone, Debug)]
 pub enum ValueMatch {
-    /// There, or not there.
+    /// The header or parameter is present, or absent.
     Present(bool),
-    /// Of this kind.
+    /// The value matches.
     Text(StringMatcher),
-    /// A whole number from the first on, below the second.
+    /// The value is an integer from the first number up to, but not including, the second.
     Range(i64, i64),
 }
 
 impl HeaderMatch {
     fn matches(&self, headers: Headers<'_>) -> bool {
         let values: Vec<_> = headers.all(&self.name).collect();
-        let is_there = !values.is_empty() || self.missing_is_empty;
+        let is_present = !values.is_empty() || self.missing_is_empty;
         let joined = values.join(&b","[..]);
         let matches = match &self.value {
-            ValueMatch::Present(wanted) => is_there == *wanted,
-            _ if !is_there => return false,
+            ValueMatch::Present(expected) => is_present == *expected,
+            _ if !is_present => return false,
             ValueMatch::Text(text) => text.matches_bytes(&joined),
             ValueMatch::Range(from, to) => {
                 let number = std::str::from_utf8(&joined).ok().and_then(|text| text.parse::<i64>().ok());
@@ -110,12 +110,13 @@ impl HeaderMatch {
     }
 }
 
-/// What a parameter of the query must be: Envoy's `QueryParameterMatcher`. The first of its name counts, as it was sent.
+/// A condition on a query parameter: Envoy's `QueryParameterMatcher`. Of several parameters of one name the first counts, as
+/// sent.
 #[derive(Clone, Debug)]
 pub struct QueryMatch {
-    /// Its name.
+    /// The parameter's name.
     pub name: String,
-    /// What it must be.
+    /// The condition on its value.
     pub value: ValueMatch,
 }
 
@@ -123,7 +124,7 @@ impl QueryMatch {
     fn matches(&self, query: &[u8]) -> bool {
         let first = query::parameters(query).map(query::Parameter::raw).find(|(name, _)| *name == self.name.as_bytes());
         match (&self.value, first) {
-            (ValueMatch::Present(wanted), first) => first.is_some() == *wanted,
+            (ValueMatch::Present(expected), first) => first.is_some() == *expected,
             (ValueMatch::Text(text), Some((_, value))) => text.matches_bytes(value),
             (ValueMatch::Text(_) | ValueMatch::Range(..), _) => false,
         }

@@ -8,60 +8,60 @@ use super::{
 };
 use crate::ids::RequirementId;
 
-/// One rule.
+/// A rule.
 #[derive(Clone, Debug)]
 pub struct Rule {
-    /// Which requests it is for.
+    /// Which requests the rule matches.
     pub route: RouteMatch,
-    /// What they need; `None`: nothing.
+    /// What the rule requires. `None`: nothing.
     pub requires: Option<RequirementId>,
 }
 
-/// The rules, found by path: a request costs as much under a thousand of them as under one.
+/// The rules, indexed by path: a request costs as much under a thousand rules as under one.
 #[derive(Clone, Debug, Default)]
 pub struct RouteTable {
     rules: Vec<Rule>,
     exact: BTreeMap<String, Vec<usize>>,
-    /// By their length.
+    /// By length of the prefix.
     prefixes: Vec<(usize, BTreeMap<String, Vec<usize>>)>,
-    /// Those that must be tried one by one.
+    /// Rules that are tried one by one.
     others: Vec<usize>,
 }
 
 impl RouteTable {
-    /// These, in their order.
+    /// A table of these rules, in their order.
     pub fn new(rules: Vec<Rule>) -> Self {
-        let mut index = Self::default();
-        for (place, rule) in rules.iter().enumerate() {
+        let mut table = Self::default();
+        for (index, rule) in rules.iter().enumerate() {
             match &rule.route {
                 RouteMatch { path: PathMatch::Exact(path), case_sensitive: true, .. } => {
-                    index.exact.entry(path.clone()).or_default().push(place);
+                    table.exact.entry(path.clone()).or_default().push(index);
                 }
                 RouteMatch {
                     path: PathMatch::Prefix(path) | PathMatch::Separated(path), case_sensitive: true, ..
                 } => {
-                    let known = index.prefixes.iter().position(|(length, _)| *length == path.len());
-                    let at = known.unwrap_or(index.prefixes.len());
+                    let known = table.prefixes.iter().position(|(length, _)| *length == path.len());
+                    let at = known.unwrap_or(table.prefixes.len());
                     if known.is_none() {
-                        index.prefixes.push((path.len(), BTreeMap::new()));
+                        table.prefixes.push((path.len(), BTreeMap::new()));
                     }
-                    if let Some((_, rules)) = index.prefixes.get_mut(at) {
-                        rules.entry(path.clone()).or_default().push(place);
+                    if let Some((_, rules)) = table.prefixes.get_mut(at) {
+                        rules.entry(path.clone()).or_default().push(index);
                     }
                 }
-                _ => index.others.push(place),
+                _ => table.others.push(index),
             }
         }
-        index.rules = rules;
-        index
+        table.rules = rules;
+        table
     }
 
-    /// All of them.
+    /// All rules, in their order.
     pub fn iter(&self) -> impl Iterator<Item = &Rule> {
         self.rules.iter()
     }
 
-    /// What the first matching rule asks for; `None`: no rule matches, or it asks for nothing.
+    /// The requirement of the first rule that matches. `None`: no rule matches, or the rule requires nothing.
     pub fn requirement(&self, headers: Headers<'_>) -> Option<RequirementId> {
         let text = |bytes| std::str::from_utf8(bytes).ok();
         let exact = text(headers.path()).and_then(|path| self.exact.get(path));
@@ -70,8 +70,8 @@ impl RouteTable {
         let mut first: Option<usize> = None;
         for list in exact.into_iter().chain(prefixes).chain([&self.others]) {
             // Each list is in the order of the rules.
-            let found = list.iter().copied().take_while(|place| first.is_none_or(|first| *place < first));
-            let matching = |place: &usize| self.rules.get(*place).is_some_and(|rule| rule.route.matches(headers));
+            let found = list.iter().copied().take_while(|index| first.is_none_or(|first| *index < first));
+            let matching = |index: &usize| self.rules.get(*index).is_some_and(|rule| rule.route.matches(headers));
             first = found.into_iter().find(matching).or(first);
         }
         self.rules.get(first?)?.requires
@@ -90,7 +90,7 @@ mod tests {
         Rule { route: RouteMatch::path(path), requires: requires.map(RequirementId::new) }
     }
 
-    fn asked(rules: &RouteTable, list: &[(&str, &str)]) -> Option<RequirementId> {
+    fn required(rules: &RouteTable, list: &[(&str, &str)]) -> Option<RequirementId> {
         let list: Vec<_> = list.iter().map(|(n, v)| ((*n).to_owned(), v.as_bytes().to_vec())).collect();
         rules.requirement(Headers::new(&list))
     }
@@ -110,7 +110,7 @@ mod tests {
             ("/x?/api/", Some(1)),
             ("*", None),
         ] {
-            assert_eq!(asked(&rules, &[(":path", path)]), expected.map(RequirementId::new), "{path}");
+            assert_eq!(required(&rules, &[(":path", path)]), expected.map(RequirementId::new), "{path}");
         }
     }
 
@@ -124,7 +124,7 @@ mod tests {
             (seed >> 33) % below
         };
         for _ in 0..2_000 {
-            let rules = (0..6).map(|place| {
+            let rules = (0..6).map(|index| {
                 let path = paths[draw(7) as usize].to_owned();
                 let path = match draw(5) {
                     0 => PathMatch::Exact(path),
@@ -133,7 +133,7 @@ mod tests {
                     3 => PathMatch::Regex(Pattern::regex("/a.*").unwrap()),
                     _ => PathMatch::Connect,
                 };
-                let mut rule = rule(path, Some(place));
+                let mut rule = rule(path, Some(index));
                 rule.route.case_sensitive = draw(4) > 0;
                 if draw(3) == 0 {
                     let value = ValueMatch::Present(true);
@@ -147,7 +147,7 @@ mod tests {
                 for list in [vec![(":path", path)], vec![(":path", path), ("x", "1")]] {
                     let owned: Vec<_> = list.iter().map(|(n, v)| ((*n).to_owned(), v.as_bytes().to_vec())).collect();
                     let one_by_one = rules.iter().find(|rule| rule.route.matches(Headers::new(&owned)));
-                    assert_eq!(asked(&rules, &list), one_by_one.and_then(|rule| rule.requires), "{path} {rules:?}");
+                    assert_eq!(required(&rules, &list), one_by_one.and_then(|rule| rule.requires), "{path} {rules:?}");
                 }
             }
         }

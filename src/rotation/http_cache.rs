@@ -1,26 +1,26 @@
-//! What a response's headers say about its lifetime (RFC 9111 §4.2, RFC 5861 §4), and how to ask whether it changed
-//! (RFC 9110 §13.1).
+//! What the headers of a response state about its lifetime (RFC 9111 §4.2, RFC 5861 §4), and what makes the next request
+//! conditional (RFC 9110 §13.1).
 //!
-//! `s-maxage` is ignored: it is for caches that answer others, and we are the last to hold the keys. `no-store` and
-//! `no-cache` are a lifetime of zero, since nobody can verify without keeping keys; `min_ttl` makes something livable of
-//! it. `must-revalidate` does not shorten `max_stale`, knowingly against RFC 9111 §5.2.2.2: large issuers send it with
-//! every key set, and whoever configures `max_stale` has decided what their outage may cost.
+//! `s-maxage` is ignored: the directive is for shared caches, and the filter answers nobody. `no-store` and `no-cache` state a
+//! lifetime of zero, since nobody can verify without keeping keys; `min_ttl` bounds that lifetime from below. `must-revalidate`
+//! does not shorten `max_stale`, against RFC 9111 §5.2.2.2: large issuers send the directive with every JWKS, and `max_stale`
+//! already states what an outage of the issuer may cost.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::time::UnixTime;
 
-/// A list of headers: lower-case names, and whatever bytes the issuer sent.
+/// Names in lower case, and any bytes that the issuer sent.
 pub type Headers = [(String, Vec<u8>)];
 
-/// A lifetime, as the issuer states it, and what of it is over.
+/// The lifetime that an issuer states, and how much of it is over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Freshness {
-    /// All of it; `None`: nothing is said.
+    /// The whole lifetime. `None`: the issuer states none.
     pub lifetime: Option<Duration>,
-    /// How much of it was over on arrival (RFC 9111 §4.2.3).
+    /// How much of the lifetime was over on arrival (RFC 9111 §4.2.3).
     pub age: Duration,
-    /// For how long past that a cache may use it while the issuer fails.
+    /// How long past the lifetime a cache may use the response while the issuer fails.
     pub stale_if_error: Option<Duration>,
 }
 
@@ -29,7 +29,7 @@ pub struct Freshness {
 pub struct Validators {
     /// For `If-None-Match`.
     pub etag: Option<String>,
-    /// For `If-Modified-Since`; a weak one is as good as none.
+    /// For `If-Modified-Since`. A weak date is dropped.
     pub last_modified: Option<String>,
 }
 
@@ -37,18 +37,18 @@ pub struct Validators {
 pub const MAX_VALIDATOR_BYTES: usize = 256;
 /// See RFC 9110 §8.8.2.2; the minute leaves room for clocks that differ.
 const MODIFIED_LONG_AGO: Duration = Duration::from_secs(60);
-/// Larger numbers of seconds stand for this one (RFC 9111 §1.2.2).
+/// The largest number of seconds; larger numbers count as this number (RFC 9111 §1.2.2).
 const MAX_SECONDS: u64 = 1 << 31;
 
 /// Reads the lifetime. Where directives contradict each other, the shortest counts (RFC 9111 §4.2.1).
 pub fn freshness(headers: &Headers, now: UnixTime) -> Freshness {
     let directives: Vec<_> = all(headers, "cache-control").flat_map(directives).collect();
     let seconds = |name: &str| {
-        let values = directives.iter().filter(|(own, _)| own.eq_ignore_ascii_case(name));
-        // One that cannot be read counts as none left.
+        let values = directives.iter().filter(|(known, _)| known.eq_ignore_ascii_case(name));
+        // A number that cannot be read counts as zero.
         values.map(|(_, value)| delta_seconds(value).unwrap_or_default()).min()
     };
-    let is_set = |name: &str| directives.iter().any(|(own, _)| own.eq_ignore_ascii_case(name));
+    let is_set = |name: &str| directives.iter().any(|(known, _)| known.eq_ignore_ascii_case(name));
     let date = first(headers, "date").and_then(http_date);
     let expires = first(headers, "expires")
         .map(|value| http_date(value).map_or(Duration::ZERO, |expires| expires.since(date.unwrap_or(now))));
@@ -59,7 +59,7 @@ pub fn freshness(headers: &Headers, now: UnixTime) -> Freshness {
     let age = age.and_then(|age| delta_seconds(age.trim_ascii())).unwrap_or_default();
     let apparent_age = date.map_or(Duration::ZERO, |date| now.since(date));
     Freshness {
-        // Whole seconds, as everything else here.
+        // In whole seconds, as all headers state.
         lifetime: stated.map(|lifetime| Duration::from_secs(lifetime.as_secs())),
         age: age.max(apparent_age),
         stale_if_error: seconds("stale-if-error"),
@@ -73,7 +73,7 @@ pub fn validators(headers: &Headers) -> Validators {
         let plain = value.len() <= MAX_VALIDATOR_BYTES && value.iter().all(|byte| matches!(byte, 0x20..=0x7e));
         plain.then(|| String::from_utf8(value.to_vec()).ok()).flatten().filter(|text| !text.is_empty())
     };
-    // Only one that is clearly older than the response is strong: what changes within its second goes unnoticed.
+    // A date is strong only if it is clearly older than the response: a change within the same second goes unnoticed.
     let date = |name| first(headers, name).and_then(http_date);
     let is_strong = date("date")
         .zip(date("last-modified"))
@@ -81,14 +81,14 @@ pub fn validators(headers: &Headers) -> Validators {
     Validators { etag: text("etag"), last_modified: text("last-modified").filter(|_| is_strong) }
 }
 
-/// How long the issuer asks to be left alone (RFC 9110 §10.2.3).
+/// The pause that the issuer asks for (RFC 9110 §10.2.3).
 pub fn retry_after(headers: &Headers, now: UnixTime) -> Option<Duration> {
     let value = first(headers, "retry-after")?;
     delta_seconds(value).or_else(|| http_date(value).map(|until| until.since(now)))
 }
 
 fn all<'a>(headers: &'a Headers, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-    headers.iter().filter(move |(own, _)| own.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim_ascii())
+    headers.iter().filter(move |(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim_ascii())
 }
 
 fn first<'a>(headers: &'a Headers, name: &'a str) -> Option<&'a [u8]> {
@@ -106,8 +106,8 @@ fn directives(line: &[u8]) -> impl Iterator<Item = (String, &[u8])> {
         let mut halves = part.splitn(2, |byte| *byte == b'=');
         let name = String::from_utf8_lossy(halves.next().unwrap_or_default().trim_ascii()).into_owned();
         let value = halves.next().unwrap_or_default().trim_ascii();
-        let normalize_audience = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\""));
-        (name, normalize_audience.unwrap_or(value))
+        let unquoted = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\""));
+        (name, unquoted.unwrap_or(value))
     })
 }
 

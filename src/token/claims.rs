@@ -177,10 +177,10 @@ pub fn select(payload: &[u8], names: &[&str]) -> Result<Vec<Option<Value>>, Toke
         fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
             let mut selected = vec![None; self.0.len()];
             while let Some(name) = map.next_key::<Text<'de>>()? {
-                let mut places = self.0.iter().zip(&mut selected).filter(|(own, _)| **own == name.0);
-                match places.next() {
+                let mut slots = self.0.iter().zip(&mut selected).filter(|(wanted, _)| **wanted == name.0);
+                match slots.next() {
                     None => drop(map.next_value::<IgnoredAny>()?),
-                    Some((_, place @ None)) => *place = Some(map.next_value::<Strict>()?.0),
+                    Some((_, slot @ None)) => *slot = Some(map.next_value::<Strict>()?.0),
                     Some((_, Some(_))) => return Err(de::Error::custom("a claim repeats")),
                 }
             }
