@@ -254,3 +254,6 @@ fn weight(denial: Denial) -> u8 {
         Denial::KeysUnavailable(_) | Denial::TooManyParked => 3,
     }
 }
+
+#[cfg(test)]
+mod tests;

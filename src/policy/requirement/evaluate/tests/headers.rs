@@ -1,0 +1,207 @@
+//! Requirements resolved for real headers, then evaluated.
+
+use base64::{engine::general_purpose::URL_SAFE_NO_PAD as BASE64, Engine as _};
+use serde_json::{json, Value};
+
+use super::notation::{allow, check_node, deny, wait, Expected, State, State::*};
+use crate::{
+    ids::{ProviderId, RequirementId},
+    policy::{
+        headers::Headers,
+        requirement::{Fallback, IndexedProvider, Requirement, Requirements, TokenPolicyRef, SIGNATURE_VERIFIED},
+        token_location::TokenLocation,
+    },
+};
+
+// Each provider is named after its issuer. All but C look in `Authorization` and `?access_token`; C looks in the header `x-c`.
+const A: ProviderId = ProviderId::new(0);
+const B: ProviderId = ProviderId::new(1);
+const C: ProviderId = ProviderId::new(2);
+const SECOND_A: ProviderId = ProviderId::new(3);
+/// Only in rows that ask for this provider.
+const ANY_ISSUER: ProviderId = ProviderId::new(4);
+
+const ISSUERS: [Option<&str>; 5] = [Some("a"), Some("b"), Some("c"), Some("a"), None];
+
+fn is(provider: ProviderId) -> Requirement {
+    Requirement::Provider(TokenPolicyRef { provider, policy: 0 })
+}
+
+fn any<const N: usize>(providers: [ProviderId; N]) -> impl Fn(&Requirements) -> Requirement {
+    any_or(providers, Fallback::Nothing)
+}
+
+fn any_or<const N: usize>(providers: [ProviderId; N], fallback: Fallback) -> impl Fn(&Requirements) -> Requirement {
+    move |all| all.any(providers.map(is).into(), fallback)
+}
+
+fn extract_only() -> Requirement {
+    Requirement::ExtractOnly(SIGNATURE_VERIFIED.to_owned())
+}
+
+/// A token of this issuer, in this state. Tokens with different numbers differ.
+fn token(issuer: &str, state: State, number: usize) -> String {
+    let mut payload = json!({"sub": format!("{state:?}"), "jti": number.to_string()});
+    if !issuer.is_empty() {
+        payload["iss"] = issuer.into();
+    }
+    format!("{}.{}.AA", BASE64.encode(r#"{"alg":"ES256"}"#), BASE64.encode(payload.to_string()))
+}
+
+/// The state that a token names.
+fn state_of(token: &[u8]) -> State {
+    let payload = token.split(|byte| *byte == b'.').nth(1).unwrap();
+    let payload: Value = serde_json::from_slice(&BASE64.decode(payload).unwrap()).unwrap();
+    let states = [Good, Expired, UnknownKid, Unavailable];
+    states.into_iter().find(|state| payload["sub"] == format!("{state:?}")).unwrap()
+}
+
+type Header = (String, Vec<u8>);
+
+fn authorization(issuer: &str, state: State) -> Header {
+    ("authorization".into(), format!("Bearer {}", token(issuer, state, 0)).into())
+}
+
+fn access_token(issuer: &str, state: State) -> Header {
+    (":path".into(), format!("/?access_token={}", token(issuer, state, 0)).into())
+}
+
+fn x_c(issuer: &str, state: State, number: usize) -> Header {
+    ("x-c".into(), token(issuer, state, number).into())
+}
+
+fn requirements(with_any_issuer: bool) -> Requirements {
+    let count = if with_any_issuer { 5 } else { 4 };
+    let providers = ISSUERS.iter().take(count).enumerate().map(|(index, issuer)| IndexedProvider {
+        issuer: issuer.map(str::to_owned),
+        locations: usize::from(index == C.index()),
+    });
+    let x_c = TokenLocation::Header { name: "x-c".into(), prefix: String::new() };
+    let mut defaults = TokenLocation::defaults();
+    defaults.sort();
+    Requirements::new(providers.collect(), vec![defaults, vec![x_c]])
+}
+
+/// Resolves, evaluates and compares: the expectation, and which tokens are checked for which providers.
+#[track_caller]
+fn row(
+    requirement: impl Fn(&Requirements) -> Requirement,
+    headers: &[Header],
+    expected: Expected,
+    checks: &[(ProviderId, usize)],
+) {
+    // Resolving does not depend on providers that a row does not name, except for this provider.
+    let has_any_issuer = checks.iter().any(|(provider, _)| *provider == ANY_ISSUER);
+    let mut requirements = requirements(has_any_issuer);
+    let id = requirements.add(requirement(&requirements));
+    let resolved = requirements.resolve(id, Headers::new(headers));
+    let name = format!("{:?} with {} headers", resolved.root, headers.len());
+    let check = |policy: TokenPolicyRef, token: usize| {
+        let candidate = &resolved.tokens[token];
+        let is_accepted = ISSUERS[policy.provider.index()].is_none_or(|issuer| candidate.issuer() == Ok(Some(issuer)));
+        let state = if is_accepted { state_of(candidate.token()) } else { OtherIssuer };
+        state.check(policy.provider, token)
+    };
+    assert_eq!(check_node(&name, &resolved.root, check, &expected), checks, "{name}");
+}
+
+#[test]
+fn only_the_providers_of_the_issuer_are_checked() {
+    row(any([A, B]), &[authorization("b", Good)], allow([0]), &[(B, 0)]);
+    row(any([A, B]), &[authorization("b", UnknownKid)], wait([0]), &[(B, 0)]);
+    row(any([A, B, SECOND_A]), &[authorization("a", Expired)], deny(Expired), &[(A, 0), (SECOND_A, 0)]);
+    // The first token decides which providers remain; here `?access_token`, which is tried before `Authorization`.
+    let tokens = [access_token("a", Good), authorization("b", Good)];
+    row(any([A, B]), &tokens, deny(OtherIssuer), &[(A, 0), (A, 1)]);
+}
+
+#[test]
+fn a_token_that_no_provider_accepts_is_denied_unchecked() {
+    row(any([A, B]), &[authorization("z", Good)], deny(Foreign), &[]);
+    row(any([A, B]), &[authorization("", Good)], deny(Foreign), &[]);
+    row(any([A, B]), &[("authorization".into(), b"Bearer x".to_vec())], deny(Malformed), &[]);
+    row(any_or([A, B], Fallback::Missing), &[authorization("z", Good)], deny(Foreign), &[]);
+    row(any_or([A, B], Fallback::MissingOrFailed), &[authorization("z", Good)], allow([]), &[]);
+}
+
+#[test]
+fn a_single_provider_checks_every_token_that_it_finds() {
+    row(|_| is(A), &[authorization("z", Good)], deny(OtherIssuer), &[(A, 0)]);
+    row(any([A, C]), &[authorization("c", Good)], deny(OtherIssuer), &[(A, 0)]);
+    row(any([A, C]), &[authorization("z", Good), x_c("c", Good, 0)], allow([1]), &[(A, 0), (C, 1)]);
+}
+
+#[test]
+fn a_request_without_a_token_is_missing_one() {
+    row(any([A, B]), &[], deny(Missing), &[]);
+    row(any([A, C]), &[("authorization".into(), b"Basic eA==".to_vec())], deny(Missing), &[]);
+    row(any_or([A, C], Fallback::Missing), &[], allow([]), &[]);
+    row(|_| Requirement::AllowMissing, &[], allow([]), &[]);
+    row(|_| Requirement::All(vec![is(A), is(C)]), &[authorization("a", Good)], deny(Missing), &[(A, 0)]);
+}
+
+#[test]
+fn the_same_token_in_two_locations_is_two_tokens_and_in_one_location_is_one() {
+    let twice = [authorization("a", Good), access_token("a", Good)];
+    row(|_| is(A), &twice, allow([0, 1]), &[(A, 0), (A, 1)]);
+    row(|_| is(C), &[x_c("c", Good, 0), x_c("c", Good, 0)], allow([0]), &[(C, 0)]);
+    let other = [authorization("a", Expired), access_token("a", Good)];
+    row(|_| is(A), &other, deny(Expired), &[(A, 0), (A, 1)]);
+}
+
+#[test]
+fn a_token_that_two_children_find_has_one_permit_for_each_provider() {
+    let tokens = [authorization("a", Good), x_c("c", Good, 0)];
+    row(|_| Requirement::All(vec![is(A), is(C)]), &tokens, allow([0, 1]), &[(A, 0), (C, 1)]);
+    row(|_| Requirement::All(vec![is(A), is(A)]), &tokens, allow([0]), &[(A, 0), (A, 0)]);
+    row(|_| Requirement::All(vec![is(A), is(SECOND_A)]), &tokens, allow([0, 0]), &[(A, 0), (SECOND_A, 0)]);
+}
+
+#[test]
+fn sixteen_tokens_are_checked_and_seventeen_are_not() {
+    let tokens = |count| (0..count).map(|number| x_c("c", Good, number)).collect::<Vec<_>>();
+    let all = std::array::from_fn::<usize, 16, _>(|index| index);
+    row(|_| is(C), &tokens(16), allow(all), &all.map(|index| (C, index)));
+    row(|_| is(C), &tokens(17), deny(TooManyTokens), &[]);
+    row(any_or([A, C], Fallback::Missing), &tokens(17), deny(TooManyTokens), &[]);
+    row(any_or([A, C], Fallback::MissingOrFailed), &tokens(17), allow([]), &[]);
+    row(|_| Requirement::AllowMissing, &tokens(17), deny(TooManyTokens), &[]);
+    row(|_| Requirement::AllowMissingOrFailed, &tokens(17), allow([]), &[]);
+    row(|_| extract_only(), &tokens(17), allow([]).invalid(), &[]);
+    row(|_| Requirement::All(vec![is(C), extract_only()]), &tokens(17), deny(TooManyTokens), &[]);
+}
+
+#[test]
+fn a_provider_of_any_issuer_stands_beside_the_provider_of_the_issuer() {
+    row(any([A, ANY_ISSUER]), &[authorization("z", Good)], allow([0]), &[(ANY_ISSUER, 0)]);
+    row(any([A, ANY_ISSUER]), &[authorization("", Good)], allow([0]), &[(ANY_ISSUER, 0)]);
+    row(any([B, ANY_ISSUER]), &[authorization("b", Expired)], deny(Expired), &[(B, 0), (ANY_ISSUER, 0)]);
+    row(|_| Requirement::AllowMissing, &[authorization("z", Good)], allow([0]), &[(ANY_ISSUER, 0)]);
+    // The issuer's own provider comes first.
+    let tokens = [access_token("z", Unavailable), authorization("b", Good)];
+    row(|_| Requirement::AllowMissing, &tokens, deny(Unavailable), &[(ANY_ISSUER, 0)]);
+    row(|_| Requirement::AllowMissingOrFailed, &tokens, allow([1]), &[(ANY_ISSUER, 0), (B, 1)]);
+}
+
+#[test]
+fn allow_missing_checks_each_token_for_the_first_provider_of_its_issuer() {
+    let tokens = [authorization("a", Good), x_c("c", Good, 0)];
+    // `x-c` is tried before `Authorization`.
+    row(|_| Requirement::AllowMissing, &tokens, allow([0, 1]), &[(C, 0), (A, 1)]);
+    let tokens = [authorization("b", UnknownKid), x_c("c", Good, 0)];
+    row(|_| Requirement::AllowMissing, &tokens, wait([1]), &[(C, 0), (B, 1)]);
+}
+
+#[test]
+fn allow_missing_denies_a_token_where_its_issuer_does_not_look() {
+    row(|_| Requirement::AllowMissing, &[x_c("a", Good, 0)], deny(Foreign), &[]);
+    row(|_| Requirement::AllowMissing, &[authorization("c", Good)], deny(Foreign), &[]);
+    row(|_| Requirement::AllowMissingOrFailed, &[x_c("a", Good, 0)], allow([]), &[]);
+    row(|_| extract_only(), &[x_c("a", Good, 0)], allow([]).invalid(), &[]);
+}
+
+#[test]
+fn an_unknown_requirement_denies() {
+    let resolved = requirements(false).resolve(RequirementId::new(0), Headers::new(&[authorization("a", Good)]));
+    check_node("an unknown requirement", &resolved.root, |_, _| unreachable!(), &deny(Missing));
+}

@@ -1,0 +1,74 @@
+//! The evaluation in three-valued logic, without denials, findings or order.
+
+use super::super::{TokenCheck, Verdict};
+use crate::{
+    policy::requirement::{resolved::Node, Fallback, OnInvalid, TokenPolicyRef},
+    token::TokenError,
+};
+
+/// A verdict without its denial. `requires_all` is the least of its children, `requires_any` the greatest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Truth {
+    Deny,
+    Wait,
+    Allow,
+}
+
+use Truth::{Allow, Deny, Wait};
+
+impl From<Verdict> for Truth {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Allow => Allow,
+            Verdict::Wait => Wait,
+            Verdict::Deny(_) => Deny,
+        }
+    }
+}
+
+/// The check of one token under one policy.
+pub(super) type Check<'a> = &'a dyn Fn(TokenPolicyRef, usize) -> TokenCheck;
+
+pub(super) fn reference(node: &Node, check: Check<'_>) -> Truth {
+    let token = |policy: TokenPolicyRef, token: usize| Truth::from(check(policy, token).verdict());
+    let all = |truths: &mut dyn Iterator<Item = Truth>| truths.min().unwrap_or(Allow);
+    let of_each =
+        |(index, policy): &(usize, Result<TokenPolicyRef, TokenError>)| policy.map(|policy| token(policy, *index));
+    match node {
+        Node::Satisfied => Allow,
+        Node::Denied(_) => Deny,
+        Node::Good(policy, tokens) => tokens.iter().map(|index| token(*policy, *index)).min().unwrap_or(Deny),
+        Node::All(nodes) => all(&mut nodes.iter().map(|node| reference(node, check))),
+        Node::Any(nodes, fallback) => match nodes.iter().map(|node| reference(node, check)).max().unwrap_or(Deny) {
+            Deny if *fallback == Fallback::MissingOrFailed => Allow,
+            Deny if *fallback == Fallback::Missing && nodes.iter().all(|node| lacks_token(node, check)) => Allow,
+            truth => truth,
+        },
+        Node::Each { tokens, on_invalid: OnInvalid::Deny } => {
+            all(&mut tokens.iter().map(|token| of_each(token).unwrap_or(Deny)))
+        }
+        Node::Each { tokens, .. } => all(&mut tokens.iter().map(|token| of_each(token).unwrap_or(Deny)).map(known)),
+    }
+}
+
+/// Allow once the truth is known.
+fn known(truth: Truth) -> Truth {
+    if truth == Wait {
+        Wait
+    } else {
+        Allow
+    }
+}
+
+/// Whether a denied node is denied for want of a token.
+fn lacks_token(node: &Node, check: Check<'_>) -> bool {
+    match node {
+        Node::Denied(error) => *error == TokenError::Missing,
+        Node::Good(_, tokens) => tokens.is_empty(),
+        Node::All(nodes) => {
+            nodes.iter().find(|node| reference(node, check) == Deny).is_some_and(|node| lacks_token(node, check))
+        }
+        Node::Any(nodes, _) => nodes.iter().all(|node| lacks_token(node, check)),
+        Node::Satisfied | Node::Each { .. } => false,
+    }
+}
