@@ -56,3 +56,56 @@ impl Update {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+
+    use super::*;
+    use crate::{
+        keys::document,
+        rotation::{http_cache::Validators, replace::tests::set, schedule::tests::POLICY, transition::FetchedJwks},
+    };
+
+    const NOW: UnixTime = UnixTime::from_millis(1_700_000_000_000);
+
+    fn fetched(fetch: u64, body: &Rc<[u8]>) -> Update {
+        let document = document::parse(body, POLICY.limits).unwrap();
+        let (freshness, validators) = (Default::default(), Validators::default());
+        let jwks = FetchedJwks { body: body.clone(), document, freshness, validators };
+        let outcome = Outcome::Jwks(Box::new(jwks));
+        Update::new(Event::FetchEnded { fetch, outcome, jitter: 0 }, POLICY)
+    }
+
+    #[test]
+    fn bytes_that_are_no_record_count_as_absent() {
+        let refresh = Update::new(Event::Refresh(Cause::Schedule), POLICY);
+        for bytes in [None, Some(&b""[..]), Some(b"<html>"), Some(&[0xff; 300])] {
+            let applied = refresh.apply(bytes, NOW);
+            assert_eq!(applied.effect, Effect::Fetch(NOW.as_millis()));
+            assert_eq!(Record::decode(&applied.bytes.unwrap()), Some(applied.record));
+        }
+    }
+
+    #[test]
+    fn an_update_that_changes_nothing_stores_nothing() {
+        let refresh = Update::new(Event::Refresh(Cause::Schedule), POLICY);
+        let leased = refresh.apply(None, NOW).bytes.unwrap();
+        let applied = refresh.apply(Some(&leased), NOW);
+        assert_eq!((applied.effect, applied.bytes), (Effect::InFlight, None));
+    }
+
+    /// Another worker may come in between as often as it likes.
+    #[test]
+    fn each_try_of_a_compare_and_swap_shares_the_body_and_parses_nothing_again() {
+        let body: Rc<[u8]> = set(&[1, 2]).into();
+        let leased = Update::new(Event::Refresh(Cause::Schedule), POLICY).apply(None, NOW);
+        let update = fetched(leased.record.started, &body);
+        for _ in 0..3 {
+            let applied = update.apply(leased.bytes.as_deref(), NOW);
+            assert_eq!(applied.effect, Effect::Completed);
+            assert!(Rc::ptr_eq(&applied.record.document.unwrap().body, &body));
+        }
+        assert_eq!(update.into_document().unwrap().keys.len(), 2);
+    }
+}

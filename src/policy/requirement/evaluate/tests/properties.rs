@@ -128,7 +128,7 @@ fn without_tokens(node: &Node) -> Node {
 }
 
 proptest! {
-    #![proptest_config(Config::with_cases(10_000))]
+    #![proptest_config(Config { failure_persistence: None, ..Config::with_cases(10_000) })]
 
     #[test]
     fn the_evaluation_agrees_with_the_reference(node in nodes(), states in states()) {
