@@ -155,7 +155,7 @@ impl ProviderKeys {
         }
     }
 
-    /// Verifies a token under one of the provider's policies. The signature of a token that was verified before under the same
+    /// Verifies a token under one of the provider's policies; for one request possibly several times. The signature of a token that was verified before under the same
     /// keys is not checked again.
     pub(super) fn check_token(
         &self,

@@ -1,4 +1,10 @@
 //! Which tokens does this request need, where are they, and what is the answer?
+//!
+//! * [`plan`] and [`provider`]: the checked configuration.
+//! * [`headers`] and [`query`]: views of a request. [`route`] and [`route_table`]: the rule that matches.
+//! * [`token_location`]: the tokens of a request. [`requirement`]: whether they satisfy the rule.
+//! * [`permit`]: proof that a request may go upstream. [`forward`]: what changes in that request. [`reply`]: the answer to a request
+//!   that is denied.
 
 pub mod forward;
 pub mod headers;

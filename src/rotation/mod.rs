@@ -2,6 +2,12 @@
 //!
 //! [`update::Update`] is the whole of it: the bytes of a shared record and the time go in, the bytes to store and the effect
 //! come out. The caller runs an update under compare-and-swap.
+//!
+//! * [`policy`]: what the configuration says. [`http_cache`]: what the issuer's headers state.
+//! * [`schedule`]: lifetimes, the background refresh and the back-off, as functions of time.
+//! * [`record`]: the facts that workers share. [`lease`] and [`retired`]: two of those facts.
+//! * [`transition`]: when a fetch may start ([`transition::refresh_due`]) and what its end changes. [`replace`]: which retired keys
+//!   are kept when a JWKS takes the place of another.
 
 pub mod http_cache;
 pub mod lease;

@@ -1,4 +1,5 @@
-//! Keys that left their issuer's JWKS, kept for the grace that a configuration may allow them.
+//! Keys that left their issuer's JWKS, kept for the grace that a configuration may allow them. Which keys are kept, [`super::replace`]
+//! decides.
 
 use std::time::Duration;
 

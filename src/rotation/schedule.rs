@@ -1,5 +1,6 @@
 //! When a JWKS stops being fresh, when the background refresh starts, and how long a failed fetch pauses the next: functions
-//! of what the issuer stated, the policy, and a random number that is drawn once per fetch.
+//! of what the issuer stated, the policy, and a random number that is drawn once per fetch. Failures and the budget of tokens are
+//! added by [`super::transition::refresh_due`].
 
 use std::time::Duration;
 

@@ -10,7 +10,7 @@ use crate::{
 
 /// The ownership of one configuration in the gauges of one provider.
 #[derive(Debug)]
-pub(super) struct Gauges {
+pub(super) struct GaugeOwnership {
     key: String,
     configuration: u64,
 }
@@ -31,7 +31,7 @@ pub(super) fn digest(configuration: &[u8]) -> u64 {
     Sha256::digest(configuration).first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
 }
 
-impl Gauges {
+impl GaugeOwnership {
     /// Two configurations without a gauge in common own each its own: a plugin may be in several listeners.
     pub(super) fn new(plugin: &[u8], stat_prefix: &str, provider: &str, configuration: u64) -> Self {
         let name = shared_data::name(&[plugin, stat_prefix.as_bytes(), provider.as_bytes()]);

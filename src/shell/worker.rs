@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    gauge_owner::{self, Claim, Gauges},
+    gauge_owner::{self, Claim, GaugeOwnership},
     host,
     key_cell::KeyCell,
     stats::Stats,
@@ -30,7 +30,7 @@ pub(super) type Verifier = HostVerifier<fn(&[u8]) -> Option<Vec<u8>>>;
 /// The shared keys of a provider, and its gauges.
 struct RemoteCell {
     keys: KeyCell,
-    gauges: Gauges,
+    gauges: GaugeOwnership,
 }
 
 /// One worker's side of one configuration.
@@ -55,7 +55,7 @@ impl Worker {
             let issuer = provider.issuer().unwrap_or_default();
             Some(RemoteCell {
                 keys: KeyCell::new(&plugin, &provider.name, issuer, provider.remote()?),
-                gauges: Gauges::new(&plugin, &plan.stat_prefix, &provider.name, digest),
+                gauges: GaugeOwnership::new(&plugin, &plan.stat_prefix, &provider.name, digest),
             })
         });
         Self {
@@ -185,7 +185,12 @@ impl Worker {
     }
 
     /// Writes the gauges of the providers for which `is_owner` says so.
-    fn write_gauges(&self, gauges: Vec<(Series, u64)>, now: UnixTime, is_owner: impl Fn(ProviderId, &Gauges) -> bool) {
+    fn write_gauges(
+        &self,
+        gauges: Vec<(Series, u64)>,
+        now: UnixTime,
+        is_owner: impl Fn(ProviderId, &GaugeOwnership) -> bool,
+    ) {
         let engine = self.engine.borrow();
         let owned = self.cells.map(|provider, cell| {
             let Some(cell) = cell else { return false };

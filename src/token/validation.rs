@@ -108,7 +108,7 @@ impl TokenPolicy {
         self.check_claims(&jws.payload)
     }
 
-    /// Checks `exp`, `nbf` and `iat` at `now`.
+    /// Checks `exp`, `nbf` and `iat` at `now`. Also runs for a token that the token cache knows; other checks do not.
     ///
     /// # Errors
     /// [`TokenError::NotYetValid`], [`TokenError::Expired`], [`TokenError::NoExpiration`] or
