@@ -435,7 +435,7 @@ fn named_requests(fixture: &Fixture) -> Vec<(String, Request)> {
     requests
 }
 
-/// Whether the request with a name shows a difference.
+/// Whether the request with this name shows a difference.
 type Shows = fn(&str) -> bool;
 
 /// The differences that docs/jwt_authn.md lists, each with the requests that show the difference.
