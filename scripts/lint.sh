@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Formatting and clippy. The shell of the filter is only seen by clippy for the wasm target.
+# Checks formatting and runs clippy. Only the run for the wasm target covers the filter's shell.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

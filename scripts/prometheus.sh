@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Fetches Debian's Prometheus into target/prometheus: prometheus and promtool, not installed, nothing started.
+# Fetches Debian's prometheus and promtool into target/prometheus. Does not install or start Prometheus.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

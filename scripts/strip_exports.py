@@ -1,7 +1,7 @@
 """Removes exports from a wasm module: strip_exports.py IN OUT
 
-Envoy enters the VM for each callback that a module exports, and the SDK exports all that there are. Those that the filter
-has nothing to do in cost each request several microseconds.
+Envoy enters the VM for each callback that a module exports, and the SDK exports every callback. Callbacks that do nothing in
+the filter cost each request several microseconds.
 """
 
 import sys
@@ -23,7 +23,7 @@ KEPT_CALLBACKS = {
 
 
 def read_number(data, at):
-    """An unsigned LEB128 number, and where it ends."""
+    """Reads an unsigned LEB128 number. Returns the number and the offset after it."""
     number = shift = 0
     while True:
         byte = data[at]
@@ -34,7 +34,7 @@ def read_number(data, at):
 
 
 def number(value):
-    """The same in writing."""
+    """Encodes an unsigned LEB128 number."""
     out = bytearray()
     while value >= 0x80:
         out.append(value & 0x7F | 0x80)
@@ -43,7 +43,7 @@ def number(value):
 
 
 def without_idle_callbacks(section):
-    """The export section's content with what is kept."""
+    """Returns an export section's content without the unused callbacks."""
     count, at = read_number(section, 0)
     kept = []
     for _ in range(count):
@@ -57,7 +57,7 @@ def without_idle_callbacks(section):
 
 
 def main(source, target):
-    """Copies a module, section by section."""
+    """Copies a module section by section."""
     with open(source, "rb") as file:
         data = file.read()
     assert data[:8] == b"\0asm\1\0\0\0", "not a wasm module"

@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Builds dist/jwks-gate.wasm, or with the argument "probe" the filter that tests and benchmarks ask about signatures,
-# target/jwks-gate-probe.wasm, with whatever Rust for wasm32-unknown-unknown this machine can get:
-#   1. the toolchain's own target (installed, or added by rustup);
-#   2. else Debian's compiler and library source, with the library built by cargo (-Zbuild-std).
-# JWKS_GATE_WASM_RUST=toolchain|debian skips the choice. JWKS_GATE_WASM_FEATURES=all-curves adds ES384 and ES512 for hosts
-# that have no verify_signature.
+# Builds dist/jwks-gate.wasm. With the argument "probe", builds target/jwks-gate-probe.wasm, the filter that verifies signatures
+# for tests and benchmarks. Uses the first Rust for wasm32-unknown-unknown that this machine has:
+#   1. the toolchain's target (installed, or added by rustup);
+#   2. Debian's compiler and library source, with the library built by cargo (-Zbuild-std).
+# JWKS_GATE_WASM_RUST=toolchain|debian makes the choice. JWKS_GATE_WASM_FEATURES=all-curves adds ES384 and ES512 for hosts
+# without verify_signature.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 target=wasm32-unknown-unknown
-# Only a cdylib is link-time optimised; the rlib beside it in Cargo.toml is for the tests.
+# Cargo optimises only a cdylib at link time. The rlib in Cargo.toml is for the tests.
 build=(cargo rustc --release --target "$target" --lib --crate-type cdylib)
 case ${1:-filter} in
 filter)
@@ -95,7 +95,7 @@ toolchain)
     ;;
 debian)
     debian_rust
-    # Asked before RUSTC changes: the linker is the one of cargo's own toolchain.
+    # This call precedes the change of RUSTC, because the linker belongs to cargo's toolchain.
     linker=$(wasm_linker)
     echo "wasm: Debian's $(/usr/bin/rustc --version), library built from source, linker $linker"
     target_dir=target/wasm-debian
@@ -115,7 +115,7 @@ python3 scripts/strip_exports.py "$target_dir/$target/release/$library" "$built"
 if cmp -s "$built" "$output"; then
     state="unchanged"
 else
-    # Into place by a rename: a running Envoy may be reading the old file.
+    # A rename replaces the file, because a running Envoy may be reading the old file.
     cp "$built" "$output.new"
     mv "$output.new" "$output"
     state="new"

@@ -1,5 +1,6 @@
-//! `make bench`: what a signature costs, by the host's crypto and by the VM's, and what a request costs, beside Envoy's own
-//! `jwt_authn`. Processor time, not wall time; the variants take turns, so that they share the machine's moods.
+//! `make bench`: the cost of a signature check by the host and by the VM, and the cost of a request beside Envoy's
+//! `jwt_authn`. The benchmarks measure processor time, not wall time. The variants take turns, so that the machine's
+//! load affects all variants alike.
 
 #![allow(clippy::arithmetic_side_effects, clippy::expect_used, clippy::indexing_slicing)]
 #![allow(clippy::panic, clippy::string_slice, clippy::unwrap_used, unreachable_pub)]
@@ -10,7 +11,7 @@ mod requests;
 mod signatures;
 
 fn main() {
-    // `cargo bench … -- requests` runs one of them.
+    // `cargo bench … -- requests` runs one benchmark.
     let wanted = |name: &str| {
         !std::env::args().any(|arg| ["signatures", "requests", "providers"].contains(&arg.as_str()) && arg != name)
     };

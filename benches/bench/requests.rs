@@ -1,4 +1,4 @@
-//! Processor time per request of one worker, for RS256 tokens that come for the first time and again.
+//! Processor time per request of one worker, for RS256 tokens seen for the first time and seen before.
 
 use jwks_gate_issuer::{Alg, SigningKey};
 use jwks_gate_testbed::{
@@ -11,14 +11,14 @@ use crate::median;
 
 const ROUNDS: usize = 40;
 const REQUESTS: usize = 400;
-/// More than any cache holds, so that a token is forgotten before it comes again.
+/// More than any cache holds, so that the cache drops a token before its next use.
 const TOKENS: usize = 4_500;
 
 struct Variant {
     name: &'static str,
     envoy: Envoy,
     connection: Connection,
-    /// Each request has another token, or all the same one.
+    /// Whether each request has a different token.
     is_fresh: bool,
     next: usize,
     micros: Vec<f64>,
@@ -31,7 +31,7 @@ impl Variant {
             "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"},
         });
         let filters: Vec<_> = filter.into_iter().chain([router]).collect();
-        // Envoy answers itself: an upstream would cost the same in each variant, and vary.
+        // Envoy answers directly. An upstream would add the same cost, with noise, to each variant.
         let routes = json!({"virtual_hosts": [{
             "name": "all", "domains": ["*"],
             "routes": [{"match": {"prefix": "/"}, "direct_response": {"status": 200}}],
@@ -46,7 +46,7 @@ impl Variant {
         Self { name, envoy, connection, is_fresh, next: 0, micros: Vec::new() }
     }
 
-    fn round(&mut self, tokens: &[String], counts: bool) {
+    fn round(&mut self, tokens: &[String], is_measured: bool) {
         let begin = self.envoy.cpu_time();
         for _ in 0..REQUESTS {
             let token = &tokens[if self.is_fresh { self.next % tokens.len() } else { 0 }];
@@ -54,7 +54,7 @@ impl Variant {
             let response = self.connection.send(&Request::get("/api/x").bearer(token)).unwrap();
             assert_eq!(response.status, 200, "{}: {}", self.name, response.text());
         }
-        if counts {
+        if is_measured {
             self.micros.push((self.envoy.cpu_time() - begin).as_secs_f64() * 1e6 / REQUESTS as f64);
         }
     }
@@ -105,7 +105,7 @@ pub fn run() {
         Variant::new("the same, crypto of the VM", ours("/api/", false), true),
         Variant::new("jwks-gate, token seen before", ours("/api/", true), false),
     ];
-    // Another build beside this one.
+    // An optional second build to compare with.
     if let Ok(wasm) = std::env::var("OTHER_WASM") {
         for (name, prefix, is_fresh) in [
             ("other wasm, no rule matches", "/other/", true),
@@ -121,11 +121,11 @@ pub fn run() {
     }
     for round in 0..ROUNDS + 4 {
         for variant in &mut variants {
-            // The first ones warm up.
+            // The first rounds warm up.
             variant.round(&tokens, round >= 4);
         }
     }
-    // Within a round the machine's mood is the same for all.
+    // Within a round, the machine's load is about the same for all variants.
     let over_rounds = |of: &dyn Fn(usize) -> f64| median((0..ROUNDS).map(of).collect());
     println!(
         "\nRS256, tokens of {} bytes, one worker, {ROUNDS} rounds of {REQUESTS} requests in turn.\n",

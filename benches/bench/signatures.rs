@@ -1,4 +1,4 @@
-//! Microseconds per signature within Envoy, for each algorithm and backend.
+//! Microseconds per signature check in Envoy, for each algorithm and verifier.
 
 use base64::{engine::general_purpose::URL_SAFE_NO_PAD as BASE64, Engine as _};
 use jwks_gate_issuer::{Alg, SigningKey};
@@ -7,7 +7,7 @@ use jwks_gate_testbed::probe::{Case, Probe};
 use crate::median;
 
 const ROUNDS: usize = 7;
-/// As long as the signed part of a usual token.
+/// A message as long as the signed part of a typical token.
 const MESSAGE: [u8; 600] = [b'x'; 600];
 
 pub fn run() {
@@ -32,9 +32,9 @@ pub fn run() {
     for round in 0..=ROUNDS {
         for (case, micros) in cases.iter().zip(&mut micros) {
             let slow = ["ES384", "ES512"].contains(&case.algorithm.as_str());
-            let verdict = probe.ask(std::slice::from_ref(case), if slow { 20 } else { 200 }).unwrap()[0];
+            let verdict = probe.verify(std::slice::from_ref(case), if slow { 20 } else { 200 }).unwrap()[0];
             assert_eq!(verdict.good, [true; 2], "{}", case.algorithm);
-            // The first one warms up: V8 compiles twice.
+            // The first round warms up: V8 compiles twice.
             if round > 0 {
                 for (all, one) in micros.iter_mut().zip(verdict.micros) {
                     all.push(one);

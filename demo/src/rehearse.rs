@@ -1,8 +1,9 @@
 //! Rehearses rotations: `jwks-gate-rehearse --issuer HOST:PORT --api HOST:PORT [--every SECONDS] [--times N]`.
 //!
-//! In each rotation the issuer replaces its only key without notice, and twenty clients at once send tokens of the new key.
-//! One line reports how many were let in and how many JWKS fetches that cost. With `--times` the program ends after that
-//! many rotations, with exit code 1 unless every client was let in and every rotation cost one fetch.
+//! In each rotation, the issuer replaces its only key without notice. Twenty clients then send tokens of the new key at
+//! once. One line reports how many requests were allowed, and the number of JWKS fetches. With `--times`, the program
+//! ends after that many rotations. The exit code is 1 unless every request was allowed and every rotation cost one
+//! fetch.
 
 use std::env;
 use std::error::Error;
@@ -60,7 +61,7 @@ fn resolve(host: &str) -> Result<SocketAddr> {
     Ok(addresses.find(SocketAddr::is_ipv4).ok_or_else(|| format!("{host} has no address"))?)
 }
 
-/// Returns whether every request of every rotation was let in, at one fetch a rotation.
+/// Returns whether every request was allowed and every rotation cost one fetch.
 fn rehearse(options: &Options) -> Result<bool> {
     let is_up =
         |host: &str, path: &str| resolve(host).and_then(|addr| Ok(http::send(addr, &Request::get(path))?)).is_ok();
@@ -80,7 +81,7 @@ fn rehearse(options: &Options) -> Result<bool> {
                 );
                 is_good &= passed == CLIENTS && gets == 1;
             }
-            // Not the end: somebody may be breaking the issuer by hand.
+            // The rehearsal continues: a user may have set a fault.
             Err(error) => {
                 println!("rotation {rotation}: {error}");
                 is_good = false;

@@ -4,13 +4,13 @@ use serde_json::{json, Value};
 
 use crate::pair::Pair;
 
-struct World {
+struct Fixture {
     a: SigningKey,
     b: SigningKey,
     now: u64,
 }
 
-impl World {
+impl Fixture {
     fn new() -> Self {
         let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
         Self { a: SigningKey::generate(Alg::Rs256, "a1"), b: SigningKey::generate(Alg::Es256, "b1"), now }
@@ -132,7 +132,7 @@ impl World {
                     {"provider_and_audiences": {"provider_name": "b", "audiences": ["api", "y"]}},
                     b,
                 ]))),
-                rule("/told", json!({"extract_only_without_validation": {"verification_status_header": "x-told"}})),
+                rule("/status-header", json!({"extract_only_without_validation": {"verification_status_header": "x-status"}})),
                 rule("/nothing", json!({})),
                 rule("/extract", json!({"extract_only_without_validation": {}})),
                 {"match": {"prefix": "/named"}, "requirement_name": "named"},
@@ -162,10 +162,10 @@ fn get(path: &str) -> Request {
     Request::get(path)
 }
 
-/// Requests by hand, each with a name.
-fn by_hand(world: &World) -> Vec<(String, Request)> {
-    let (a, b) = (world.good_a(), world.good_b());
-    let t = |changes: Value| world.with(&world.a, "https://a.test", changes);
+/// Written requests, each with a name.
+fn named_requests(fixture: &Fixture) -> Vec<(String, Request)> {
+    let (a, b) = (fixture.good_a(), fixture.good_b());
+    let t = |changes: Value| fixture.with(&fixture.a, "https://a.test", changes);
     let mut requests: Vec<(String, Request)> = Vec::new();
     let mut add = |name: &str, request: Request| requests.push((name.to_owned(), request));
     add("good", get("/a").bearer(&a));
@@ -194,16 +194,16 @@ fn by_hand(world: &World) -> Vec<(String, Request)> {
     add("header good, param bad", get("/a?access_token=x.y.z").bearer(&a));
     add("header bad, param good", get(&format!("/a?access_token={a}")).bearer("x"));
     for (name, changes) in [
-        ("expired", json!({"exp": world.now - 100})),
-        ("expired within skew", json!({"exp": world.now - 50})),
-        ("not yet", json!({"nbf": world.now + 100})),
-        ("not yet within skew", json!({"nbf": world.now + 50})),
-        ("iat in the future", json!({"iat": world.now + 100})),
+        ("expired", json!({"exp": fixture.now - 100})),
+        ("expired within skew", json!({"exp": fixture.now - 50})),
+        ("not yet", json!({"nbf": fixture.now + 100})),
+        ("not yet within skew", json!({"nbf": fixture.now + 50})),
+        ("iat in the future", json!({"iat": fixture.now + 100})),
         ("iat far in the past", json!({"iat": 1})),
         ("no exp", json!({"exp": null})),
         ("exp zero", json!({"exp": 0})),
         ("exp string", json!({"exp": "1"})),
-        ("exp fraction", json!({"exp": world.now as f64 + 300.5})),
+        ("exp fraction", json!({"exp": fixture.now as f64 + 300.5})),
         ("exp negative", json!({"exp": -1})),
         ("exp huge", json!({"exp": 1e300})),
         ("nbf string", json!({"nbf": "1"})),
@@ -220,21 +220,21 @@ fn by_hand(world: &World) -> Vec<(String, Request)> {
         ("aud mixed", json!({"aud": [7, "api"]})),
         ("sub other", json!({"sub": "bob"})),
         ("sub none", json!({"sub": null})),
-        ("long", json!({"exp": world.now + 7200})),
+        ("long", json!({"exp": fixture.now + 7200})),
         ("iss other", json!({"iss": "https://other.test"})),
         ("iss none", json!({"iss": null})),
         ("expired and aud other", json!({"exp": 1, "aud": ["x"]})),
         ("expired and sub other", json!({"exp": 1, "sub": "bob"})),
         ("aud and sub other", json!({"aud": "x", "sub": "bob"})),
-        ("long and expired nbf", json!({"exp": world.now + 7200, "nbf": world.now + 7000})),
-        ("aud other and long", json!({"aud": "x", "exp": world.now + 7200})),
+        ("long and expired nbf", json!({"exp": fixture.now + 7200, "nbf": fixture.now + 7000})),
+        ("aud other and long", json!({"aud": "x", "exp": fixture.now + 7200})),
     ] {
         for path in ["/a", "/strict", "/expiring", "/nobody", "/one-audience", "/same-audience"] {
             let issuer = match path {
                 "/strict" | "/expiring" => format!("https:/{path}.test"),
                 _ => "https://a.test".to_owned(),
             };
-            let token = world.with(&world.a, &issuer, changes.clone());
+            let token = fixture.with(&fixture.a, &issuer, changes.clone());
             add(&format!("{path}: {name}"), get(path).bearer(&token).header("x-nobody", token.clone()));
         }
     }
@@ -248,36 +248,45 @@ fn by_hand(world: &World) -> Vec<(String, Request)> {
         ("padded", format!("{a}=")),
         ("x.y.z", "x.y.z".to_owned()),
         ("dots", "..".to_owned()),
-        ("unknown kid", SigningKey::generate(Alg::Rs256, "zz").mint(&world.claims("https://a.test"))),
-        ("other key, same kid", SigningKey::generate(Alg::Rs256, "a1").mint(&world.claims("https://a.test"))),
-        ("no kid", world.a.mint_with_header(&json!({"alg": "RS256"}), &world.claims("https://a.test"))),
+        ("unknown kid", SigningKey::generate(Alg::Rs256, "zz").mint(&fixture.claims("https://a.test"))),
+        ("other key, same kid", SigningKey::generate(Alg::Rs256, "a1").mint(&fixture.claims("https://a.test"))),
+        ("no kid", fixture.a.mint_with_header(&json!({"alg": "RS256"}), &fixture.claims("https://a.test"))),
         (
             "typ",
-            world
+            fixture
                 .a
-                .mint_with_header(&json!({"alg": "RS256", "kid": "a1", "typ": "x"}), &world.claims("https://a.test")),
+                .mint_with_header(&json!({"alg": "RS256", "kid": "a1", "typ": "x"}), &fixture.claims("https://a.test")),
         ),
-        ("alg none", world.a.mint_with_header(&json!({"alg": "none", "kid": "a1"}), &world.claims("https://a.test"))),
-        ("alg unknown", world.a.mint_with_header(&json!({"alg": "XX", "kid": "a1"}), &world.claims("https://a.test"))),
-        ("alg missing", world.a.mint_with_header(&json!({"kid": "a1"}), &world.claims("https://a.test"))),
-        ("alg number", world.a.mint_with_header(&json!({"kid": "a1", "alg": 1}), &world.claims("https://a.test"))),
-        ("kid number", world.a.mint_with_header(&json!({"kid": 1, "alg": "RS256"}), &world.claims("https://a.test"))),
+        (
+            "alg none",
+            fixture.a.mint_with_header(&json!({"alg": "none", "kid": "a1"}), &fixture.claims("https://a.test")),
+        ),
+        (
+            "alg unknown",
+            fixture.a.mint_with_header(&json!({"alg": "XX", "kid": "a1"}), &fixture.claims("https://a.test")),
+        ),
+        ("alg missing", fixture.a.mint_with_header(&json!({"kid": "a1"}), &fixture.claims("https://a.test"))),
+        ("alg number", fixture.a.mint_with_header(&json!({"kid": "a1", "alg": 1}), &fixture.claims("https://a.test"))),
+        (
+            "kid number",
+            fixture.a.mint_with_header(&json!({"kid": 1, "alg": "RS256"}), &fixture.claims("https://a.test")),
+        ),
         (
             "alg of another family",
-            world.a.mint_with_header(&json!({"kid": "a1", "alg": "ES256"}), &world.claims("https://a.test")),
+            fixture.a.mint_with_header(&json!({"kid": "a1", "alg": "ES256"}), &fixture.claims("https://a.test")),
         ),
         (
             "alg of the same family",
-            world.a.mint_with_header(&json!({"kid": "a1", "alg": "RS512"}), &world.claims("https://a.test")),
+            fixture.a.mint_with_header(&json!({"kid": "a1", "alg": "RS512"}), &fixture.claims("https://a.test")),
         ),
         (
             "crit",
-            world.a.mint_with_header(
+            fixture.a.mint_with_header(
                 &json!({"kid": "a1", "alg": "RS256", "crit": ["x"]}),
-                &world.claims("https://a.test"),
+                &fixture.claims("https://a.test"),
             ),
         ),
-        ("payload no object", world.a.mint(&json!([]))),
+        ("payload no object", fixture.a.mint(&json!([]))),
         ("b's", b.clone()),
     ] {
         for path in ["/a", "/any", "/maybe", "/whatever", "/missing", "/failed", "/nested", "/istio", "/extract"] {
@@ -299,7 +308,7 @@ fn by_hand(world: &World) -> Vec<(String, Request)> {
         "/one-audience",
         "/same-audience",
         "/extract",
-        "/told",
+        "/status-header",
         "/twice",
         "/b",
         "/other",
@@ -310,23 +319,23 @@ fn by_hand(world: &World) -> Vec<(String, Request)> {
         add(&format!("{path}: a"), get(path).bearer(&a));
         add(&format!("{path}: b"), get(path).header("x-b", b.clone()));
         add(&format!("{path}: both"), get(path).bearer(&a).header("x-b", b.clone()));
-        add(&format!("{path}: a in b's place"), get(path).header("x-b", a.clone()));
+        add(&format!("{path}: a in b's location"), get(path).header("x-b", a.clone()));
         add(&format!("{path}: old a"), get(path).bearer(&old));
         add(&format!("{path}: old a, good b"), get(path).bearer(&old).header("x-b", b.clone()));
         add(&format!("{path}: bad a, good b"), get(path).bearer("x").header("x-b", b.clone()));
         add(&format!("{path}: good a, bad b"), get(path).bearer(&a).header("x-b", "y"));
-        add(&format!("{path}: good a, a in b's place"), get(path).bearer(&a).header("x-b", a.clone()));
+        add(&format!("{path}: good a, a in b's location"), get(path).bearer(&a).header("x-b", a.clone()));
         add(&format!("{path}: b prefixed"), get(path).header("x-b-prefixed", format!("v=1; jwt={b}")));
         add(&format!("{path}: b in a param"), get(&format!("{path}?x=1&tb={b}")));
         add(&format!("{path}: b in a cookie"), get(path).header("cookie", format!("x=1; cb={b}; y=2")));
         add(
             &format!("{path}: c cookie"),
-            get(path).header("cookie", format!("c={}", world.with(&world.a, "https://cookies.test", json!({})))),
+            get(path).header("cookie", format!("c={}", fixture.with(&fixture.a, "https://cookies.test", json!({})))),
         );
         add(&format!("{path}: forged claims"), get(path).header("x-claim-sub", "mallory").header("X-Payload", "x"));
     }
-    let c = world.with(&world.a, "https://cookies.test", json!({}));
-    let p = world.with(&world.a, "https://params.test", json!({}));
+    let c = fixture.with(&fixture.a, "https://cookies.test", json!({}));
+    let p = fixture.with(&fixture.a, "https://params.test", json!({}));
     for (name, cookie) in [
         ("quoted", format!("c=\"{c}\"")),
         ("spaces", format!("  c = {c} ")),
@@ -422,14 +431,14 @@ fn by_hand(world: &World) -> Vec<(String, Request)> {
     add("grpc", Request::post("/a").header("content-type", "application/grpc"));
     add("grpc expired", Request::post("/a").header("content-type", "application/grpc").bearer(&t(json!({"exp": 1}))));
     add("head", Request::new("HEAD", "/a"));
-    add("numbers", get("/numbers").bearer(&world.with(&world.a, "https://numbers.test", json!({}))));
+    add("numbers", get("/numbers").bearer(&fixture.with(&fixture.a, "https://numbers.test", json!({}))));
     requests
 }
 
-/// Whether the request of this name shows a difference.
+/// Whether the request with this name shows a difference.
 type Shows = fn(&str) -> bool;
 
-/// The differences that docs/jwt_authn.md lists, by the names of the requests that show them.
+/// The differences that docs/jwt_authn.md lists, each with the requests that show the difference.
 const DIFFERENCES: [(&str, Shows); 8] = [
     ("stray characters", |name| name == "trailing"),
     ("other parameters", |name| ["param among, unsorted", "others encoded"].contains(&name)),
@@ -441,18 +450,18 @@ const DIFFERENCES: [(&str, Shows); 8] = [
     ("crit", |name| name.ends_with(": crit")),
     ("every token under allow_missing", |name| {
         let (path, tokens) = name.split_once(": ").unwrap_or_default();
-        ["/only-missing", "/missing", "/extract", "/told"].contains(&path)
-            && ["good a, bad b", "good a, a in b's place"].contains(&tokens)
+        ["/only-missing", "/missing", "/extract", "/status-header"].contains(&path)
+            && ["good a, bad b", "good a, a in b's location"].contains(&tokens)
     }),
     ("large numbers and names with dots", |name| name.starts_with("numbers")),
 ];
 
 #[test]
-fn each_request_gets_the_same_answer_but_for_what_is_listed() {
-    let world = World::new();
-    let pair = Pair::start(&world.block());
+fn each_request_gets_the_same_answer_except_for_the_listed_differences() {
+    let fixture = Fixture::new();
+    let pair = Pair::start(&fixture.block());
     let (mut shown, mut wrong) = (std::collections::BTreeMap::<&str, usize>::new(), Vec::new());
-    let requests = by_hand(&world);
+    let requests = named_requests(&fixture);
     assert!(requests.len() > 1_000);
     for (name, request) in requests {
         let listed = DIFFERENCES.iter().find(|(_, shows)| shows(&name));
@@ -460,12 +469,12 @@ fn each_request_gets_the_same_answer_but_for_what_is_listed() {
             (Ok(_), None) => {}
             (Err(both), Some((difference, _))) => {
                 let [native, ours] = *both;
-                // Ours is never the more lenient one.
+                // jwks-gate is never more lenient than `jwt_authn`.
                 assert!(ours.status == native.status || ours.status == 401, "{name}: {native:#?} {ours:#?}");
                 *shown.entry(difference).or_default() += 1;
             }
             (Ok(seen), Some((difference, _))) => {
-                // Some requests are refused for another reason before that.
+                // Some requests are denied earlier for another reason.
                 assert_ne!(seen.status, 200, "{name}: no {difference} any more");
             }
             (Err(both), None) => wrong.push(format!("{name}: {both:#?}")),
@@ -485,24 +494,24 @@ fn describe(request: &Request) -> String {
 }
 
 #[test]
-fn tokens_of_all_kinds_in_all_places_get_the_same_answers() {
-    let world = World::new();
-    let pair = Pair::start(&world.block());
-    let own = |issuer: &str, changes: Value| world.with(&world.a, issuer, changes);
-    let (a, b) = (world.good_a(), world.good_b());
+fn random_tokens_in_random_locations_get_the_same_answers() {
+    let fixture = Fixture::new();
+    let pair = Pair::start(&fixture.block());
+    let token = |issuer: &str, changes: Value| fixture.with(&fixture.a, issuer, changes);
+    let (a, b) = (fixture.good_a(), fixture.good_b());
     let tampered = format!("{}AAAA", &a[..a.len() - 4]);
     let pool = [
         a,
         b,
-        own("https://cookies.test", json!({})),
-        own("https://a.test", json!({"exp": 1})),
-        own("https://a.test", json!({"aud": "x"})),
-        own("https://a.test", json!({"nbf": world.now + 1000, "aud": "other"})),
-        own("https://other.test", json!({})),
+        token("https://cookies.test", json!({})),
+        token("https://a.test", json!({"exp": 1})),
+        token("https://a.test", json!({"aud": "x"})),
+        token("https://a.test", json!({"nbf": fixture.now + 1000, "aud": "other"})),
+        token("https://other.test", json!({})),
         tampered,
         "x.y.z".to_owned(),
     ];
-    // Where each token is looked at, as Envoy looks at them all.
+    // Paths where both filters check every token.
     let with_many = [
         "/a",
         "/b",
@@ -517,7 +526,7 @@ fn tokens_of_all_kinds_in_all_places_get_the_same_answers() {
         "/nothing",
         "/none",
     ];
-    // Where only the last one counts for Envoy.
+    // Paths where `jwt_authn` checks the last token only.
     let with_one = ["/missing", "/only-missing", "/extract", "/istio"];
     let mut random = fastrand::Rng::with_seed(5);
     let mut answers = std::collections::BTreeMap::<u16, usize>::new();
@@ -527,12 +536,12 @@ fn tokens_of_all_kinds_in_all_places_get_the_same_answers() {
         let mut tokens = [(); 6].map(|()| (random.u8(..3) == 0).then(|| pool[random.usize(..pool.len())].clone()));
         if with_many.is_none() {
             let kept = random.usize(..tokens.len());
-            tokens.iter_mut().enumerate().filter(|(place, _)| *place != kept).for_each(|(_, token)| *token = None);
+            tokens.iter_mut().enumerate().filter(|(index, _)| *index != kept).for_each(|(_, token)| *token = None);
         }
-        let [bearer, param, header, prefixed, own_param, cookie] = tokens;
+        let [bearer, param, header, prefixed, param_b, cookie] = tokens;
         let mut query = Vec::new();
         query.extend(param.map(|token| format!("access_token={token}")));
-        query.extend(own_param.map(|token| format!("tb={token}")));
+        query.extend(param_b.map(|token| format!("tb={token}")));
         let mut request = Request::get(format!("{path}?{}", query.join("&")).trim_end_matches('?'));
         if let Some(token) = bearer {
             request = request.bearer(&token);

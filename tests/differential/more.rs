@@ -1,4 +1,4 @@
-//! What takes another block: answers without bodies, keys from an issuer, routes chosen by claims.
+//! Cases with a different configuration: answers without bodies, keys from an issuer, routes chosen by claims.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -16,13 +16,13 @@ fn issuer() -> Issuer {
     Issuer::start(Options { alg: Alg::Es256, max_age: Some(600), ..Options::default() }).unwrap()
 }
 
-fn same(pair: &Pair, name: &str, request: &Request) -> Seen {
+fn compare(pair: &Pair, name: &str, request: &Request) -> Seen {
     pair.compare(request).unwrap_or_else(|both| panic!("{name}: {both:#?}"))
 }
 
-/// A block as operators write it: keys from an issuer, with retries, in the other spelling.
+/// A configuration in camelCase, with keys from an issuer and with retries.
 #[test]
-fn keys_of_an_issuer_and_the_other_spelling() {
+fn a_camel_case_configuration_with_keys_from_an_issuer() {
     let issuer = issuer();
     let block = json!({
         "providers": {"p": {
@@ -62,7 +62,7 @@ fn keys_of_an_issuer_and_the_other_spelling() {
         ("again, from the cache", Request::get("/v1/x").bearer(&good), 200),
         ("none", Request::get("/v1/x"), 401),
         ("bad", Request::get("/v1/x").bearer("x.y.z"), 401),
-        ("not asked for", Request::get("/v/x"), 200),
+        ("no rule", Request::get("/v/x"), 200),
         ("may be missing", Request::get("/one/x"), 200),
         ("may not be bad", Request::get("/one/x").bearer("x"), 401),
         ("other audiences", Request::get("/one").bearer(&good), 200),
@@ -72,15 +72,15 @@ fn keys_of_an_issuer_and_the_other_spelling() {
             200,
         ),
     ] {
-        let seen = same(&pair, name, &request);
+        let seen = compare(&pair, name, &request);
         assert_eq!((seen.status, seen.body.as_str(), seen.challenge), (status, "", None), "{name}");
     }
     assert!(eventually(Duration::from_secs(3), || (ours("denied"), ours("cors_preflight_bypassed")) == (3, 1)));
 }
 
-/// The reason why this filter exists, side by side: Envoy's own refuses the new key's tokens until its keys expire.
+/// After a rotation, `jwt_authn` denies the new key's tokens until its cached JWKS expires. jwks-gate allows them.
 #[test]
-fn after_a_rotation_only_one_of_them_takes_the_new_key() {
+fn after_a_rotation_only_jwks_gate_accepts_the_new_key() {
     let issuer = issuer();
     let block = json!({
         "providers": {"p": {"issuer": issuer.issuer(), "remote_jwks": {
@@ -94,7 +94,7 @@ fn after_a_rotation_only_one_of_them_takes_the_new_key() {
         let responses = concurrently(envoy.addr(), 20, |_| Request::get("/").bearer(&token));
         responses.into_iter().map(|response| response.unwrap().status).collect::<BTreeSet<_>>()
     };
-    // Each of its workers has keys of its own.
+    // Each `jwt_authn` worker has a separate copy of the keys.
     assert_eq!([&pair.native, &pair.ours].map(statuses), [[200].into(), [200].into()]);
     issuer.rotate(Rotation::Hard);
     assert_eq!([&pair.native, &pair.ours].map(statuses), [[401].into(), [200].into()]);
@@ -105,9 +105,9 @@ fn routed(envoy: &Envoy, request: &Request) -> (u16, String) {
     (response.status, response.text())
 }
 
-/// A route that a claim chooses, and never a header that the client sent.
+/// A claim chooses the route. A header from the client never does.
 #[test]
-fn routes_are_chosen_anew_by_what_tokens_say() {
+fn a_claim_can_change_the_route() {
     let issuer = issuer();
     for clear in [false, true] {
         let block = json!({
@@ -130,17 +130,17 @@ fn routes_are_chosen_anew_by_what_tokens_say() {
         for path in ["/api", "/other"] {
             let request = Request::get(path).bearer(&issuer.token());
             let [native, ours] = [&pair.native, &pair.ours].map(|envoy| routed(envoy, &request));
-            let expected = |is_anew| (200, if is_anew { "for alice" } else { "for all" }.to_owned());
+            let expected = |is_rerouted| (200, if is_rerouted { "for alice" } else { "for all" }.to_owned());
             assert_eq!(native, expected(clear && path == "/api"), "{path} {clear}");
-            // Documented: the host does so by itself where a Wasm filter changes headers.
+            // A documented difference: the host clears the route cache when a Wasm filter changes headers.
             assert_eq!(ours, expected(path == "/api"), "{path} {clear}");
         }
     }
 }
 
-/// A route without the filter, and one with a rule of its own instead of `typed_per_filter_config`.
+/// A route can disable the filter in `typed_per_filter_config`.
 #[test]
-fn a_route_may_go_without_the_filter() {
+fn a_route_can_disable_the_filter() {
     let issuer = issuer();
     let block = json!({
         "providers": {"p": {
@@ -158,6 +158,6 @@ fn a_route_may_go_without_the_filter() {
     let pair = Pair::start_with(&block, &[("issuer", issuer.addr())], |bootstrap| {
         bootstrap.connection_manager_option("route_config", routes.clone())
     });
-    assert_eq!(same(&pair, "open", &Request::get("/open")).status, 200);
-    assert_eq!(same(&pair, "closed", &Request::get("/x")).status, 401);
+    assert_eq!(compare(&pair, "open", &Request::get("/open")).status, 200);
+    assert_eq!(compare(&pair, "closed", &Request::get("/x")).status, 401);
 }

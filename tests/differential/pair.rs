@@ -1,4 +1,4 @@
-//! Two Envoys with the same block: one gives it to its own `jwt_authn`, the other to our filter.
+//! Two Envoys with the same configuration, one for `jwt_authn` and one for jwks-gate.
 
 use std::net::SocketAddr;
 
@@ -15,7 +15,7 @@ pub(crate) struct Pair {
     _echo: Echo,
 }
 
-/// The block as Envoy's own filter takes it.
+/// The configuration as a `jwt_authn` filter.
 pub(crate) fn native_filter(block: &Value) -> Value {
     let mut config = block.clone();
     config["@type"] = json!("type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication");
@@ -44,7 +44,7 @@ impl Pair {
         Self { native, ours, _echo: echo }
     }
 
-    /// What both answer, and how: `Err` if not the same.
+    /// Sends a request to both Envoys. Returns `Err` if the answers differ.
     pub(crate) fn compare(&self, request: &Request) -> Result<Seen, Box<[Seen; 2]>> {
         let request = request.clone().header("host", "differential.test");
         let [native, ours] =
@@ -57,24 +57,24 @@ impl Pair {
     }
 }
 
-/// What a client and an upstream see.
+/// The answer that a client gets and the request that the upstream gets.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Seen {
     pub(crate) status: u16,
-    /// The body of a refusal.
+    /// The body of a denial.
     pub(crate) body: String,
-    /// Without what ours adds to it.
+    /// Without the parts that only one of the filters adds.
     pub(crate) challenge: Option<String>,
-    /// Other headers of a refusal.
+    /// The names of the response's headers.
     pub(crate) headers: Vec<String>,
-    /// What the upstream got.
+    /// The request that the upstream got.
     pub(crate) upstream: Value,
 }
 
 impl Seen {
     fn of(response: &Response) -> Self {
         let challenge = response.header("www-authenticate").map(|challenge| {
-            // The description is ours alone; the realm's query is Envoy's alone.
+            // Only jwks-gate adds a description. Only `jwt_authn` puts the query into the realm.
             let text = challenge.split(", error_description=").next().unwrap();
             let (realm, error) = text.split_once("\", ").map_or((text.trim_end_matches('"'), ""), |parts| parts);
             format!("{} {error}", realm.split('?').next().unwrap())

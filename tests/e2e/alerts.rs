@@ -1,4 +1,4 @@
-//! A real Prometheus with the alerts of `envoy/prometheus`, beside a real Envoy, while things go well and wrong.
+//! A real Prometheus with the alerts of `envoy/prometheus` scrapes a real Envoy, through clean rotations and failures.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -24,7 +24,7 @@ fn program(name: &str) -> PathBuf {
 }
 
 #[test]
-fn the_rules_pass_their_unit_tests() {
+fn the_alerting_rules_pass_their_unit_tests() {
     let checks = [
         ["check", "config", "prometheus.yaml"],
         ["check", "config", "relabel.yaml"],
@@ -40,9 +40,9 @@ fn the_rules_pass_their_unit_tests() {
     }
 }
 
-/// Alerts and dashboard name only series that there are.
+/// Alerts and dashboard name only series that exist, and name each of them.
 #[test]
-fn alerts_and_dashboard_use_the_series_that_there_are() {
+fn alerts_and_dashboard_use_exactly_the_series_that_exist() {
     let prefix = "jwks_gate_provider_";
     let counters = ["requests", "would_deny", "fetches", "refreshes", "fetch_ms_bucket", "wait_ms_bucket"];
     let others = ["cache_hits", "rotations"];
@@ -56,15 +56,15 @@ fn alerts_and_dashboard_use_the_series_that_there_are() {
             used.insert(name);
         }
     }
-    assert_eq!(used.len(), known.len(), "each is shown somewhere");
-    // Else relabel.yaml could not tell them apart.
+    assert_eq!(used.len(), known.len(), "an alert or the dashboard uses each series");
+    // No denial reason ends with a series name, so relabel.yaml can split them.
     for reason in jwks_gate::token::TokenError::ALL.map(jwks_gate::token::TokenError::reason) {
         assert!(!known.iter().any(|name| reason.ends_with(&format!("_{name}"))), "{reason}");
     }
 }
 
-/// The same rules, with a second for each minute: a test cannot wait for half an hour.
-fn hurried(rules: &str) -> String {
+/// The alerting rules with seconds instead of minutes, so that the test is short.
+fn shortened(rules: &str) -> String {
     rules
         .replace("for: 1m", "for: 1s")
         .replace("for: 2m", "for: 2s")
@@ -87,14 +87,14 @@ struct Prometheus {
 }
 
 impl Prometheus {
-    /// By one of the configurations of `envoy/prometheus`.
+    /// Starts Prometheus with a configuration of `envoy/prometheus`.
     fn start(config: &str, site: &Site) -> Self {
         let directory = Directory::create().unwrap();
         let config = read(&format!("envoy/prometheus/{config}.yaml"))
             .replace("5s", "500ms")
             .replace("127.0.0.1:9901", &site.envoy.admin().to_string());
         fs::write(directory.file("prometheus.yaml"), config).unwrap();
-        fs::write(directory.file("alerts.yaml"), hurried(&read("envoy/prometheus/alerts.yaml"))).unwrap();
+        fs::write(directory.file("alerts.yaml"), shortened(&read("envoy/prometheus/alerts.yaml"))).unwrap();
         let mut port = free_port();
         let spawn = |port| {
             Process::spawn_in(
@@ -109,7 +109,7 @@ impl Prometheus {
         };
         let mut process = spawn(port);
         let scrapes = || {
-            // Somebody else was faster to take the port.
+            // Another process took the port first.
             if process.exited().is_some() {
                 port = free_port();
                 process = spawn(port);
@@ -122,7 +122,7 @@ impl Prometheus {
         Self { _process: process, port, _directory: directory }
     }
 
-    /// Every series of the filter's, with its labels but for the target's.
+    /// Every series of the filter, with all labels except those of the target.
     fn series(&self) -> BTreeSet<BTreeMap<String, String>> {
         let answer = get(self.port, "/api/v1/series?match[]=%7B__name__=~%22jwks_gate.*%22%7D").unwrap_or_default();
         let mut series: Vec<BTreeMap<String, String>> =
@@ -133,7 +133,7 @@ impl Prometheus {
         series.into_iter().collect()
     }
 
-    /// The alerts that fire now.
+    /// The alerts that are firing.
     fn firing(&self) -> BTreeSet<String> {
         let alerts = get(self.port, "/api/v1/alerts").unwrap_or_default();
         let alerts = alerts["data"]["alerts"].as_array().cloned().unwrap_or_default();
@@ -142,14 +142,14 @@ impl Prometheus {
     }
 }
 
-/// When each alert first fired, while requests go on.
+/// Sends requests and records when each alert first fires.
 struct Watch<'a> {
     site: &'a Site,
     prometheus: &'a Prometheus,
 }
 
 impl Watch<'_> {
-    /// Watches until all of these fire, or this time is over: when each of all that fired did first.
+    /// Watches until all `wanted` alerts fire, for at most `most`. Returns when each alert first fired.
     fn until(&self, wanted: &[&str], most: Duration, token: impl Fn() -> String) -> BTreeMap<String, Duration> {
         let begin = Instant::now();
         let mut fired = BTreeMap::new();
@@ -180,7 +180,7 @@ fn alerts_fire_when_things_go_wrong_and_only_then() {
     let prometheus = Prometheus::start("prometheus", &site);
     let watch = Watch { site: &site, prometheus: &prometheus };
 
-    // Rotations, announced and not: the tokens are good all along.
+    // Rotations with and without notice. The tokens stay good.
     let begin = Instant::now();
     for rotation in [Rotation::Overlap, Rotation::Hard, Rotation::Overlap] {
         site.issuer.rotate(rotation);
@@ -191,8 +191,9 @@ fn alerts_fire_when_things_go_wrong_and_only_then() {
     assert_eq!(rotations, Some(3.0));
     println!("nothing fired in three rotations within {:.1} s", begin.elapsed().as_secs_f64());
 
-    // A rotation goes wrong: tokens are signed by a key that is not published.
-    let fired = watch.until(&["JwksGateRefusalsAfterRotation"], Duration::from_secs(30), || site.token_of_nobody());
+    // A failed rotation: tokens are signed by an unpublished key.
+    let fired =
+        watch.until(&["JwksGateRefusalsAfterRotation"], Duration::from_secs(30), || site.token_of_unknown_key());
     println!("tokens of an unpublished key: {fired:.1?}");
     assert!(fired.contains_key("JwksGateRefusalsAfterRotation"), "{fired:?}");
     let ends = || !prometheus.firing().contains("JwksGateRefusalsAfterRotation");
@@ -221,38 +222,41 @@ fn alerts_fire_when_things_go_wrong_and_only_then() {
     );
 }
 
-/// What Istio has its proxies show unasked (pkg/bootstrap/config.go), the filter's series among it by `wasm`.
-fn shows_what_istio_shows(bootstrap: Bootstrap) -> Bootstrap {
+/// Limits stats to those that Istio's proxies expose by default (pkg/bootstrap/config.go). The pattern `wasm` includes
+/// the filter's stats.
+fn with_istios_default_stats(bootstrap: Bootstrap) -> Bootstrap {
     let shown = ["reporter=", "cluster_manager", "listener_manager", "server", "cluster.xds-grpc", "wasm", "component"];
     let patterns: Vec<_> = shown.iter().map(|prefix| json!({ "prefix": prefix })).collect();
     bootstrap.top_level("stats_config", json!({"stats_matcher": {"inclusion_list": {"patterns": patterns}}}))
 }
 
 #[test]
-fn prometheus_makes_the_same_labels_where_envoy_does_not() {
-    // Words of the series' own names, in that of a provider.
+fn relabelling_gives_the_same_labels_as_envoys_tags() {
+    // A provider name that contains words of the series' names.
     const PROVIDER: &str = "keys_of_requests_provider_1";
     for stat_prefix in ["", "edge_gate_1"] {
         let [(_tags, tags), (_relabels, relabels)] =
-            [("prometheus", with_labels as fn(_) -> _), ("relabel", shows_what_istio_shows)].map(|(config, adjust)| {
-                let mut plan = Plan::new().bootstrap(adjust).top("stat_prefix", json!(stat_prefix));
-                let provider = plan.config["providers"]["p"].take();
-                plan.config["providers"] = json!({ PROVIDER: provider });
-                plan.config["rules"][0]["requires"] = json!({ "provider_name": PROVIDER });
-                let site = plan.start();
-                let token = site.issuer.token();
-                assert_eq!(site.get_at_once(20, |_| token.clone()), [(200, 20)]);
-                // One fetch for both.
-                let nobody = site.token_of_nobody();
-                assert_eq!(site.get_at_once(2, |_| nobody.clone()), [(401, 2)]);
-                assert_eq!(site.get(&nobody).status, 401);
-                let prometheus = Prometheus::start(config, &site);
-                (site, prometheus)
-            });
+            [("prometheus", with_labels as fn(_) -> _), ("relabel", with_istios_default_stats)].map(
+                |(config, adjust)| {
+                    let mut plan = Plan::new().bootstrap(adjust).top("stat_prefix", json!(stat_prefix));
+                    let provider = plan.config["providers"]["p"].take();
+                    plan.config["providers"] = json!({ PROVIDER: provider });
+                    plan.config["rules"][0]["requires"] = json!({ "provider_name": PROVIDER });
+                    let site = plan.start();
+                    let token = site.issuer.token();
+                    assert_eq!(site.get_at_once(20, |_| token.clone()), [(200, 20)]);
+                    // Both requests share one fetch.
+                    let unknown = site.token_of_unknown_key();
+                    assert_eq!(site.get_at_once(2, |_| unknown.clone()), [(401, 2)]);
+                    assert_eq!(site.get(&unknown).status, 401);
+                    let prometheus = Prometheus::start(config, &site);
+                    (site, prometheus)
+                },
+            );
         let of_providers = |prometheus: &Prometheus| -> BTreeSet<_> {
             let series = prometheus.series().into_iter();
             let is_failure = |labels: &BTreeMap<_, _>| labels.get("outcome").is_some_and(|outcome| outcome == "failed");
-            // A fetch that failed by chance happened to one of them.
+            // A fetch may fail by chance at one of the two sites only.
             let series = series.filter(|labels| !is_failure(labels));
             series.filter(|labels| labels["__name__"].starts_with("jwks_gate_provider_")).collect()
         };

@@ -1,4 +1,4 @@
-//! Every algorithm, by the host's crypto and by the VM's: one verdict, whichever ran.
+//! Every algorithm, verified by the host and by the VM. Both must give the same verdict.
 
 use base64::{engine::general_purpose::URL_SAFE_NO_PAD as BASE64, Engine as _};
 use fastrand::Rng;
@@ -29,7 +29,7 @@ fn names() -> Vec<&'static str> {
     Alg::ALL.into_iter().map(Alg::name).collect()
 }
 
-/// A site whose provider has these keys in its configuration.
+/// A site whose provider has a local JWKS.
 fn site(jwks: &str, use_host_crypto: bool) -> Site {
     let mut plan = Plan::new().top("use_host_crypto", use_host_crypto);
     plan.config["providers"]["p"] = json!({
@@ -50,7 +50,7 @@ fn each_algorithm_is_verified_by_host_and_vm() {
         for key in &keys {
             let token = key.mint(&site.issuer.claims());
             let response = site.get(&token);
-            // The shipped wasm leaves these two to the host.
+            // The shipped wasm verifies these algorithms on the host only.
             let expected = if !use_host_crypto && matches!(key.alg, Alg::Es384 | Alg::Es512) { 401 } else { 200 };
             assert_eq!(response.status, expected, "{} host {use_host_crypto}: {}", key.kid, response.text());
             if key.alg == Alg::EdDsa {
@@ -58,54 +58,54 @@ fn each_algorithm_is_verified_by_host_and_vm() {
                 assert_eq!(site.get(&key.mint_with_header(&header, &site.issuer.claims())).status, 200);
             }
         }
-        site.has_its_vms();
+        site.assert_no_vm_restarted();
     }
 }
 
-/// A token bent in one place, sometimes into one that is as good.
-fn bend(rng: &mut Rng, key: &SigningKey, keys: &[SigningKey], claims: &Value) -> String {
+/// A token with one change. A few changes leave the token valid.
+fn tamper(rng: &mut Rng, key: &SigningKey, keys: &[SigningKey], claims: &Value) -> String {
     let alg = key.alg.name();
     let good = key.mint(claims);
     let (signed, signature) = good.rsplit_once('.').unwrap();
     let mut signature = BASE64.decode(signature).unwrap();
-    let place = rng.usize(..signature.len());
+    let index = rng.usize(..signature.len());
     let half = signature.len() / 2;
     match rng.u8(..12) {
-        0 | 1 => signature[place] ^= 1 << rng.u8(..8),
-        2 => signature.truncate(place),
+        0 | 1 => signature[index] ^= 1 << rng.u8(..8),
+        2 => signature.truncate(index),
         3 => signature.insert(0, 0),
         4 => signature.push(rng.u8(..)),
         5 => signature[..half].fill(0),
         6 => signature[half..].fill(0),
         7 => signature.fill(0xff),
         8 if matches!(alg.as_bytes(), [b'R' | b'P', ..]) => {
-            // As good modulo the modulus, but no longer a number below it.
+            // Equal modulo the modulus, but above the modulus.
             let modulus = BigUint::from_bytes_be(&BASE64.decode(key.public_jwk()["n"].as_str().unwrap()).unwrap());
             signature = (BigUint::from_bytes_be(&signature) + modulus).to_bytes_be();
         }
-        // Of the two that fit, the other: as good.
+        // The other of the two valid values of `s`.
         8 if key.alg == Alg::Es256 => negate(&mut signature),
         8 => signature.rotate_left(half),
         9 => {
-            // Another algorithm's name over the same signature.
+            // The name of another algorithm with an unchanged signature.
             let header = json!({"alg": names()[rng.usize(..names().len())], "kid": key.kid});
             let part = |value: &Value| BASE64.encode(value.to_string());
             return format!("{}.{}.{}", part(&header), part(claims), BASE64.encode(signature));
         }
         10 => {
-            // Properly signed, by a key of another name.
+            // Properly signed, but naming another key.
             let other = &keys[rng.usize(..keys.len())];
             return key.mint_with_header(&json!({"alg": alg, "kid": other.kid}), claims);
         }
         _ => {
-            // Properly signed, without a name.
+            // Properly signed, without a `kid`.
             return key.mint_with_header(&json!({ "alg": alg }), claims);
         }
     }
     format!("{signed}.{}", BASE64.encode(signature))
 }
 
-/// `s` into `n - s` on P-256.
+/// Replaces `s` by `n - s` on P-256.
 fn negate(signature: &mut [u8]) {
     let order = b"FFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551";
     let order = BigUint::parse_bytes(order, 16).unwrap();
@@ -130,7 +130,7 @@ fn host_and_vm_agree_on_ten_thousand_tokens() {
     };
     let (mut good, mut bad) = (0, 0);
     for number in 0..10_500 {
-        // The slow signers less often.
+        // Chooses the slow signers less often.
         let key = loop {
             let key = &keys[rng.usize(..keys.len())];
             if key.kid.len() == 5 || rng.u8(..8) == 0 {
@@ -138,7 +138,7 @@ fn host_and_vm_agree_on_ten_thousand_tokens() {
             }
         };
         let claims = claims(&sites[0], &mut rng);
-        let token = if number % 4 == 0 { key.mint(&claims) } else { bend(&mut rng, key, &keys, &claims) };
+        let token = if number % 4 == 0 { key.mint(&claims) } else { tamper(&mut rng, key, &keys, &claims) };
         let answers = connections.each_mut().map(|connection| {
             let response = connection.send(&Request::get("/api/x").bearer(&token)).unwrap();
             (response.status, response.text())
@@ -151,7 +151,7 @@ fn host_and_vm_agree_on_ten_thousand_tokens() {
         let is_good = |jws: Jws| verify(&jws, &policy, Some(&document.keys), &WasmVerifier, now).is_ok();
         let native = Jws::parse(token.as_bytes().into()).is_ok_and(is_good);
         assert_eq!(answers[0].0 == 200, native, "host and native: {answers:?} {token}");
-        // The shipped wasm leaves ES384 and ES512 to the host.
+        // The shipped wasm verifies ES384 and ES512 on the host only.
         if answers[1].1 != "Jwt header [alg] is not supported" {
             let text = |(status, text): &(u16, String)| if *status == 200 { String::new() } else { text.clone() };
             assert_eq!((answers[0].0, text(&answers[0])), (answers[1].0, text(&answers[1])), "host and VM: {token}");
@@ -161,6 +161,6 @@ fn host_and_vm_agree_on_ten_thousand_tokens() {
     println!("{good} tokens good, {bad} bad, by host, VM and native code alike");
     assert!(good > 3_000 && bad > 5_000, "{good} good, {bad} bad");
     for site in &sites {
-        site.has_its_vms();
+        site.assert_no_vm_restarted();
     }
 }

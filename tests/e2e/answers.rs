@@ -1,4 +1,4 @@
-//! How refusals are worded, and report mode, which refuses nothing.
+//! The format of denials, and report mode, which denies nothing.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::setup::{Plan, UNKNOWN_KEY};
 
 #[test]
-fn problem_details_and_where_to_get_a_token() {
+fn a_denial_has_problem_details_and_names_the_resource_metadata() {
     let metadata = "https://api.test/.well-known/oauth-protected-resource";
     let site = Plan::new()
         .provider("required_scopes", json!(["read", "write"]))
@@ -22,14 +22,14 @@ fn problem_details_and_where_to_get_a_token() {
     assert_eq!((missing.status, missing.json()), (401, problem));
     let challenge = missing.header("www-authenticate").unwrap();
     assert!(challenge.ends_with(&format!(", resource_metadata=\"{metadata}\"")), "{challenge}");
-    let refused = site.get(&site.issuer.token());
-    assert_eq!((refused.status, &refused.json()["reason"]), (403, &json!("insufficient_scope")));
-    let challenge = refused.header("www-authenticate").unwrap();
+    let denied = site.get(&site.issuer.token());
+    assert_eq!((denied.status, &denied.json()["reason"]), (403, &json!("insufficient_scope")));
+    let challenge = denied.header("www-authenticate").unwrap();
     assert!(challenge.contains("error=\"insufficient_scope\"") && challenge.contains(", scope=\"read write\""));
 }
 
 #[test]
-fn report_mode_counts_and_marks_and_refuses_nothing() {
+fn report_mode_counts_and_marks_and_denies_nothing() {
     let site = Plan::new()
         .top("mode", "report")
         .provider("claim_to_headers", json!([{"header_name": "x-user", "claim_name": "sub"}]))
@@ -40,8 +40,8 @@ fn report_mode_counts_and_marks_and_refuses_nothing() {
     let bad = site.send(&Request::get("/api/bad").bearer("x.y.z").header("x-user", "mallory"));
     assert_eq!((bad.status, &bad.json()["headers"]["x-user"]), (200, &json!(null)));
     assert_eq!(site.send(&Request::get("/api/none")).status, 200);
-    // Nobody waits; but whether it would have been refused is found out, by one fetch.
-    let unknown = site.send(&Request::get("/api/unknown").bearer(&site.token_of_nobody()));
+    // The request does not wait. One fetch in the background shows whether the request would be denied.
+    let unknown = site.send(&Request::get("/api/unknown").bearer(&site.token_of_unknown_key()));
     assert_eq!(unknown.status, 200);
     assert!(eventually(Duration::from_secs(5), || site.stat("would_deny.unknown_key") == 1));
     let count = |name: &str| site.settled(name);
@@ -54,7 +54,7 @@ fn report_mode_counts_and_marks_and_refuses_nothing() {
             site.envoy.log()
         );
     }
-    site.has_its_vms();
+    site.assert_no_vm_restarted();
 }
 
 #[test]
@@ -67,13 +67,13 @@ fn report_mode_holds_nothing_back_while_an_issuer_hangs() {
     assert!(eventually(Duration::from_secs(10), || site.stat("would_be_unavailable") == 20));
     site.issuer.heal();
     assert!(eventually(Duration::from_secs(10), || { site.get(&token).status == 200 && site.stat("allowed") > 0 }));
-    site.has_its_vms();
+    site.assert_no_vm_restarted();
 }
 
 #[test]
-fn an_enforced_configuration_is_not_so_lenient() {
+fn an_enforced_configuration_denies() {
     let site = Plan::new().start_warm();
-    let refused = site.get(&site.token_of_nobody());
-    assert_eq!((refused.status, refused.text().as_str()), (401, UNKNOWN_KEY));
+    let denied = site.get(&site.token_of_unknown_key());
+    assert_eq!((denied.status, denied.text().as_str()), (401, UNKNOWN_KEY));
     assert_eq!(site.settled("would_deny"), 0);
 }

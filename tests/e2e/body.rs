@@ -1,4 +1,4 @@
-//! Bodies wait with their requests: no byte goes on before the verdict, nor ever after a bad one.
+//! Bodies wait with their requests. No byte reaches the upstream before the verdict, or after a denial.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ fn a_body_waits_and_arrives_whole() {
 }
 
 #[test]
-fn the_body_of_a_refused_request_goes_nowhere() {
+fn the_body_of_a_denied_request_reaches_no_upstream() {
     for adjust in SETTINGS {
         let site = hanging(adjust);
         let chunked = |token: &str| {
@@ -33,13 +33,13 @@ fn the_body_of_a_refused_request_goes_nowhere() {
             request.body(b"5\r\nhello\r\n0\r\nx-end: yes\r\n\r\n".to_vec())
         };
         std::thread::scope(|scope| {
-            let refused = scope.spawn(|| site.send(&chunked(&site.token_of_nobody())));
+            let denied = scope.spawn(|| site.send(&chunked(&site.token_of_unknown_key())));
             site.heal_when_parked(1);
-            assert_eq!((refused.join().unwrap().status, site.echo.requests()), (401, 0));
+            assert_eq!((denied.join().unwrap().status, site.echo.requests()), (401, 0));
         });
         let large = Request::post("/api/x").body(vec![b'x'; 300_000]);
         assert_eq!((site.send(&large).status, site.echo.requests()), (401, 0));
-        site.is_unharmed();
+        site.assert_healthy();
     }
 }
 
@@ -56,16 +56,16 @@ fn chunks_and_trailers_wait_too() {
     }
 }
 
-/// Nothing of it is seen upstream while it is parked; then all of it.
+/// Asserts that nothing of a parked request reaches the upstream, and all of it after the verdict.
 fn waits_and_arrives(site: &Site, request: &Request, bytes: usize) {
     std::thread::scope(|scope| {
         let response = scope.spawn(|| site.send(request));
         assert!(eventually(Duration::from_secs(10), || site.stat("parked") == 1));
         std::thread::sleep(Duration::from_millis(300));
-        assert_eq!(site.echo.requests(), 0, "the verdict is not there yet");
+        assert_eq!(site.echo.requests(), 0, "there is no verdict yet");
         site.issuer.heal();
         let response = response.join().unwrap();
         assert_eq!((response.status, &response.json()["body_bytes"]), (200, &bytes.into()));
     });
-    site.is_unharmed();
+    site.assert_healthy();
 }

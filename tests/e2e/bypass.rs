@@ -1,4 +1,4 @@
-//! Ways around a rule that people try.
+//! Attempts to bypass a rule.
 
 use std::{
     io::{Read, Write},
@@ -19,9 +19,9 @@ fn hardened(bootstrap: Bootstrap) -> Bootstrap {
         .connection_manager_option("path_with_escaped_slashes_action", json!("UNESCAPE_AND_REDIRECT"))
 }
 
-/// With the connection manager's normalisation, which the README asks for, no spelling of the path gets by.
+/// With the path normalisation that the README requires, no spelling of the path bypasses the rule.
 #[test]
-fn no_spelling_of_a_path_gets_by() {
+fn no_spelling_of_a_path_bypasses_the_rule() {
     let site = Plan::new().bootstrap(hardened).start_warm();
     let before = site.echo.requests();
     for path in [
@@ -47,9 +47,9 @@ fn no_spelling_of_a_path_gets_by() {
     assert_eq!(site.echo.requests(), before);
 }
 
-/// Where letters do not count for the upstream, they must not for the rule.
+/// A rule for an upstream that ignores case must ignore case too.
 #[test]
-fn letters_count_unless_the_rule_says_that_they_do_not() {
+fn a_rule_can_ignore_case() {
     let mut plan = Plan::new();
     plan.config["rules"][0]["match"]["case_sensitive"] = json!(false);
     let site = plan.start();
@@ -59,7 +59,7 @@ fn letters_count_unless_the_rule_says_that_they_do_not() {
 }
 
 #[test]
-fn a_good_token_does_not_cover_a_bad_one() {
+fn a_good_token_does_not_hide_a_bad_token() {
     let site = Plan::new()
         .provider("from_headers", json!([{"name": "authorization", "value_prefix": "Bearer "}, {"name": "x-jwt"}]))
         .provider("from_params", json!(["t"]))
@@ -68,38 +68,38 @@ fn a_good_token_does_not_cover_a_bad_one() {
     let good = site.issuer.token();
     let mut claims = site.issuer.claims();
     claims["exp"] = json!(1);
-    let old = site.issuer.current().mint(&claims);
+    let expired = site.issuer.current().mint(&claims);
     let before = site.echo.requests();
     let base = || Request::get("/api/x").bearer(&good);
     for request in [
-        base().header("x-jwt", old.clone()),
-        base().header("x-jwt", good.clone()).header("x-jwt", old.clone()),
-        base().header("cookie", format!("t={old}")),
-        base().header("cookie", format!("t={good}; t={old}")),
-        base().header("cookie", format!("t={good}")).header("cookie", format!("t={old}")),
-        Request::get(&format!("/api/x?t={old}")).bearer(&good),
-        Request::get(&format!("/api/x?t={good}&t={old}")),
-        Request::get(&format!("/api/x?t={good}&%74={old}")),
+        base().header("x-jwt", expired.clone()),
+        base().header("x-jwt", good.clone()).header("x-jwt", expired.clone()),
+        base().header("cookie", format!("t={expired}")),
+        base().header("cookie", format!("t={good}; t={expired}")),
+        base().header("cookie", format!("t={good}")).header("cookie", format!("t={expired}")),
+        Request::get(&format!("/api/x?t={expired}")).bearer(&good),
+        Request::get(&format!("/api/x?t={good}&t={expired}")),
+        Request::get(&format!("/api/x?t={good}&%74={expired}")),
     ] {
         assert_eq!(site.send(&request).status, 401, "{request:?}");
     }
     assert_eq!(site.echo.requests(), before);
     let everywhere = Request::get(&format!("/api/x?t={good}")).bearer(&good).header("x-jwt", good.clone());
     assert_eq!(site.send(&everywhere.header("cookie", format!("t={good}"))).status, 200);
-    // More tokens than anybody sends are not read.
+    // Too many tokens are not checked.
     let many: Vec<_> = (0..20).map(|number| format!("t={good}{number}")).collect();
     assert_eq!(site.send(&Request::get(&format!("/api/x?{}", many.join("&")))).text(), "Jwt is too large");
-    site.is_unharmed();
+    site.assert_healthy();
 }
 
 #[test]
-fn every_method_is_asked_for_its_token() {
+fn every_method_needs_a_token() {
     let site = Plan::new().start_warm();
     for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND"] {
         let status = site.send(&Request::new(method, "/api/x")).status;
         assert!([401, 400].contains(&status), "{method}: {status}");
     }
-    // Unless the configuration lets preflights pass, they do not.
+    // A preflight needs a token unless the configuration lets preflights pass.
     let preflight =
         Request::new("OPTIONS", "/api/x").header("origin", "o").header("access-control-request-method", "GET");
     assert_eq!(site.send(&preflight).status, 401);
@@ -110,7 +110,7 @@ fn every_method_is_asked_for_its_token() {
     assert_eq!(site.send(&no_preflight).status, 401);
 }
 
-/// Sends bytes, and reads what comes back until `expected` stands in it.
+/// Sends bytes, and reads the response until the response contains `expected`.
 fn raw(addr: std::net::SocketAddr, request: &str, expected: &str) -> (String, TcpStream) {
     let mut stream = TcpStream::connect(addr).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
@@ -127,7 +127,7 @@ fn raw(addr: std::net::SocketAddr, request: &str, expected: &str) -> (String, Tc
     (String::from_utf8_lossy(&seen).into_owned(), stream)
 }
 
-/// An upstream that switches protocols at once and then says back what it is told.
+/// An upstream that switches protocols at once and then echoes its input.
 fn parrot() -> std::net::SocketAddr {
     let listener = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).unwrap();
     let addr = listener.local_addr().unwrap();
@@ -149,7 +149,7 @@ fn parrot() -> std::net::SocketAddr {
 }
 
 #[test]
-fn an_upgrade_needs_a_token_and_nothing_flows_before() {
+fn an_upgrade_needs_a_token_and_no_data_flows_before() {
     for wait in [false, true] {
         let mut plan = Plan::new().cluster("parrot", parrot()).bootstrap(|bootstrap| {
             let routes = json!({"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [
@@ -166,20 +166,20 @@ fn an_upgrade_needs_a_token_and_nothing_flows_before() {
                 "GET /api/ws HTTP/1.1\r\nhost: h\r\nconnection: upgrade\r\nupgrade: websocket\r\nauthorization: Bearer {token}\r\n\r\nearly"
             )
         };
-        let (refused, _) = raw(site.envoy.addr(), &request("x"), "\r\n\r\n");
-        assert!(refused.starts_with("HTTP/1.1 401"), "{refused}");
+        let (denied, _) = raw(site.envoy.addr(), &request("x"), "\r\n\r\n");
+        assert!(denied.starts_with("HTTP/1.1 401"), "{denied}");
         let (answer, mut stream) = raw(site.envoy.addr(), &request(&site.issuer.token()), "early");
         assert!(answer.starts_with("HTTP/1.1 101"), "{answer}");
         stream.write_all(b"later").unwrap();
         let mut chunk = [0; 5];
         stream.read_exact(&mut chunk).unwrap();
         assert_eq!(&chunk, b"later");
-        site.has_its_vms();
+        site.assert_no_vm_restarted();
     }
 }
 
 #[test]
-fn connect_is_asked_for_its_token_too() {
+fn connect_needs_a_token() {
     let mut plan = Plan::new().bootstrap(|bootstrap| {
         let routes = json!({"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [
             {"match": {"connect_matcher": {}}, "route": {"cluster": "upstream", "upgrade_configs": [
@@ -193,20 +193,20 @@ fn connect_is_asked_for_its_token_too() {
     plan.config["rules"] = json!([{"match": {"connect_matcher": {}}, "requires": {"provider_name": "p"}}]);
     let site = plan.start();
     let connect = |token: &str| format!("CONNECT h:80 HTTP/1.1\r\nhost: h:80\r\nauthorization: Bearer {token}\r\n\r\n");
-    let (refused, _) = raw(site.envoy.addr(), &connect("x"), "\r\n\r\n");
-    assert!(refused.starts_with("HTTP/1.1 401"), "{refused}");
+    let (denied, _) = raw(site.envoy.addr(), &connect("x"), "\r\n\r\n");
+    assert!(denied.starts_with("HTTP/1.1 401"), "{denied}");
     let (open, mut stream) = raw(site.envoy.addr(), &connect(&site.issuer.token()), "\r\n\r\n");
     assert!(open.starts_with("HTTP/1.1 200"), "{open}");
     stream.write_all(b"GET / HTTP/1.1\r\nhost: h\r\n\r\n").unwrap();
     let mut chunk = [0; 12];
     stream.read_exact(&mut chunk).unwrap();
     assert_eq!(&chunk, b"HTTP/1.1 200");
-    site.has_its_vms();
+    site.assert_no_vm_restarted();
 }
 
-/// HTTP/2, and gRPC within it: another Envoy in front translates.
+/// A second Envoy in front translates to HTTP/2 and gRPC.
 #[test]
-fn http_2_and_grpc_clients_are_told_in_their_own_way() {
+fn http_2_and_grpc_clients_get_answers_in_their_protocol() {
     let site = Plan::new().timeout("20s").fault(Fault::Hang, Times::Always).start();
     let bridge = Bootstrap::with_filter(
         site.envoy.addr(),
@@ -230,14 +230,14 @@ fn http_2_and_grpc_clients_are_told_in_their_own_way() {
         send(&Request::get("/api/x")).text() == MISSING && site.envoy.stat("http.test.downstream_cx_http2_total") > 0
     );
     let grpc = |request: Request| send(&request.header("content-type", "application/grpc").header("te", "trailers"));
-    let refused = grpc(Request::post("/api/x"));
+    let denied = grpc(Request::post("/api/x"));
     assert_eq!(
-        (refused.status, refused.header("grpc-status"), refused.header("grpc-message")),
+        (denied.status, denied.header("grpc-status"), denied.header("grpc-message")),
         (200, Some("16"), Some(MISSING))
     );
     let mut claims = site.issuer.claims();
     claims["aud"] = json!("other");
     let forbidden = grpc(Request::post("/api/x").bearer(&site.issuer.current().mint(&claims)));
     assert_eq!((forbidden.status, forbidden.header("grpc-status")), (200, Some("7")));
-    site.has_its_vms();
+    site.assert_no_vm_restarted();
 }

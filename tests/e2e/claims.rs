@@ -1,4 +1,4 @@
-//! What a provider may ask of a token beside its signature, and the memory of tokens that met it.
+//! What a provider can require of a token besides its signature, and the token cache.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -23,7 +23,7 @@ fn token(site: &Site, header: Value, claims: Value) -> String {
 }
 
 #[test]
-fn a_token_must_be_what_the_provider_asks_for() {
+fn a_token_must_meet_every_requirement_of_its_provider() {
     let site = Plan::with(issuer_with(Alg::Ps256, Some(600)))
         .provider("algorithms", json!(["PS256"]))
         .provider("types", json!(["at+jwt"]))
@@ -76,11 +76,11 @@ fn a_token_must_be_what_the_provider_asks_for() {
             assert!(challenge.contains(&format!("error=\"{code}\"")), "{challenge}");
         }
     }
-    site.has_its_vms();
+    site.assert_no_vm_restarted();
 }
 
 #[test]
-fn a_token_that_comes_again_is_remembered_and_its_time_still_counts() {
+fn a_cached_token_still_expires() {
     let site = Plan::new().concurrency(1).start_warm();
     let before = site.settled("jwt_cache_hit");
     let short = token(&site, json!({}), json!({"exp": now() - 56}));
@@ -89,23 +89,23 @@ fn a_token_that_comes_again_is_remembered_and_its_time_still_counts() {
     std::thread::sleep(std::time::Duration::from_secs(5));
     let late = site.get(&short);
     assert_eq!((late.status, late.text().as_str()), (401, "Jwt is expired"));
-    site.is_unharmed();
+    site.assert_healthy();
 }
 
 #[test]
-fn a_token_that_is_remembered_does_not_outlive_its_key() {
+fn a_cached_token_does_not_outlive_its_key() {
     let site = Plan::new().rotation("unknown_kid_min_interval", "1s").start_warm();
     let old = site.issuer.token();
     assert_eq!(site.get_at_once(20, |_| old.clone()), [(200, 20)]);
     site.issuer.rotate(jwks_gate_issuer::Rotation::Hard);
     let new = site.issuer.token();
     assert_eq!(site.get(&new).status, 200);
-    // At once, and on every worker.
+    // The old key's tokens are denied at once on every worker.
     assert_eq!(site.get_at_once(20, |_| old.clone()), [(401, 20)]);
 }
 
 #[test]
-fn the_memory_can_be_switched_off() {
+fn the_token_cache_can_be_disabled() {
     let site = Plan::new().provider("jwt_cache_config", json!({"disabled": true})).start_warm();
     let token = site.issuer.token();
     assert_eq!([site.get(&token).status, site.get(&token).status], [200, 200]);

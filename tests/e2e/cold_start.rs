@@ -1,4 +1,4 @@
-//! Before the first keys are there.
+//! The time before the first keys arrive.
 
 use std::{thread, time::Duration};
 
@@ -28,13 +28,13 @@ fn two_hundred_requests_at_once_wait_for_one_fetch() {
 }
 
 #[test]
-fn keys_are_there_before_the_first_request() {
+fn keys_are_fetched_before_the_first_request() {
     let site = Plan::new().start_warm();
     assert_eq!((site.stat("parked"), site.gets()), (0, 1));
 }
 
 #[test]
-fn more_requests_than_may_wait_are_told_to_come_back() {
+fn requests_beyond_max_parked_requests_get_503() {
     let site = hanging(Plan::new().top("max_parked_requests", 10));
     let token = site.issuer.token();
     let counts = thread::scope(|scope| {
@@ -43,14 +43,14 @@ fn more_requests_than_may_wait_are_told_to_come_back() {
         site.heal_when_parked(20);
         counts.join().unwrap()
     });
-    // Ten on each of the two workers.
+    // Each of the two workers parks ten requests.
     assert_eq!(counts, [(200, 20), (503, 80)]);
     assert_eq!((site.gets(), site.echo.requests()), (1, 20));
-    site.is_unharmed();
+    site.assert_healthy();
 }
 
 #[test]
-fn who_leaves_while_waiting_disturbs_nobody() {
+fn clients_that_leave_while_waiting_do_not_affect_others() {
     use std::io::Write;
     let site = hanging(Plan::new());
     let token = site.issuer.token();
@@ -67,5 +67,5 @@ fn who_leaves_while_waiting_disturbs_nobody() {
     });
     assert_eq!(counts, [(200, 50)]);
     assert_eq!((site.gets(), site.echo.requests()), (1, 50));
-    site.is_unharmed();
+    site.assert_healthy();
 }

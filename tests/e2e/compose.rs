@@ -1,4 +1,4 @@
-//! The set-up of `envoy/compose.yaml`, and what the documents tell an operator to do by `curl`.
+//! The set-up of `envoy/compose.yaml`, and the `curl` commands of the documents.
 
 use std::{collections::BTreeSet, fs, net::SocketAddr, process::Command};
 
@@ -11,20 +11,21 @@ use jwks_gate_testbed::{
 
 use crate::docs::{read, yaml};
 
-/// Docker is not here; but what it runs to adapt Prometheus's configuration is.
+/// The test runs, without Docker, the command that adapts Prometheus's configuration.
 #[test]
 fn compose_adapts_prometheus_to_its_host_names() {
     let compose = &yaml(&read("envoy/compose.yaml"))[0];
     let script = compose["services"]["prometheus"]["command"][0].as_str().unwrap();
     let (sed, _) = script.split_once(">/tmp/prometheus.yaml").unwrap();
-    assert!(!sed.contains('$'), "which compose would write twice");
+    assert!(!sed.contains('$'), "compose would need `$$`");
     let directory = workspace_root().join("envoy/prometheus");
     let adapted = Command::new("sh").arg("-ec").arg(sed).current_dir(directory).output().unwrap();
     let adapted = &yaml(&String::from_utf8(adapted.stdout).unwrap())[0];
     assert_eq!(adapted["scrape_configs"][0]["static_configs"][0]["targets"][0], "envoy:9901");
 }
 
-/// What `docker compose up` runs, but for the containers: the issuer can revoke, the filter's configuration is watched.
+/// What `docker compose up` runs, without containers. The issuer can revoke keys, and Envoy watches the filter's
+/// configuration.
 struct Compose {
     issuer: Issuer,
     envoy: Envoy,
@@ -59,7 +60,7 @@ impl Compose {
         Self { issuer, envoy, _echo: echo, _directory: directory }
     }
 
-    /// Does what a `curl` line of a document says, and says which path that was.
+    /// Sends the request of a document's `curl` line, and returns its path.
     fn curl(&self, line: &str) -> String {
         let words: Vec<_> = line.split_whitespace().map(|word| word.trim_matches('\'')).collect();
         let url = words.iter().find_map(|word| word.strip_prefix("localhost:9000")).expect(line);
@@ -75,14 +76,14 @@ impl Compose {
     }
 }
 
-/// The lines of a text that tell somebody to run `curl`.
+/// The `curl` commands of a text.
 fn curls(text: &str) -> Vec<&str> {
     let lines = text.lines().map(|line| line.trim_start_matches(['#', ' ']));
     lines.filter(|line| line.starts_with("curl ")).collect()
 }
 
 #[test]
-fn what_an_operator_does_by_curl_has_the_effect_that_is_told() {
+fn each_curl_command_of_the_documents_has_the_documented_effect() {
     let compose = Compose::start();
     let within = std::time::Duration::from_secs(10);
     assert!(eventually(within, || compose.status(&compose.issuer.token()) == 200));
@@ -94,7 +95,7 @@ fn what_an_operator_does_by_curl_has_the_effect_that_is_told() {
         let path = compose.curl(command);
         let (now, kind) = (compose.issuer.token(), path.split('?').next().unwrap().to_owned());
         match kind.as_str() {
-            // The new key's tokens pass at once; the one before is void where it is not announced.
+            // The new key's tokens are allowed at once. After a hard rotation, the old key's tokens are denied.
             "/admin/rotate" => {
                 assert_eq!(compose.status(&now), 200, "{path}");
                 assert_eq!(compose.status(&before), if path.contains("hard") { 401 } else { 200 }, "{path}");
@@ -102,21 +103,21 @@ fn what_an_operator_does_by_curl_has_the_effect_that_is_told() {
             "/admin/fault" | "/admin/heal" | "/admin/keys" => assert_eq!(compose.status(&now), 200, "{path}"),
             "/admin/revoke" => {
                 assert!(eventually(within, || compose.status(&now) == 401), "{path}");
-                assert_eq!(compose.issuer.stats().jwks_requests, gets, "nobody had to be asked");
+                assert_eq!(compose.issuer.stats().jwks_requests, gets, "a revocation needs no fetch");
             }
-            _ => panic!("{path}: what shall come of it?"),
+            _ => panic!("{path}: no expected effect"),
         }
         done.insert(kind);
     }
     assert_eq!(done.len(), 5, "{done:?}");
-    // The revoked key alone is out.
+    // Only the revoked key is denied.
     compose.issuer.rotate(jwks_gate_issuer::Rotation::Hard);
     assert_eq!(compose.status(&compose.issuer.token()), 200);
     assert!(compose.envoy.log().contains("is revoked; it verifies nothing"));
 }
 
 #[test]
-fn rotations_are_rehearsed_at_one_fetch_each() {
+fn each_rehearsed_rotation_costs_one_fetch() {
     let compose = Compose::start();
     let program = workspace_root().join("target/debug/jwks-gate-rehearse");
     let output = Command::new(program)
@@ -124,7 +125,7 @@ fn rotations_are_rehearsed_at_one_fetch_each() {
         .args(["--every", "1", "--times", "3"])
         .output()
         .unwrap();
-    let told = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{told}{}", String::from_utf8_lossy(&output.stderr));
-    assert_eq!(told.matches("20 of 20 first requests let in; 1 JWKS fetched").count(), 3, "{told}");
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{printed}{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(printed.matches("20 of 20 first requests let in; 1 JWKS fetched").count(), 3, "{printed}");
 }

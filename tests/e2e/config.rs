@@ -1,11 +1,11 @@
-//! Configurations that Envoy must reject, and the forms in which it hands over good ones.
+//! Configurations that Envoy must reject, and the forms in which Envoy passes a configuration to the filter.
 
 use serde_json::{json, Value};
 
 use crate::setup::Plan;
 
 #[test]
-fn a_wrong_configuration_is_rejected_and_the_field_named() {
+fn an_invalid_configuration_is_rejected_and_the_field_named() {
     let uri = "/providers/p/remote_jwks/http_uri";
     let rotation = "/providers/p/remote_jwks/rotation";
     let cases = [
@@ -42,13 +42,13 @@ fn a_wrong_configuration_is_rejected_and_the_field_named() {
     for (parent, field, value, message) in cases {
         let mut plan = Plan::new();
         plan.config.pointer_mut(parent).unwrap()[field] = value;
-        let log = plan.refused();
+        let log = plan.rejected();
         assert!(log.contains(&format!("configuration rejected: {message}")), "{message}\n{log}");
     }
 }
 
 #[test]
-fn a_struct_is_read_as_its_json() {
+fn a_protobuf_struct_is_accepted() {
     let mut plan = Plan::new();
     plan = plan.top("max_parked_requests", 100);
     let site = plan
@@ -61,5 +61,5 @@ fn a_struct_is_read_as_its_json() {
             )
         })
         .start_warm();
-    site.is_unharmed();
+    site.assert_healthy();
 }

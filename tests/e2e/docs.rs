@@ -1,4 +1,4 @@
-//! What the documents say is so, and what they show runs.
+//! Checks the statements of the documents, and runs the configurations in the documents and in `envoy/`.
 
 use std::{collections::BTreeSet, fs, net::SocketAddr, path::Path};
 
@@ -24,28 +24,28 @@ pub fn yaml(text: &str) -> Vec<Value> {
     serde_yaml_ng::Deserializer::from_str(text).map(|document| Value::deserialize(document).unwrap()).collect()
 }
 
-/// The fenced blocks of this language.
+/// The fenced blocks of a language.
 fn blocks(markdown: &str, language: &str) -> Vec<String> {
     let fence = format!("```{language}\n");
     markdown.split(&fence).skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
 }
 
-/// Lines that stand together somewhere, whatever their indentation.
+/// Whether the text contains the lines of a block in sequence, ignoring indentation.
 fn is_within(block: &str, text: &str) -> bool {
     let [block, text] = [block, text].map(|text| text.lines().map(str::trim_start).collect::<Vec<_>>());
     text.windows(block.len()).any(|lines| lines == block)
 }
 
 #[test]
-fn the_readme_shows_what_the_demo_runs() {
+fn the_readme_shows_a_part_of_the_demos_configuration() {
     let blocks = blocks(&read("README.md"), "yaml");
     assert_eq!(blocks.len(), 1);
     assert!(is_within(&blocks[0], &read("envoy/envoy.yaml")), "{}", blocks[0]);
 }
 
-/// What the documents show is part of a configuration that a test below runs, or is checked right here.
+/// Every YAML block is part of a configuration that a test below runs, or is checked in this test.
 #[test]
-fn the_blocks_of_the_documents_are_what_runs() {
+fn the_blocks_of_the_documents_are_tested() {
     let (mut seen, rbac, report) = (0, read("envoy/rbac.yaml"), read("envoy/report.yaml"));
     for entry in fs::read_dir(workspace_root().join("docs")).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
@@ -62,26 +62,26 @@ fn the_blocks_of_the_documents_are_what_runs() {
                     let remote = plan.remotes().next().unwrap().1;
                     assert!(remote.revoked.contains_name("compromised-2026-11"));
                 }
-                _ => panic!("{name}: who runs this?\n{block}"),
+                _ => panic!("{name}: no test runs this block\n{block}"),
             }
         }
     }
     assert_eq!(seen, 3);
     let problem: Value = serde_json::from_str(&blocks(&read("docs/denials.md"), "json")[0]).unwrap();
-    let style = reply::ResponseFormat { json: true, ..reply::ResponseFormat::default() };
-    let answer = reply::reply(Denial::Token(TokenError::Expired), &style, reply::ChallengeContext::default());
+    let format = reply::ResponseFormat { json: true, ..reply::ResponseFormat::default() };
+    let answer = reply::reply(Denial::Token(TokenError::Expired), &format, reply::ChallengeContext::default());
     assert_eq!(serde_json::from_str::<Value>(&answer.body).unwrap(), problem);
 }
 
-/// The fields that others' are mapped to are there.
+/// The migration guide maps Istio's fields to fields that exist.
 #[test]
 fn the_fields_of_the_migration_guide_exist() {
     let (guide, reference) = (read("docs/jwt_authn.md"), read("docs/configuration.md"));
     let (_, table) = guide.split_once("## From Istio's RequestAuthentication").unwrap();
     let mut seen = 0;
     for row in table.lines().filter(|line| line.starts_with("| `")) {
-        let ours = row.split('|').nth(2).unwrap();
-        for path in ours.split('`').skip(1).step_by(2) {
+        let target = row.split('|').nth(2).unwrap();
+        for path in target.split('`').skip(1).step_by(2) {
             let is_field = |field: &&str| field.starts_with(|c: char| c.is_ascii_lowercase()) && !field.contains('\\');
             for field in path.split('.').map(|field| field.trim_end_matches("[]")).filter(is_field) {
                 assert!(reference.contains(&format!("| `{field}` |")), "{field}");
@@ -92,7 +92,7 @@ fn the_fields_of_the_migration_guide_exist() {
     assert!(seen > 10, "{seen}");
 }
 
-/// One of our configurations, with other ports.
+/// A configuration of `envoy/`, with free ports.
 fn on_free_ports(path: &str, issuer: &Issuer, echo: &Echo) -> String {
     let port = |address: SocketAddr| format!("port_value: {} }}", address.port());
     read(path)
@@ -103,7 +103,7 @@ fn on_free_ports(path: &str, issuer: &Issuer, echo: &Echo) -> String {
 }
 
 #[test]
-fn the_demos_configuration_lets_good_tokens_in_and_no_others() {
+fn the_demos_configuration_allows_good_tokens_only() {
     let options = Options { issuer: "https://issuer.test".into(), alg: Alg::Es256, ..Options::default() };
     let issuer = Issuer::start(options).unwrap();
     let echo = Echo::start((std::net::Ipv4Addr::LOCALHOST, 0).into()).unwrap();
@@ -111,7 +111,7 @@ fn the_demos_configuration_lets_good_tokens_in_and_no_others() {
     let envoy = Envoy::start(&config, EnvoyOptions::default()).unwrap();
     let get = |path: &str, token: &str| http::send(envoy.addr(), &Request::get(path).bearer(token)).unwrap().status;
     assert_eq!((get("/api/x", &issuer.token()), get("/api/x", "x"), get("/", "x")), (200, 401, 200));
-    // Paths are normalised before they are matched.
+    // Envoy normalises paths before rules match.
     for path in ["/other/../api/x", "//api/x", "/%61pi/x", "/./api/x"] {
         assert_eq!(get(path, "x"), 401, "{path}");
     }
@@ -136,7 +136,7 @@ fn rbac_decides_by_claims() {
     assert_eq!(status(Request::post("/"), &["admins-of-nothing"], "write"), 403);
     assert_eq!(status(Request::post("/"), &["admins"], "readwrite"), 403);
     assert_eq!(http::send(envoy.addr(), &Request::get("/")).unwrap().status, 401);
-    // Two good tokens do not add up.
+    // The claims of two good tokens are not combined.
     let mint = |claims: serde_json::Value| {
         let mut all = issuer.claims();
         claims.as_object().unwrap().iter().for_each(|(name, value)| all[name] = value.clone());
@@ -153,7 +153,7 @@ fn rbac_decides_by_claims() {
 }
 
 #[test]
-fn istios_plugin_configuration_is_one() {
+fn istios_plugin_configuration_is_valid() {
     let documents = yaml(&read("envoy/istio/wasmplugin.yaml"));
     let config = &documents[0]["spec"]["pluginConfig"];
     let plan = jwks_gate::config::parse(config.to_string().as_bytes()).unwrap();
@@ -162,7 +162,7 @@ fn istios_plugin_configuration_is_one() {
     let host = entries[0]["spec"]["hosts"][0].as_str().unwrap();
     assert_eq!(remote.cluster, format!("outbound|443||{host}"));
     assert_eq!(documents[0]["spec"]["failStrategy"], "FAIL_RELOAD");
-    // The same as a TrafficExtension, and TLS for the cluster.
+    // The TrafficExtension has this configuration too. The DestinationRule enables TLS for the cluster.
     let extension = yaml(&read("envoy/istio/trafficextension.yaml"));
     assert_eq!(extension[0]["spec"]["wasm"]["pluginConfig"], *config);
     assert_eq!(extension[0]["spec"]["wasm"]["failStrategy"], "FAIL_RELOAD");
@@ -174,7 +174,7 @@ fn istios_plugin_configuration_is_one() {
 }
 
 #[test]
-fn every_command_of_the_documents_is_a_target() {
+fn every_make_command_of_the_documents_is_a_target() {
     let makefile = read("Makefile");
     let targets: BTreeSet<&str> = makefile.lines().filter_map(|line| Some(line.split_once(": ")?.0)).collect();
     for document in [
@@ -205,7 +205,7 @@ fn every_command_of_the_documents_is_a_target() {
 }
 
 #[test]
-fn the_reasons_are_those_that_there_are() {
+fn the_documents_list_every_denial_reason() {
     let listed: Vec<_> =
         read("docs/denials.md").lines().filter(|line| line.contains("` | 40")).map(str::to_owned).collect();
     let mut errors = TokenError::ALL;
@@ -221,7 +221,7 @@ fn the_reasons_are_those_that_there_are() {
     }
 }
 
-/// One of our configurations, running between an issuer and an upstream of its own.
+/// A configuration of `envoy/`, running between a test issuer and an upstream.
 struct Example {
     issuer: Issuer,
     _echo: Echo,
@@ -257,14 +257,14 @@ impl Example {
 }
 
 #[test]
-fn the_minimal_example_asks_every_request_for_a_token() {
+fn the_minimal_example_requires_a_token_of_every_request() {
     let example = Example::start("minimal");
     assert_eq!((example.status("/", &example.issuer.token()), example.status("/", "x")), (200, 401));
 }
 
 #[test]
-fn the_example_of_several_issuers_tells_them_apart() {
-    // One server stands for both: the same keys under another path.
+fn the_example_with_several_issuers_separates_their_tokens() {
+    // One server acts as both issuers: another path serves the same keys.
     let example =
         Example::start_with("issuers", |config, _| config.replace("/machines/jwks.json", "/.well-known/jwks.json"));
     let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
@@ -279,7 +279,7 @@ fn the_example_of_several_issuers_tells_them_apart() {
 }
 
 #[test]
-fn the_tls_example_checks_who_the_issuer_is() {
+fn the_tls_example_checks_the_issuers_certificate() {
     let root = workspace_root().join("tests/e2e/tls");
     for (certificate, name, expected) in [("issuer", "issuer.test", 200), ("issuer", "other.test", 503)] {
         // The test issuer speaks plain HTTP; an Envoy in front of it speaks TLS.
@@ -313,10 +313,10 @@ fn the_tls_example_checks_who_the_issuer_is() {
 }
 
 #[test]
-fn the_report_example_refuses_nothing_and_says_what_it_would() {
+fn the_report_example_denies_nothing_and_logs_the_denials() {
     let example = Example::start("report");
     let within = std::time::Duration::from_secs(5);
-    // Claims are judged without keys too, and then there is no key set to tell of.
+    // Claims are checked without keys too, but then the log line names no key set.
     assert!(eventually(within, || example.envoy.log().contains("JWKS accepted")));
     let good_but_for_its_scopes = example.issuer.token();
     for (token, line) in [
@@ -324,12 +324,12 @@ fn the_report_example_refuses_nothing_and_says_what_it_would() {
         ("x", "200 would_deny malformed issuer "),
     ] {
         assert_eq!(example.status("/", token), 200);
-        // And of which key set, in milliseconds of its time and seconds of its age.
-        let is_told = |log: &str| {
+        // The line ends with the key set's generation, in milliseconds, and its age, in seconds.
+        let is_logged = |log: &str| {
             let mut rest = log.split_once(line)?.1.split_whitespace().map(|word| word.parse::<u64>().ok());
             Some(rest.next()?? > 1_700_000_000_000 && rest.next()?? < 60)
         };
-        assert!(eventually(within, || is_told(&example.envoy.log()) == Some(true)), "{}", example.envoy.log());
+        assert!(eventually(within, || is_logged(&example.envoy.log()) == Some(true)), "{}", example.envoy.log());
     }
     let counted = || example.envoy.stat("wasmcustom.jwks_gate.would_deny.insufficient_scope") == 1;
     assert!(eventually(std::time::Duration::from_secs(3), counted));
@@ -363,7 +363,7 @@ fn the_hardened_example_is_bounded() {
 }
 
 #[test]
-fn the_rehearsal_example_refuses_what_it_did_and_reports_the_stricter_rule() {
+fn the_rehearsal_example_denies_by_the_old_rule_and_reports_the_stricter_rule() {
     let example = Example::start("rehearsal");
     let reader = example.mint(json!({}), json!({"scope": "read"}));
     for token in [&reader, &example.issuer.token()] {
@@ -375,11 +375,11 @@ fn the_rehearsal_example_refuses_what_it_did_and_reports_the_stricter_rule() {
     for line in ["200 would_deny insufficient_scope issuer ", "401 denied malformed issuer "] {
         assert!(eventually(within, || example.envoy.log().contains(line)), "{}", example.envoy.log());
     }
-    // By their labels the two are told apart; what is well is counted once a second.
+    // Labels separate the two filters. Allowed requests are counted once a second.
     let series = || crate::metrics::scrape(&example.envoy);
     let counted = |labels: &str, times: f64| {
-        let is_so = || series().get(&format!("jwks_gate_provider_{labels}")) == Some(&times);
-        assert!(eventually(within, is_so), "{labels}: {:#?}", series());
+        let has_value = || series().get(&format!("jwks_gate_provider_{labels}")) == Some(&times);
+        assert!(eventually(within, has_value), "{labels}: {:#?}", series());
     };
     counted("requests{outcome=\"malformed\",provider=\"issuer\"}", 1.0);
     counted("requests{outcome=\"allowed\",provider=\"issuer\"}", 2.0);
@@ -401,9 +401,9 @@ fn the_live_example_revokes_a_key_by_moving_a_file_into_place() {
     let example = Example::start_with("live", |config, issuer| {
         live = read("envoy/live/jwks-gate.yaml").replace(":9000/", &format!(":{}/", issuer.addr().port()));
         publish(&live);
-        let of_the_example = "path: envoy/live/jwks-gate.yaml";
-        assert!(config.contains(of_the_example));
-        config.replace(of_the_example, &format!("path: {}", watched.display()))
+        let example_path = "path: envoy/live/jwks-gate.yaml";
+        assert!(config.contains(example_path));
+        config.replace(example_path, &format!("path: {}", watched.display()))
     });
     let within = std::time::Duration::from_secs(10);
     let (old, old_kid) = (example.issuer.token(), example.issuer.current().kid.clone());
@@ -427,10 +427,10 @@ fn the_live_example_revokes_a_key_by_moving_a_file_into_place() {
     publish(&misspelt.replace("revoked_key:", "revoked_keys:"));
     assert!(eventually(within, || example.status("/", &old) == 401));
     assert_eq!(example.status("/", &new), 200);
-    assert_eq!(example.issuer.stats().jwks_requests, 2, "the keys are taken over");
+    assert_eq!(example.issuer.stats().jwks_requests, 2, "the new configuration keeps the keys");
 }
 
-/// As README says to try a configuration before it is rolled out.
+/// Validates a configuration with the command of the README.
 fn validate(path: &Path) -> (bool, String) {
     let mut command = std::process::Command::new(jwks_gate_testbed::envoy_path());
     let output = command.current_dir(workspace_root()).args(["--mode", "validate", "-c"]).arg(path).output().unwrap();
@@ -438,12 +438,12 @@ fn validate(path: &Path) -> (bool, String) {
 }
 
 #[test]
-fn a_mistake_is_named_before_the_configuration_is_rolled_out() {
+fn envoys_validate_mode_names_the_invalid_field() {
     let mut seen = 0;
     for entry in fs::read_dir(workspace_root().join("envoy")).unwrap() {
         let path = entry.unwrap().path();
-        let is_envoys = |path: &Path| fs::read_to_string(path).is_ok_and(|text| text.contains("static_resources:"));
-        if path.extension().is_some_and(|extension| extension == "yaml") && is_envoys(&path) {
+        let is_bootstrap = |path: &Path| fs::read_to_string(path).is_ok_and(|text| text.contains("static_resources:"));
+        if path.extension().is_some_and(|extension| extension == "yaml") && is_bootstrap(&path) {
             let (is_valid, log) = validate(&path);
             assert!(is_valid, "{}: {log}", path.display());
             seen += 1;
@@ -460,9 +460,9 @@ fn a_mistake_is_named_before_the_configuration_is_rolled_out() {
     assert!(read("README.md").contains("target/envoy/envoy --mode validate -c FILE"));
 }
 
-/// Each configuration for Envoy has a test above.
+/// Each configuration in `envoy/` has a test.
 #[test]
-fn every_example_is_run() {
+fn every_example_has_a_test() {
     let tests = read("tests/e2e/docs.rs") + &read("tests/e2e/compose.rs");
     for entry in fs::read_dir(workspace_root().join("envoy")).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();

@@ -1,4 +1,4 @@
-//! Bytes that nobody sane sends.
+//! Malformed headers, tokens and key sets.
 
 use jwks_gate_issuer::{Alg, Fault, Rotation, SigningKey, Times};
 use jwks_gate_testbed::{eventually, http::Request};
@@ -16,19 +16,19 @@ fn no_header_traps_the_filter() {
     assert_eq!(with("cookie", b"a=\xff; b=\xc3\x28").status, 200);
     assert_eq!(with("x-empty", b"").status, 200);
 
-    let bare = |value: Vec<u8>| site.send(&Request::get("/api/x").header("authorization", value)).status;
-    assert_eq!(bare(b"Bearer \xff\xfe.\xff.\xff".to_vec()), 401);
-    assert_eq!(bare(b"\xff\xff".to_vec()), 401);
-    assert_eq!(bare(Vec::new()), 401);
-    assert_eq!(bare(b"Bearer".to_vec()), 401);
-    assert_eq!(bare([b"Bearer ".to_vec(), vec![b'.'; 10_000]].concat()), 401);
-    assert_eq!(bare([b"Bearer ".to_vec(), vec![b'a'; 20_000]].concat()), 401);
-    assert_eq!(bare([b"Bearer ".to_vec(), vec![b'a'; 200_000]].concat()), 431, "Envoy's own limit");
-    site.is_unharmed();
+    let status = |value: Vec<u8>| site.send(&Request::get("/api/x").header("authorization", value)).status;
+    assert_eq!(status(b"Bearer \xff\xfe.\xff.\xff".to_vec()), 401);
+    assert_eq!(status(b"\xff\xff".to_vec()), 401);
+    assert_eq!(status(Vec::new()), 401);
+    assert_eq!(status(b"Bearer".to_vec()), 401);
+    assert_eq!(status([b"Bearer ".to_vec(), vec![b'.'; 10_000]].concat()), 401);
+    assert_eq!(status([b"Bearer ".to_vec(), vec![b'a'; 20_000]].concat()), 401);
+    assert_eq!(status([b"Bearer ".to_vec(), vec![b'a'; 200_000]].concat()), 431, "Envoy's own limit");
+    site.assert_healthy();
 }
 
 #[test]
-fn two_tokens_in_one_header_are_none() {
+fn two_tokens_in_one_header_are_denied() {
     let site = Plan::new().start_warm();
     let good = site.issuer.token();
     let bearer = format!("Bearer {good}");
@@ -36,8 +36,8 @@ fn two_tokens_in_one_header_are_none() {
     assert_eq!(site.send(&twice).status, 401);
     let joined = Request::get("/api/x").header("authorization", format!("{bearer},{bearer}"));
     assert_eq!(site.send(&joined).status, 401);
-    assert_eq!(site.echo.requests(), 16, "only those that warmed it up");
-    site.is_unharmed();
+    assert_eq!(site.echo.requests(), 16, "only the warm-up requests");
+    site.assert_healthy();
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn no_token_traps_the_filter() {
         let token = raw_token(&key, header, &site.issuer.claims().to_string());
         assert_eq!(site.get(&token).status, 401, "{header:.40}");
     }
-    site.is_unharmed();
+    site.assert_healthy();
 }
 
 fn raw_token(key: &SigningKey, header: &str, payload: &str) -> String {
@@ -66,7 +66,7 @@ fn raw_token(key: &SigningKey, header: &str, payload: &str) -> String {
 }
 
 #[test]
-fn a_jwks_cut_in_the_middle_is_no_jwks() {
+fn a_truncated_jwks_is_not_used() {
     let site = Plan::new()
         .rotation("unknown_kid_max_wait", "0.5s")
         .timeout("0.5s")
@@ -78,11 +78,11 @@ fn a_jwks_cut_in_the_middle_is_no_jwks() {
     assert!(site.envoy.log().contains("the connection broke within the response"));
     site.issuer.heal();
     assert!(eventually(Duration::from_secs(10), || site.get(&token).status == 200));
-    site.is_unharmed();
+    site.assert_healthy();
 }
 
 #[test]
-fn one_bad_key_does_not_sink_the_set() {
+fn an_unusable_key_does_not_affect_the_others() {
     let plan = Plan::new();
     let good = plan.issuer.current().public_jwk();
     let private = json!({"kty": "EC", "crv": "P-256", "kid": "oops", "x": "AA", "y": "AA", "d": "AA"});
@@ -93,11 +93,11 @@ fn one_bad_key_does_not_sink_the_set() {
     let site = plan.start_warm();
     assert_eq!(site.stat("jwks_keys_skipped"), 8);
     assert!(site.envoy.log().contains("key 5 of the JWKS is a PRIVATE key, published: skipped"));
-    site.is_unharmed();
+    site.assert_healthy();
 }
 
 #[test]
-fn documents_out_of_bounds_are_refused_whole_and_the_old_keys_stay() {
+fn a_document_out_of_bounds_is_discarded_and_the_old_keys_stay() {
     let plan = Plan::new().rotation("unknown_kid_min_interval", "0.1s");
     let good = plan.issuer.current().public_jwk();
     let site = plan.start_warm();
@@ -111,14 +111,14 @@ fn documents_out_of_bounds_are_refused_whole_and_the_old_keys_stay() {
         (json!({"keys": {}}).to_string(), "not a JSON Web Key Set"),
     ] {
         site.issuer.publish(document.into_bytes());
-        assert_eq!(site.get(&site.token_of_nobody()).status, 503, "{reason}");
+        assert_eq!(site.get(&site.token_of_unknown_key()).status, 503, "{reason}");
         assert!(site.envoy.log().contains(reason), "{reason}");
         assert_eq!(site.get_at_once(10, |_| old.clone()), [(200, 10)], "{reason}");
     }
     site.issuer.rotate(Rotation::Hard);
     let new = site.issuer.token();
     assert!(eventually(Duration::from_secs(10), || site.get(&new).status == 200));
-    site.is_unharmed();
+    site.assert_healthy();
 }
 
 #[test]
@@ -130,5 +130,5 @@ fn a_key_for_another_use_verifies_nothing() {
     plan.issuer.publish(json!({"keys": [plan.issuer.current().public_jwk(), jwk]}).to_string().into_bytes());
     let site = plan.start_warm();
     assert_eq!(site.get(&key.mint(&site.issuer.claims())).status, 401);
-    site.is_unharmed();
+    site.assert_healthy();
 }

@@ -1,9 +1,9 @@
-//! End to end: a real Envoy with several workers, a real issuer that rotates and fails, an upstream that tells what
-//! reached it, and sockets between them.
+//! End-to-end tests with real sockets: an Envoy with several workers, an issuer that rotates and fails, and an upstream
+//! that echoes each request.
 
 #![allow(clippy::arithmetic_side_effects, clippy::expect_used, clippy::indexing_slicing)]
 #![allow(clippy::panic, clippy::string_slice, clippy::unwrap_used)]
-// Here time is real, and nothing is published.
+// These tests use the real clock, and export no API.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, unreachable_pub)]
 
 mod alerts;

@@ -1,4 +1,4 @@
-//! What Prometheus sees.
+//! The metrics that Prometheus scrapes, and the log.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,14 +15,14 @@ use serde_json::{json, Value};
 
 use crate::setup::{Plan, Site};
 
-/// The labels that `envoy/envoy.yaml` makes.
+/// Adds the stats configuration of `envoy/envoy.yaml`, which extracts labels.
 pub fn with_labels(bootstrap: Bootstrap) -> Bootstrap {
-    let demo = crate::docs::read("envoy/envoy.yaml");
-    let demo: Value = serde_yaml_ng::from_str(&demo).unwrap();
-    bootstrap.top_level("stats_config", demo["stats_config"].clone())
+    let example = crate::docs::read("envoy/envoy.yaml");
+    let example: Value = serde_yaml_ng::from_str(&example).unwrap();
+    bootstrap.top_level("stats_config", example["stats_config"].clone())
 }
 
-/// Every series of the filter's: its name, and its labels in the order of theirs.
+/// Every series of the filter by its name and sorted labels.
 pub fn scrape(envoy: &Envoy) -> BTreeMap<String, f64> {
     let text = http::send(envoy.admin(), &Request::get("/stats/prometheus")).unwrap().text();
     let lines = text.lines().filter(|line| line.starts_with("jwks_gate"));
@@ -46,44 +46,46 @@ fn requests_fetches_and_key_sets_have_their_series() {
     let requests =
         |outcome: &str| value(&site, &format!("jwks_gate_provider_requests{{outcome=\"{outcome}\",provider=\"p\"}}"));
     let gauge = |name: &str| value(&site, &format!("jwks_gate_provider_{name}{{provider=\"p\"}}"));
-    let soon =
+    let assert_soon =
         |what: &dyn Fn() -> bool| assert!(eventually(Duration::from_secs(5), what), "{:#?}", scrape(&site.envoy));
-    soon(&|| requests("allowed") >= 16.0);
+    assert_soon(&|| requests("allowed") >= 16.0);
     assert_eq!((site.get("x").status, site.send(&Request::get("/api/x")).status), (401, 401));
     assert_eq!((requests("malformed"), requests("missing")), (1.0, 1.0));
-    assert_eq!(site.get(&site.token_of_nobody()).status, 401);
+    assert_eq!(site.get(&site.token_of_unknown_key()).status, 401);
     assert_eq!(requests("unknown_key"), 1.0);
     let refreshes =
         |kind: &str| value(&site, &format!("jwks_gate_provider_refreshes{{outcome=\"{kind}\",provider=\"p\"}}"));
     assert_eq!(refreshes("started"), 1.0);
-    assert_eq!(site.get(&site.token_of_nobody()).status, 401);
-    assert_eq!(refreshes("suppressed"), 1.0, "the interval is a minute here");
+    assert_eq!(site.get(&site.token_of_unknown_key()).status, 401);
+    assert_eq!(refreshes("suppressed"), 1.0, "the interval is one minute");
     let fetches =
         |kind: &str| value(&site, &format!("jwks_gate_provider_fetches{{outcome=\"{kind}\",provider=\"p\"}}"));
     assert_eq!((fetches("document") + fetches("not_modified").max(0.0), fetches("failed")), (2.0, -1.0));
-    soon(&|| gauge("cache_hits") >= 8.0 && gauge("key_set_generation") > 1.7e12);
-    soon(&|| gauge("keys") == 1.0 && gauge("keys_usable") == 1.0);
-    soon(&|| (590.0..=600.0).contains(&gauge("key_set_expires_in_seconds")) && gauge("key_set_stale_seconds") == 0.0);
-    soon(&|| gauge("keys_unusable_in_seconds") > 4000.0 && gauge("key_set_age_seconds") < 20.0);
+    assert_soon(&|| gauge("cache_hits") >= 8.0 && gauge("key_set_generation") > 1.7e12);
+    assert_soon(&|| gauge("keys") == 1.0 && gauge("keys_usable") == 1.0);
+    assert_soon(&|| {
+        (590.0..=600.0).contains(&gauge("key_set_expires_in_seconds")) && gauge("key_set_stale_seconds") == 0.0
+    });
+    assert_soon(&|| gauge("keys_unusable_in_seconds") > 4000.0 && gauge("key_set_age_seconds") < 20.0);
     let text = http::send(site.envoy.admin(), &Request::get("/stats/prometheus")).unwrap().text();
-    assert!(!text.contains("nobody") && !text.contains("alice"), "no kid and no claim is a label");
-    site.has_its_vms();
+    assert!(!text.contains("nobody") && !text.contains("alice"), "no label contains a kid or a claim");
+    site.assert_no_vm_restarted();
 }
 
 #[test]
-fn an_issuer_that_fails_is_seen() {
+fn a_failing_issuer_shows_in_the_gauges() {
     let site = Plan::new().bootstrap(with_labels).fault(Fault::Status(500), Times::Always).start();
     assert_eq!(site.get(&site.issuer.token()).status, 503);
-    let seen = |series: &str| value(&site, series);
+    let read = |series: &str| value(&site, series);
     assert!(eventually(Duration::from_secs(5), || {
-        seen("jwks_gate_provider_fetch_failures_in_a_row{provider=\"p\"}") >= 2.0
-            && seen("jwks_gate_provider_keys_usable{provider=\"p\"}") == 0.0
-            && seen("jwks_gate_provider_requests{outcome=\"keys_unavailable\",provider=\"p\"}") == 1.0
+        read("jwks_gate_provider_fetch_failures_in_a_row{provider=\"p\"}") >= 2.0
+            && read("jwks_gate_provider_keys_usable{provider=\"p\"}") == 0.0
+            && read("jwks_gate_provider_requests{outcome=\"keys_unavailable\",provider=\"p\"}") == 1.0
     }));
     site.issuer.heal();
     assert!(eventually(Duration::from_secs(10), || {
-        seen("jwks_gate_provider_fetch_failures_in_a_row{provider=\"p\"}") == 0.0
-            && seen("jwks_gate_provider_keys_usable{provider=\"p\"}") == 1.0
+        read("jwks_gate_provider_fetch_failures_in_a_row{provider=\"p\"}") == 0.0
+            && read("jwks_gate_provider_keys_usable{provider=\"p\"}") == 1.0
     }));
     assert!(eventually(Duration::from_secs(10), || {
         scrape(&site.envoy).keys().any(|name| name.starts_with("jwks_gate_provider_fetch_ms_bucket"))
@@ -92,7 +94,7 @@ fn an_issuer_that_fails_is_seen() {
 }
 
 #[test]
-fn who_waits_is_counted_across_workers_and_ends_with_them() {
+fn parked_requests_are_counted_across_workers_until_they_end() {
     let site = Plan::new()
         .bootstrap(with_labels)
         .timeout("20s")
@@ -101,13 +103,13 @@ fn who_waits_is_counted_across_workers_and_ends_with_them() {
         .fault(Fault::Delay(Duration::from_secs(5)), Times::Always)
         .start();
     let series = |series: &str| value(&site, &format!("jwks_gate_provider_{series}"));
-    let (waiting, refused) = ("parked_now{provider=\"p\"}", "requests{outcome=\"too_many_parked\",provider=\"p\"}");
+    let (waiting, denied) = ("parked_now{provider=\"p\"}", "requests{outcome=\"too_many_parked\",provider=\"p\"}");
     assert!(eventually(Duration::from_secs(5), || series(waiting) == 0.0));
     let token = site.issuer.token();
     std::thread::scope(|scope| {
         let answers: Vec<_> = (0..12).map(|_| scope.spawn(|| site.get(&token).status)).collect();
-        // Of twelve, at most three find room in each of the two workers.
-        assert!(eventually(Duration::from_secs(10), || series(waiting) + series(refused).max(0.0) == 12.0));
+        // At most three of the twelve requests find room in each of the two workers.
+        assert!(eventually(Duration::from_secs(10), || series(waiting) + series(denied).max(0.0) == 12.0));
         let waited = series(waiting);
         assert!((3.0..=6.0).contains(&waited), "{waited}");
         let statuses: Vec<_> = answers.into_iter().map(|answer| answer.join().unwrap()).collect();
@@ -117,7 +119,7 @@ fn who_waits_is_counted_across_workers_and_ends_with_them() {
 }
 
 #[test]
-fn the_log_tells_the_life_of_each_key_once_and_nothing_of_tokens() {
+fn the_log_reports_each_key_change_once_and_never_a_token() {
     let site = Plan::new()
         .rotation("unknown_kid_min_interval", json!("0.1s"))
         .rotation("retired_key_grace", json!("600s"))
@@ -129,15 +131,15 @@ fn the_log_tells_the_life_of_each_key_once_and_nothing_of_tokens() {
     assert_eq!(site.get_at_once(20, |_| token.clone()), [(200, 20)]);
     site.issuer.fault(Fault::Status(500), Times::Next(1));
     std::thread::sleep(Duration::from_millis(200));
-    site.get(&site.token_of_nobody());
+    site.get(&site.token_of_unknown_key());
     let lines = [
         format!("provider \"p\": key {old} appeared in the JWKS"),
         format!("provider \"p\": key {new:?} appeared in the JWKS"),
         format!("provider \"p\": key {old} left the JWKS; it verifies for another 600 s"),
         "failed (1 in a row): answered 500; next attempt in".to_owned(),
     ];
-    let told = |line: &String| site.envoy.log().matches(line).count();
-    assert!(eventually(Duration::from_secs(5), || lines.iter().all(|line| told(line) == 1)), "{}", site.envoy.log());
+    let logged = |line: &String| site.envoy.log().matches(line).count();
+    assert!(eventually(Duration::from_secs(5), || lines.iter().all(|line| logged(line) == 1)), "{}", site.envoy.log());
     let log = site.envoy.log();
     let sub = site.issuer.claims()["sub"].as_str().unwrap().to_owned();
     assert!(!log.contains(&sub) && !token.split('.').any(|part| log.contains(part)));

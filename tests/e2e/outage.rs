@@ -1,4 +1,4 @@
-//! The issuer fails.
+//! Failures of the issuer.
 
 use std::{
     thread,
@@ -16,23 +16,23 @@ fn assert_unavailable(site: &Site, token: &str) {
     assert_eq!((response.status, response.text().as_str()), (503, NO_KEYS));
     let retry_after: u64 = response.header("retry-after").unwrap().parse().unwrap();
     assert!((1..=60).contains(&retry_after), "{retry_after}");
-    assert_eq!(response.header("www-authenticate"), None, "not the token's fault");
+    assert_eq!(response.header("www-authenticate"), None, "the token is not at fault");
 }
 
 #[test]
-fn known_keys_stay_good_and_unknown_ones_cannot_be_judged() {
+fn known_keys_still_verify_and_unknown_kids_get_503() {
     let site = Plan::new().start_warm();
-    let (good, unknown) = (site.issuer.token(), site.token_of_nobody());
+    let (good, unknown) = (site.issuer.token(), site.token_of_unknown_key());
     site.issuer.stop();
     assert_eq!(site.get_at_once(20, |_| good.clone()), [(200, 20)]);
     assert_unavailable(&site, &unknown);
     assert_eq!(site.get_at_once(20, |_| good.clone()), [(200, 20)]);
     site.issuer.resume();
-    site.is_unharmed();
+    site.assert_healthy();
 }
 
 #[test]
-fn a_cold_start_without_an_issuer_is_503_until_it_comes() {
+fn a_cold_start_without_an_issuer_is_503_until_the_issuer_is_up() {
     let plan = Plan::new().rotation("unknown_kid_max_wait", "1s").timeout("1s");
     plan.issuer.stop();
     let site = plan.start();
@@ -41,11 +41,11 @@ fn a_cold_start_without_an_issuer_is_503_until_it_comes() {
     assert_eq!(site.echo.requests(), 0);
     site.issuer.resume();
     assert!(eventually(Duration::from_secs(10), || site.get(&token).status == 200));
-    site.is_unharmed();
+    site.assert_healthy();
 }
 
 #[test]
-fn an_issuer_that_hangs_keeps_nobody_for_longer_than_its_time() {
+fn a_hanging_issuer_delays_requests_no_longer_than_the_wait() {
     let site =
         Plan::new().rotation("unknown_kid_max_wait", "1s").timeout("1s").fault(Fault::Hang, Times::Always).start();
     let token = site.issuer.token();
@@ -55,11 +55,11 @@ fn an_issuer_that_hangs_keeps_nobody_for_longer_than_its_time() {
     assert_eq!(site.echo.requests(), 0);
     site.issuer.heal();
     assert!(eventually(Duration::from_secs(10), || site.get(&token).status == 200));
-    site.is_unharmed();
+    site.assert_healthy();
 }
 
 #[test]
-fn whatever_goes_wrong_in_a_refresh_the_old_keys_stay() {
+fn the_old_keys_stay_after_any_failed_refresh() {
     let faults = [
         Fault::Status(500),
         Fault::Status(404),
@@ -74,18 +74,18 @@ fn whatever_goes_wrong_in_a_refresh_the_old_keys_stay() {
         let site = Plan::new().timeout("1s").rotation("unknown_kid_min_interval", "0.1s").start_warm();
         let good = site.issuer.token();
         site.issuer.fault(fault.clone(), Times::Always);
-        assert_unavailable(&site, &site.token_of_nobody());
+        assert_unavailable(&site, &site.token_of_unknown_key());
         assert_eq!(site.get_at_once(10, |_| good.clone()), [(200, 10)], "{fault:?}");
         site.issuer.heal();
         site.issuer.rotate(Rotation::Hard);
         let new = site.issuer.token();
         assert!(eventually(Duration::from_secs(5), || site.get(&new).status == 200), "{fault:?}");
-        site.is_unharmed();
+        site.assert_healthy();
     }
 }
 
 #[test]
-fn stale_keys_are_used_for_max_stale_and_no_longer_and_recovery_is_at_once() {
+fn stale_keys_verify_for_max_stale_only_and_recovery_is_immediate() {
     let site = Plan::with(issuer_with(Alg::Es256, Some(1)))
         .rotation("min_ttl", "1s")
         .rotation("max_stale", "5s")
@@ -99,16 +99,16 @@ fn stale_keys_are_used_for_max_stale_and_no_longer_and_recovery_is_at_once() {
         assert_eq!(site.get(&token).status, 200, "{:?}", stopped.elapsed());
         thread::sleep(Duration::from_millis(50));
     }
-    // One second of lifetime and five of staleness, counted from the last fetch.
+    // One second of lifetime and five seconds of `max_stale`, from the last fetch.
     assert!(eventually(Duration::from_secs(6), || site.get(&token).status == 503));
     assert_unavailable(&site, &token);
     site.issuer.resume();
     assert!(eventually(Duration::from_secs(12), || site.get(&token).status == 200));
-    site.is_unharmed();
+    site.assert_healthy();
 }
 
 #[test]
-fn an_unreachable_cluster_is_no_reason_not_to_start() {
+fn envoy_starts_with_an_unknown_cluster() {
     let mut plan = Plan::new().rotation("unknown_kid_max_wait", "0.5s").timeout("0.5s");
     plan.config["providers"]["p"]["remote_jwks"]["http_uri"]["cluster"] = json!("nowhere");
     let site = plan.start();
@@ -119,7 +119,7 @@ fn an_unreachable_cluster_is_no_reason_not_to_start() {
 }
 
 #[test]
-fn one_issuers_outage_is_not_anothers() {
+fn an_outage_of_one_issuer_does_not_affect_another() {
     let other =
         Issuer::start(Options { issuer: "https://other.test".into(), alg: Alg::Es256, ..Options::default() }).unwrap();
     other.fault(Fault::Hang, Times::Always);
@@ -143,7 +143,7 @@ fn one_issuers_outage_is_not_anothers() {
         assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
         assert!(hanging.into_iter().all(|thread| thread.join().unwrap() == 503));
     });
-    // A token of one issuer opens nothing at the other.
+    // A token of one issuer is denied under the other's rule.
     let crossed = Request::get("/api/x").bearer(&theirs);
     assert_eq!(
         (site.send(&crossed).status, site.send(&crossed).text().as_str()),

@@ -1,4 +1,4 @@
-//! What tokens say goes on to upstreams, RBAC and access logs; what clients say of themselves does not.
+//! Claims reach upstreams, RBAC and access logs. Headers that a client forges do not.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use serde_json::{json, Value};
 use crate::setup::{Plan, Site};
 
 #[test]
-fn headers_that_only_the_filter_may_set_never_come_from_outside() {
+fn headers_of_the_filter_are_removed_from_requests() {
     let mut plan = Plan::new()
         .provider("forward_payload_header", "X-Payload")
         .provider("claim_to_headers", json!([{"header_name": "X-User", "claim_name": "sub"}]));
@@ -31,17 +31,17 @@ fn headers_that_only_the_filter_may_set_never_come_from_outside() {
         assert_eq!((&seen["x-user"], &seen["x-payload"]), (&Value::Null, &Value::Null), "{path}");
         assert_eq!(seen["x-user-id"], json!(["stays"]), "{path}");
     }
-    let bad = seen(&forged("/maybe/x").bearer(&site.token_of_nobody()));
+    let bad = seen(&forged("/maybe/x").bearer(&site.token_of_unknown_key()));
     assert_eq!((&bad["x-user"], &bad["x-payload"]), (&Value::Null, &Value::Null));
     let token = site.issuer.token();
     let good = seen(&forged("/api/x").bearer(&token));
     assert_eq!(good["x-user"], json!([site.issuer.claims()["sub"]]));
     assert_eq!(good["x-payload"], json!([token.split('.').nth(1).unwrap()]));
-    site.is_unharmed();
+    site.assert_healthy();
 }
 
 #[test]
-fn a_claim_cannot_begin_another_header() {
+fn a_claim_cannot_inject_a_header() {
     let site =
         Plan::new().provider("claim_to_headers", json!([{"header_name": "x-user", "claim_name": "sub"}])).start_warm();
     for sub in ["a\r\nx-admin: yes", "a\nb", "a\0b", "\u{7f}"] {
@@ -54,12 +54,12 @@ fn a_claim_cannot_begin_another_header() {
     claims["sub"] = json!("Zoë\tZ");
     let seen = site.get(&site.issuer.current().mint(&claims));
     assert_eq!(seen.json()["headers"]["x-user"], json!(["Zoë\tZ"]));
-    site.is_unharmed();
+    site.assert_healthy();
 }
 
-/// The same for a request that had to wait: its changes are made when it goes on.
+/// A parked request gets its header changes when it continues.
 #[test]
-fn a_parked_request_gets_its_headers_too() {
+fn a_parked_request_gets_its_headers() {
     let mut plan = Plan::new()
         .provider("claim_to_headers", json!([{"header_name": "x-user", "claim_name": "sub"}]))
         .provider("from_params", json!(["t"]));
@@ -73,7 +73,7 @@ fn a_parked_request_gets_its_headers_too() {
     });
     assert_eq!(seen["headers"]["x-user"], json!([site.issuer.claims()["sub"]]));
     assert_eq!(seen["path"], "/api?a=1&b=%2F");
-    site.has_its_vms();
+    site.assert_no_vm_restarted();
 }
 
 fn lines(site: &Site) -> String {
@@ -119,12 +119,12 @@ fn filter_state_reaches_the_access_log() {
     assert!(eventually(Duration::from_secs(15), || site.envoy.log().contains(&line)), "{line}\n{}", lines(&site));
     claims["exp"] = json!(1);
     assert_eq!(site.get(&key.mint(&claims)).status, 200);
-    // So does that of a request that is refused, with what was decided.
-    let refused = site.send(&Request::get("/strict/x").bearer(&key.mint(&claims)));
-    assert_eq!(refused.status, 401);
+    // The access log of a denied request shows the decision.
+    let denied = site.send(&Request::get("/strict/x").bearer(&key.mint(&claims)));
+    assert_eq!(denied.status, 401);
     let line = "LINE 401 [-] [-] [-] [expired] [denied] [expired] [p]";
     assert!(eventually(Duration::from_secs(15), || site.envoy.log().contains(line)), "{line}\n{}", lines(&site));
     let line = "LINE 200 [-] [-] [-] [expired]";
     assert!(eventually(Duration::from_secs(15), || site.envoy.log().contains(line)), "{line}\n{}", lines(&site));
-    site.is_unharmed();
+    site.assert_healthy();
 }

@@ -1,5 +1,5 @@
-//! Configurations that come and go while Envoy runs, and plugins that share its data. As under Istio, the `vm_id` is
-//! empty and the plugins have names of their own.
+//! Configuration changes while Envoy runs, and plugins that share data. As under Istio, the `vm_id` is empty and each
+//! plugin has a different name.
 
 use std::{cell::Cell, fs, io::Write, net::TcpStream, path::PathBuf, time::Duration};
 
@@ -9,24 +9,24 @@ use serde_json::{json, Value};
 
 use crate::setup::{remote, Plan, Site};
 
-/// A file that Envoy watches for the filter's configuration (ECDS), with what istiod makes of a WasmPlugin: the
-/// configuration as a JSON string, no `vm_id`, and the resource's version in the environment, so that each change of the
-/// resource is another VM.
+/// A file that Envoy watches for the filter's configuration (ECDS), with the content that istiod generates for a
+/// WasmPlugin: the configuration as a JSON string, no `vm_id`, and the resource's version in the environment. The
+/// version makes Envoy create a new VM for each change.
 struct Discovery {
     directory: Directory,
     failure_policy: &'static str,
     version: Cell<u32>,
-    /// Else the VMs stay.
-    is_istios: bool,
+    /// Whether each change creates a new VM, as under Istio.
+    new_vm_per_change: bool,
 }
 
-/// As istiod calls it: `extensions.istio.io/wasmplugin/<namespace>.<name>`.
+/// istiod's name: `extensions.istio.io/wasmplugin/<namespace>.<name>`.
 const RESOURCE: &str = "extensions.istio.io/wasmplugin/istio-system.jwks-gate";
 
 impl Discovery {
     fn new(failure_policy: &'static str, config: &Value) -> Self {
         let directory = Directory::create().unwrap();
-        let discovery = Self { directory, failure_policy, version: Cell::new(0), is_istios: true };
+        let discovery = Self { directory, failure_policy, version: Cell::new(0), new_vm_per_change: true };
         discovery.publish(config);
         discovery
     }
@@ -43,13 +43,13 @@ impl Discovery {
         plugin["name"] = json!("istio-system.jwks-gate");
         plugin["root_id"] = json!("jwks-gate");
         plugin["failure_policy"] = json!(self.failure_policy);
-        if self.is_istios {
+        if self.new_vm_per_change {
             plugin["vm_config"]["environment_variables"] =
                 json!({"key_values": {"ISTIO_META_WASM_PLUGIN_RESOURCE_VERSION": self.version.get().to_string()}});
         }
         resource["@type"] = json!("type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig");
         let response = json!({ "resources": [resource] });
-        // Envoy takes notice of what is moved into place.
+        // Envoy reads a watched file when a rename replaces it.
         let new = self.directory.file("new.json");
         fs::write(&new, response.to_string()).unwrap();
         fs::rename(new, self.file()).unwrap();
@@ -70,7 +70,7 @@ fn updates(site: &Site, outcome: &str) -> u64 {
     site.envoy.stat(&format!("extension_config_discovery.http_filter.{RESOURCE}.{outcome}"))
 }
 
-/// The documented plugin's configuration, with this issuer's addresses.
+/// The configuration of the documented plugin, with the test issuer's addresses.
 fn documented(plan: &Plan) -> Value {
     let text = crate::docs::read("envoy/istio/wasmplugin.yaml");
     let plugin: Value = serde_yaml_ng::from_str(&text).unwrap();
@@ -84,16 +84,16 @@ fn documented(plan: &Plan) -> Value {
 }
 
 #[test]
-fn a_new_configuration_takes_the_keys_over_and_a_bad_one_changes_nothing() {
-    updates_are_taken_over_or_refused("FAIL_RELOAD");
+fn a_new_configuration_keeps_the_keys_and_an_invalid_one_changes_nothing() {
+    updates_keep_the_keys_or_are_rejected("FAIL_RELOAD");
 }
 
 #[test]
-fn so_it_is_where_a_vm_that_fails_is_not_reloaded() {
-    updates_are_taken_over_or_refused("FAIL_CLOSED");
+fn a_new_configuration_keeps_the_keys_under_fail_closed_too() {
+    updates_keep_the_keys_or_are_rejected("FAIL_CLOSED");
 }
 
-fn updates_are_taken_over_or_refused(failure_policy: &'static str) {
+fn updates_keep_the_keys_or_are_rejected(failure_policy: &'static str) {
     let plan = Plan::new();
     let mut config = documented(&plan);
     let discovery = Discovery::new(failure_policy, &config);
@@ -110,7 +110,7 @@ fn updates_are_taken_over_or_refused(failure_policy: &'static str) {
     let forwarded = || site.get(&token).json()["headers"]["authorization"].is_array();
     assert!(eventually(Duration::from_secs(5), forwarded));
     assert_eq!(site.get_at_once(20, |_| token.clone()), [(200, 20)]);
-    assert_eq!(site.gets(), 1, "the keys are there already");
+    assert_eq!(site.gets(), 1, "the new configuration keeps the keys");
 
     let good = config.clone();
     config["providers"]["p"]["remote_jwks"]["rotation"]["max_stale"] = json!("forever");
@@ -125,7 +125,7 @@ fn updates_are_taken_over_or_refused(failure_policy: &'static str) {
     assert_eq!(site.get_at_once(20, |i| if i % 2 == 0 { &token } else { &new }.clone()), [(200, 20)]);
     assert_eq!(site.gets(), 2);
 
-    // Another address of the keys is another record.
+    // Another JWKS URI means another record.
     let mut elsewhere = good;
     let uri = format!("{}?elsewhere", site.issuer.jwks_uri());
     elsewhere["providers"]["p"]["remote_jwks"]["http_uri"]["uri"] = json!(uri);
@@ -136,7 +136,7 @@ fn updates_are_taken_over_or_refused(failure_policy: &'static str) {
 }
 
 #[test]
-fn a_configuration_that_goes_while_it_fetches_leaves_nobody_waiting_for_it() {
+fn a_configuration_removed_during_its_fetch_releases_the_lease() {
     let plan = Plan::new().timeout("20s").fault(Fault::Hang, Times::Always);
     let mut config = plan.config.clone();
     let discovery = Discovery::new("FAIL_RELOAD", &config);
@@ -146,9 +146,9 @@ fn a_configuration_that_goes_while_it_fetches_leaves_nobody_waiting_for_it() {
     discovery.publish(&config);
     assert!(eventually(Duration::from_secs(5), || updates(&site, "config_reload") == 2));
     // The lease of the cancelled fetch would last for twenty seconds more.
-    assert!(eventually(Duration::from_secs(8), || site.gets() == 2), "one was cancelled");
-    let told = "failed (1 in a row): the configuration ended";
-    assert!(eventually(Duration::from_secs(5), || site.envoy.log().contains(told)), "{}", site.envoy.log());
+    assert!(eventually(Duration::from_secs(8), || site.gets() == 2), "the first fetch was cancelled");
+    let line = "failed (1 in a row): the configuration ended";
+    assert!(eventually(Duration::from_secs(5), || site.envoy.log().contains(line)), "{}", site.envoy.log());
     assert!(!site.envoy.log().contains("JWKS accepted"));
     site.issuer.heal();
     let token = site.issuer.token();
@@ -157,10 +157,10 @@ fn a_configuration_that_goes_while_it_fetches_leaves_nobody_waiting_for_it() {
 }
 
 #[test]
-fn two_plugins_that_share_the_namespace_never_read_each_others_keys() {
+fn plugins_that_share_a_namespace_do_not_read_each_others_keys() {
     let other = Issuer::start(Options { alg: Alg::Es256, ..Options::default() }).unwrap();
     let plan = Plan::new();
-    // The same issuer by name, so that only the plugins' names and addresses tell them apart.
+    // Both issuers have the same name, so only the plugins' names and addresses differ.
     let config = |issuer: &Issuer, cluster: &str, prefix: &str, header: &str| {
         let mut provider = remote(issuer, cluster);
         provider["from_headers"] = json!([{ "name": header }]);
@@ -185,9 +185,10 @@ fn two_plugins_that_share_the_namespace_never_read_each_others_keys() {
     assert!(!site.envoy.log().contains("panicked"));
 }
 
-/// A configuration goes only when its last stream has gone, or its listener has drained; until then both are there.
+/// A configuration ends when its last stream has ended or its listener has drained. Until then, both configurations
+/// run.
 #[test]
-fn the_gauges_are_the_newest_configurations() {
+fn the_newest_configuration_sets_the_gauges() {
     let plan = Plan::new().bootstrap(crate::metrics::with_labels);
     let old = plan.issuer.current().kid.clone();
     plan.issuer.rotate(Rotation::Overlap);
@@ -197,7 +198,7 @@ fn the_gauges_are_the_newest_configurations() {
     let keys = || crate::metrics::scrape(&site.envoy).get("jwks_gate_provider_keys{provider=\"p\"}").copied();
     assert!(eventually(Duration::from_secs(5), || keys() == Some(2.0)));
 
-    // Its body never ends.
+    // The request's body never ends.
     let mut streams = Vec::new();
     for _ in 0..8 {
         let mut stream = TcpStream::connect(site.envoy.addr()).unwrap();
@@ -211,7 +212,7 @@ fn the_gauges_are_the_newest_configurations() {
     config["providers"]["p"]["remote_jwks"]["rotation"]["revoked_keys"] = json!([old]);
     discovery.publish(&config);
     assert!(eventually(Duration::from_secs(5), || keys() == Some(1.0)));
-    // One of the old ones may have been about to set them.
+    // An old configuration may have been about to set the gauges.
     std::thread::sleep(Duration::from_millis(1200));
     for _ in 0..30 {
         assert_eq!(keys(), Some(1.0));
@@ -221,9 +222,9 @@ fn the_gauges_are_the_newest_configurations() {
     assert_eq!(site.envoy.log().matches("is revoked; it verifies nothing").count(), 1, "{}", site.envoy.log());
 }
 
-/// As where one plugin stands in two listeners.
+/// Two configurations run at a time where two listeners have the plugin.
 #[test]
-fn configurations_with_other_providers_have_their_gauges_beside_each_other() {
+fn configurations_with_different_providers_each_set_their_gauges() {
     let plan = Plan::new().bootstrap(crate::metrics::with_labels);
     let mut other = plan.config.clone();
     other["providers"] = json!({ "q": other["providers"]["p"].take() });
@@ -237,16 +238,16 @@ fn configurations_with_other_providers_have_their_gauges_beside_each_other() {
     assert!(eventually(Duration::from_secs(10), || age("p") >= 3.0 && age("q") >= 3.0), "{} {}", age("p"), age("q"));
 }
 
-/// Stats stay in Envoy while the VM does: what they said last would keep an alert alive.
+/// Stats stay in Envoy as long as the VM. Without an update, the last value would keep an alert firing.
 #[test]
-fn a_provider_that_is_configured_no_longer_has_gauges_that_say_so() {
-    for is_istios in [true, false] {
+fn a_removed_provider_leaves_no_stale_gauges() {
+    for new_vm_per_change in [true, false] {
         let plan = Plan::new().bootstrap(crate::metrics::with_labels).fault(Fault::Status(500), Times::Always);
         let with = plan.config.clone();
         let mut without = with.clone();
         without["providers"] = json!({ "q": without["providers"]["p"].take() });
         without["rules"] = json!([]);
-        let discovery = Discovery { is_istios, ..Discovery::new("FAIL_RELOAD", &with) };
+        let discovery = Discovery { new_vm_per_change, ..Discovery::new("FAIL_RELOAD", &with) };
         discovery.publish(&with);
         let site = plan.filters(vec![discovery.filter()]).start_with_vms(None);
         let gauges = |provider: &str| {
@@ -257,15 +258,15 @@ fn a_provider_that_is_configured_no_longer_has_gauges_that_say_so() {
         };
         let fails =
             |provider| matches!(gauges(provider), [configured, failures] if configured == 1.0 && failures >= 1.0);
-        // With their VM the stats themselves are gone.
-        let over = if is_istios { [-1.0, -1.0] } else { [0.0, 0.0] };
+        // Envoy removes the stats with their VM.
+        let removed = if new_vm_per_change { [-1.0, -1.0] } else { [0.0, 0.0] };
         let within = Duration::from_secs(5);
         assert!(eventually(within, || fails("p")), "{:?}", gauges("p"));
         discovery.publish(&without);
-        assert!(eventually(within, || gauges("p") == over && fails("q")), "{:?} {:?}", gauges("p"), gauges("q"));
+        assert!(eventually(within, || gauges("p") == removed && fails("q")), "{:?} {:?}", gauges("p"), gauges("q"));
         discovery.publish(&with);
-        assert!(eventually(within, || fails("p") && gauges("q") == over), "{:?} {:?}", gauges("p"), gauges("q"));
-        // The same again: whoever goes then is not the last.
+        assert!(eventually(within, || fails("p") && gauges("q") == removed), "{:?} {:?}", gauges("p"), gauges("q"));
+        // Publishes the same configuration again. The old VM ends, but the provider stays configured.
         discovery.publish(&with);
         for _ in 0..100 {
             assert!(fails("p"), "{:?}", gauges("p"));

@@ -1,4 +1,4 @@
-//! Requirements that ask more than one issuer, some of which may be slow or gone.
+//! Requirements with more than one issuer, where some issuers are slow or down.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use serde_json::{json, Value};
 
 use crate::setup::{remote, Plan, Site};
 
-/// Two issuers; `q`'s tokens come in a header of their own if `apart`.
+/// Two issuers. With `apart`, tokens of `q` come in a separate header.
 fn two(apart: bool, requires: Value) -> (Plan, Issuer) {
     let options =
         Options { issuer: "https://other.test".into(), alg: Alg::Rs256, max_age: Some(600), ..Options::default() };
@@ -35,7 +35,7 @@ fn timed(site: &Site, request: &Request) -> (u16, Duration) {
 }
 
 #[test]
-fn a_token_waits_for_its_own_issuer_alone() {
+fn a_token_waits_only_for_its_issuer() {
     let (plan, other) = two(false, either());
     let site = plan.fault(Fault::Hang, Times::Always).start();
     let (status, time) = timed(&site, &Request::get("/x").bearer(&other.token()));
@@ -46,11 +46,11 @@ fn a_token_waits_for_its_own_issuer_alone() {
         site.heal_when_parked(before + 1);
         assert_eq!(status.join().unwrap(), 200);
     });
-    site.has_its_vms();
+    site.assert_no_vm_restarted();
 }
 
 #[test]
-fn what_needs_both_waits_for_both() {
+fn requires_all_waits_for_both_issuers() {
     let both = json!({"requires_all": {"requirements": [{"provider_name": "p"}, {"provider_name": "q"}]}});
     let (plan, other) = two(true, both);
     other.fault(Fault::Hang, Times::Always);
@@ -62,7 +62,7 @@ fn what_needs_both_waits_for_both() {
         site.heal_when_parked(1);
         assert!(eventually(Duration::from_secs(10), || site.stat("jwks_fetch_success") == 1));
         std::thread::sleep(Duration::from_millis(300));
-        assert!(!response.is_finished(), "one is not enough");
+        assert!(!response.is_finished(), "one token is not enough");
         other.heal();
         assert_eq!(response.join().unwrap().status, 200);
     });
@@ -70,33 +70,33 @@ fn what_needs_both_waits_for_both() {
         assert_eq!(site.send(&request(p, q)).status, status);
     }
     assert_eq!((site.gets(), other.stats().jwks_requests), (1, 1));
-    site.has_its_vms();
+    site.assert_no_vm_restarted();
 }
 
 #[test]
-fn a_refusal_does_not_wait_for_another_issuer() {
+fn a_denial_does_not_wait_for_another_issuer() {
     let both = json!({"requires_all": {"requirements": [{"provider_name": "p"}, {"provider_name": "q"}]}});
     let (plan, _other) = two(true, both);
     let site = plan.fault(Fault::Hang, Times::Always).start();
     let (status, time) = timed(&site, &Request::get("/x").bearer(&site.issuer.token()));
     assert!(status == 401 && time < Duration::from_secs(10), "{status} after {time:?}: q's token is missing");
-    site.has_its_vms();
+    site.assert_no_vm_restarted();
 }
 
 #[test]
-fn what_may_fail_passes_when_keys_cannot_be_had_and_what_may_be_missing_does_not() {
+fn without_keys_allow_missing_or_failed_passes_and_allow_missing_does_not() {
     for (allowed, expected) in [("allow_missing_or_failed", 200), ("allow_missing", 503)] {
         let any = json!({"requires_any": {"requirements": [{"provider_name": "p"}, {allowed: {}}]}});
         let (plan, _other) = two(false, any);
         let site = plan.fault(Fault::Status(500), Times::Always).start();
         assert_eq!(site.send(&Request::get("/x").bearer(&site.issuer.token())).status, expected, "{allowed}");
         assert_eq!(site.send(&Request::get("/x")).status, 200, "{allowed}");
-        site.has_its_vms();
+        site.assert_no_vm_restarted();
     }
 }
 
 #[test]
-fn with_retries_a_request_outlasts_some_failures() {
+fn retries_hide_failures_of_the_issuer() {
     let mut plan = Plan::new();
     plan.config["providers"]["p"]["remote_jwks"]["retry_policy"] =
         json!({"num_retries": 3, "retry_back_off": {"base_interval": "0.05s"}});
@@ -108,7 +108,7 @@ fn with_retries_a_request_outlasts_some_failures() {
 }
 
 #[test]
-fn other_audiences_have_a_memory_of_their_own() {
+fn different_audiences_are_cached_separately() {
     let mut plan = Plan::new();
     plan.config["rules"] = json!([
         {"match": {"prefix": "/api"}, "requires": {"provider_name": "p"}},
@@ -119,10 +119,10 @@ fn other_audiences_have_a_memory_of_their_own() {
     let site = plan.concurrency(1).start();
     let mut claims = site.issuer.claims();
     claims["aud"] = json!("other");
-    let (own, other) = (site.issuer.token(), site.issuer.current().mint(&claims));
+    let (api, other) = (site.issuer.token(), site.issuer.current().mint(&claims));
     let status = |path: &str, token: &str| site.send(&Request::get(path).bearer(token)).status;
     for _ in 0..3 {
-        assert_eq!((status("/api", &own), status("/other", &own)), (200, 403));
+        assert_eq!((status("/api", &api), status("/other", &api)), (200, 403));
         assert_eq!((status("/api", &other), status("/other", &other)), (403, 200));
     }
     assert_eq!(site.settled("jwt_cache_hit"), 4);

@@ -1,4 +1,4 @@
-//! The issuer gets a new key.
+//! The issuer rotates its keys.
 
 use std::{
     sync::{
@@ -19,7 +19,7 @@ use serde_json::json;
 use crate::setup::{issuer_with, Plan, BAD_SIGNATURE, UNKNOWN_KEY};
 
 #[test]
-fn a_new_key_used_at_once_costs_one_get_and_no_refusal() {
+fn a_new_key_used_at_once_costs_one_get_and_no_denial() {
     let site = Plan::new().start_warm();
     let old = site.issuer.token();
     site.issuer.rotate(Rotation::Hard);
@@ -30,11 +30,11 @@ fn a_new_key_used_at_once_costs_one_get_and_no_refusal() {
     let response = site.get(&old);
     assert_eq!((response.status, response.text().as_str()), (401, UNKNOWN_KEY));
     assert_eq!(site.gets(), 2, "the budget is spent");
-    site.is_unharmed();
+    site.assert_healthy();
 }
 
 #[test]
-fn with_an_overlap_both_keys_are_good() {
+fn with_an_overlap_both_keys_verify() {
     let site = Plan::new().start_warm();
     let old = site.issuer.token();
     site.issuer.rotate(Rotation::Overlap);
@@ -44,7 +44,7 @@ fn with_an_overlap_both_keys_are_good() {
 }
 
 #[test]
-fn a_retired_key_has_its_grace_and_no_more() {
+fn a_retired_key_verifies_for_its_grace_only() {
     let site = Plan::new().rotation("retired_key_grace", "5s").start_warm();
     let old = site.issuer.token();
     site.issuer.rotate(Rotation::Hard);
@@ -59,28 +59,28 @@ fn a_retired_key_has_its_grace_and_no_more() {
 }
 
 #[test]
-fn a_revoked_key_opens_nothing_though_it_is_published() {
+fn a_revoked_key_verifies_nothing_although_it_is_published() {
     let issuer = issuer_with(Alg::Es256, Some(600));
     let kid = issuer.current().kid.clone();
     let site = Plan::with(issuer).rotation("revoked_keys", json!([kid])).start();
     assert!(eventually(Duration::from_secs(5), || site.stat("jwks_fetch_success") == 1));
     let response = site.get(&site.issuer.token());
     assert_eq!((response.status, response.text().as_str()), (401, UNKNOWN_KEY));
-    assert_eq!(site.gets(), 1, "the issuer need not be asked");
+    assert_eq!(site.gets(), 1, "a revoked key needs no fetch");
     site.issuer.rotate(Rotation::Overlap);
     assert_eq!(site.get(&site.issuer.token()).status, 200);
 }
 
 #[test]
-fn another_key_under_the_same_name_is_found_by_one_refresh() {
+fn a_new_key_under_a_known_kid_is_found_by_one_refresh() {
     let site = Plan::new().rotation("min_ttl", "1s").start_warm();
     let old = site.issuer.token();
     let kid = site.issuer.current().kid.clone();
-    let again = SigningKey::generate(Alg::Es256, &kid);
-    site.issuer.publish(json!({"keys": [again.public_jwk()]}).to_string().into_bytes());
-    // A set that was confirmed a moment ago is not doubted.
+    let replacement = SigningKey::generate(Alg::Es256, &kid);
+    site.issuer.publish(json!({"keys": [replacement.public_jwk()]}).to_string().into_bytes());
+    // A bad signature causes no refresh within `min_ttl` of the last fetch.
     thread::sleep(Duration::from_millis(1100));
-    let new = again.mint(&site.issuer.claims());
+    let new = replacement.mint(&site.issuer.claims());
     assert_eq!(site.get_at_once(20, |_| new.clone()), [(200, 20)]);
     assert_eq!(site.gets(), 2);
     let response = site.get(&old);
@@ -88,7 +88,7 @@ fn another_key_under_the_same_name_is_found_by_one_refresh() {
 }
 
 #[test]
-fn eight_hard_rotations_under_load_refuse_nobody() {
+fn eight_hard_rotations_under_load_deny_nobody() {
     const ROTATIONS: u32 = 8;
     const CLIENTS: usize = 8;
     const ENOUGH: usize = 10_500;
@@ -101,17 +101,17 @@ fn eight_hard_rotations_under_load_refuse_nobody() {
     let tokens = Arc::new(RwLock::new((site.issuer.token(), site.issuer.token())));
     let gets_before = site.gets();
     let began = Instant::now();
-    let refused: Vec<(u16, String)> = thread::scope(|scope| {
+    let denied: Vec<(u16, String)> = thread::scope(|scope| {
         let client = |number: usize| {
             let (tokens, sent, stop, addr) = (tokens.clone(), &sent, &stop, site.envoy.addr());
             move || {
                 let mut connection = Connection::open(addr).unwrap();
-                let mut refused = Vec::new();
+                let mut denied = Vec::new();
                 for round in number.. {
                     if stop.load(SeqCst) {
                         break;
                     }
-                    // Every fourth client still has a token from before the last rotation.
+                    // Every fourth request uses a token from before the last rotation.
                     let token = {
                         let tokens = tokens.read().unwrap();
                         if round % 4 == 0 {
@@ -123,10 +123,10 @@ fn eight_hard_rotations_under_load_refuse_nobody() {
                     let response = connection.send(&Request::get("/api/x").bearer(&token)).unwrap();
                     sent.fetch_add(1, SeqCst);
                     if response.status != 200 {
-                        refused.push((response.status, response.text()));
+                        denied.push((response.status, response.text()));
                     }
                 }
-                refused
+                denied
             }
         };
         let clients: Vec<_> = (0..CLIENTS).map(|number| scope.spawn(client(number))).collect();
@@ -146,12 +146,12 @@ fn eight_hard_rotations_under_load_refuse_nobody() {
     });
     let (sent, gets) = (sent.load(SeqCst), site.gets() - gets_before);
     println!(
-        "{sent} requests, {ROTATIONS} hard rotations, {:?}: {} refused, {gets} GETs",
+        "{sent} requests, {ROTATIONS} hard rotations, {:?}: {} denied, {gets} GETs",
         began.elapsed(),
-        refused.len()
+        denied.len()
     );
-    assert_eq!(refused, []);
-    // One for each rotation, and what the lifetime of five seconds takes.
+    assert_eq!(denied, []);
+    // One fetch per rotation, and the refreshes for the lifetime of five seconds.
     let lifetimes = u32::try_from(began.elapsed().as_secs()).unwrap() / 4 + 1;
     assert!(gets <= u64::from(ROTATIONS + lifetimes), "{gets} GETs, {lifetimes} lifetimes");
 }

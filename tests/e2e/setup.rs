@@ -10,7 +10,7 @@ use jwks_gate_testbed::{
 };
 use serde_json::{json, Value};
 
-/// What a site is made of. The provider `p` guards every path below `/api/`.
+/// Builds a [`Site`]. The provider `p` protects every path below `/api/`.
 pub struct Plan {
     pub issuer: Issuer,
     pub echo: Echo,
@@ -21,7 +21,7 @@ pub struct Plan {
     filters: Option<Vec<Value>>,
 }
 
-/// It runs.
+/// A running Envoy, with its issuer and upstream.
 pub struct Site {
     pub issuer: Issuer,
     pub echo: Echo,
@@ -38,7 +38,7 @@ pub fn issuer_with(alg: Alg, max_age: Option<u64>) -> Issuer {
     Issuer::start(Options { alg, max_age, ..Options::default() }).unwrap()
 }
 
-/// How to reach an issuer by the cluster of this name.
+/// A provider that fetches the issuer's JWKS through `cluster`.
 pub fn remote(issuer: &Issuer, cluster: &str) -> Value {
     json!({
         "issuer": issuer.issuer(),
@@ -103,13 +103,13 @@ impl Plan {
         self
     }
 
-    /// These filters before the router, in the place of the one that the configuration describes.
+    /// Replaces the HTTP filters before the router.
     pub fn filters(mut self, filters: Vec<Value>) -> Self {
         self.filters = Some(filters);
         self
     }
 
-    /// The issuer misbehaves from the first fetch on.
+    /// Makes the issuer fail from the first fetch.
     pub fn fault(self, fault: Fault, times: Times) -> Self {
         self.issuer.fault(fault, times);
         self
@@ -131,14 +131,14 @@ impl Plan {
         (self.adjust)(bootstrap).yaml()
     }
 
-    /// Starts it; nothing is said about whether it has keys.
+    /// Starts the site. The workers may not have keys yet.
     pub fn start(self) -> Site {
         // Base, canary, main thread and workers.
         let vms = u64::from(self.concurrency) + 3;
         self.start_with_vms(Some(vms))
     }
 
-    /// As [`Self::start`], with so many VMs, if that is known.
+    /// As [`Self::start`], and checks the number of VMs if it is known.
     pub fn start_with_vms(self, expected: Option<u64>) -> Site {
         let options = EnvoyOptions { concurrency: self.concurrency, ..EnvoyOptions::default() };
         let envoy = Envoy::start(&self.yaml(), options).unwrap();
@@ -147,7 +147,7 @@ impl Plan {
         Site { issuer: self.issuer, echo: self.echo, envoy, vms }
     }
 
-    /// Starts it and waits until every worker has keys.
+    /// Starts the site and waits until every worker has keys.
     pub fn start_warm(self) -> Site {
         let site = self.start();
         let token = site.issuer.token();
@@ -158,38 +158,38 @@ impl Plan {
         site
     }
 
-    /// Envoy must refuse this; what it logged.
-    pub fn refused(self) -> String {
+    /// Expects Envoy to reject the configuration, and returns Envoy's log.
+    pub fn rejected(self) -> String {
         let options = EnvoyOptions { expect_start: false, ..EnvoyOptions::default() };
         match Envoy::start(&self.yaml(), options) {
             Err(StartError::Exited { log }) => log,
             Err(other) => panic!("{other}"),
-            Ok(_) => panic!("taken: {}", self.config),
+            Ok(_) => panic!("accepted: {}", self.config),
         }
     }
 }
 
 impl Site {
-    /// One of the filter's counters.
+    /// The value of one of the filter's counters.
     pub fn stat(&self, name: &str) -> u64 {
         self.envoy.stat(&format!("wasmcustom.jwks_gate.{name}"))
     }
 
-    /// The same once every worker has told what it counted.
+    /// The value of a counter after every worker has flushed its counts.
     pub fn settled(&self, name: &str) -> u64 {
         std::thread::sleep(Duration::from_secs(2));
         self.stat(name)
     }
 
-    /// While the issuer hangs: as soon as so many requests wait, it answers.
+    /// Waits until this many requests are parked, then heals the hanging issuer.
     pub fn heal_when_parked(&self, requests: u64) {
         let parked = eventually(Duration::from_secs(10), || self.stat("parked") == requests);
-        let seen = self.stat("parked");
+        let actual = self.stat("parked");
         self.issuer.heal();
-        assert!(parked, "{seen} wait, not {requests}");
+        assert!(parked, "{actual} parked, not {requests}");
     }
 
-    /// How often the issuer was asked for its keys.
+    /// The number of JWKS GETs that reached the issuer.
     pub fn gets(&self) -> u64 {
         self.issuer.stats().jwks_requests
     }
@@ -198,32 +198,32 @@ impl Site {
         http::send(self.envoy.addr(), request).unwrap()
     }
 
-    /// A request for a protected path.
+    /// Sends a request with this token for a protected path.
     pub fn get(&self, token: &str) -> Response {
         self.send(&Request::get("/api/x").bearer(token))
     }
 
-    /// The same at once on `n` connections: each status, and how often it came.
+    /// Sends `n` requests at once, each on a separate connection. Returns each status with its count.
     pub fn get_at_once(&self, n: usize, token: impl Fn(usize) -> String + Sync) -> Vec<(u16, usize)> {
         let responses = http::concurrently(self.envoy.addr(), n, |i| Request::get("/api/x").bearer(&token(i)));
         count(responses.into_iter().map(|response| response.unwrap().status))
     }
 
-    /// A token of this issuer that names a key which nobody ever had.
-    pub fn token_of_nobody(&self) -> String {
+    /// A token of this issuer that names a key that never existed.
+    pub fn token_of_unknown_key(&self) -> String {
         SigningKey::generate(Alg::Es256, "nobody").mint(&self.issuer.claims())
     }
 
-    /// No VM trapped, and the filter still works.
-    pub fn is_unharmed(&self) {
-        self.has_its_vms();
+    /// Asserts that no VM trapped and that the filter still allows good tokens.
+    pub fn assert_healthy(&self) {
+        self.assert_no_vm_restarted();
         let token = self.issuer.token();
         assert_eq!(self.get_at_once(8, |_| token.clone()), [(200, 8)]);
     }
 
-    /// No VM trapped.
-    pub fn has_its_vms(&self) {
-        assert_eq!(self.envoy.stat("wasm.envoy.wasm.runtime.v8.created"), self.vms, "a VM was made anew");
+    /// Asserts that no VM trapped.
+    pub fn assert_no_vm_restarted(&self) {
+        assert_eq!(self.envoy.stat("wasm.envoy.wasm.runtime.v8.created"), self.vms, "a VM was replaced");
         let log = self.envoy.log();
         assert!(!log.contains("panicked") && !log.contains("[critical]"), "{log}");
     }
@@ -241,8 +241,8 @@ pub fn count(statuses: impl Iterator<Item = u16>) -> Vec<(u16, usize)> {
 pub fn tampered(token: &str, section: usize) -> String {
     let mut sections: Vec<String> = token.split('.').map(str::to_owned).collect();
     let text = &mut sections[section];
-    let place = text.len() / 2;
-    let other = if text.as_bytes()[place] == b'A' { "B" } else { "A" };
-    text.replace_range(place..=place, other);
+    let index = text.len() / 2;
+    let other = if text.as_bytes()[index] == b'A' { "B" } else { "A" };
+    text.replace_range(index..=index, other);
     sections.join(".")
 }

@@ -1,4 +1,4 @@
-//! Who gets in, and what those are told who do not.
+//! Which requests are allowed, and how the others are answered.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -19,7 +19,7 @@ fn with(site: &Site, claim: &str, value: Value) -> String {
 }
 
 #[test]
-fn each_token_gets_the_answer_it_deserves() {
+fn each_token_gets_its_documented_answer() {
     for alg in [Alg::Es256, Alg::Rs256] {
         let site = Plan::with(issuer_with(alg, Some(600))).start_warm();
         let good = site.issuer.token();
@@ -57,23 +57,23 @@ fn each_token_gets_the_answer_it_deserves() {
             assert!(challenge.starts_with(&realm), "{challenge}");
             assert!(challenge.contains("error=\"invalid_token\", error_description=\""), "{challenge}");
         }
-        assert_eq!(site.gets(), 1, "no bad token is worth a fetch");
-        site.is_unharmed();
+        assert_eq!(site.gets(), 1, "no bad token causes a fetch");
+        site.assert_healthy();
     }
 }
 
 #[test]
-fn a_tampered_payload_is_not_what_was_signed() {
+fn a_payload_of_another_token_is_denied() {
     let site = Plan::new().start_warm();
     let (alice, mallory) = (site.issuer.token(), with(&site, "sub", json!("mallory")));
     let sections: Vec<_> = alice.split('.').collect();
     let forged = format!("{}.{}.{}", sections[0], mallory.split('.').nth(1).unwrap(), sections[2]);
     assert_eq!((site.get(&forged).status, site.get(&forged).text().as_str()), (401, BAD_SIGNATURE));
-    site.is_unharmed();
+    site.assert_healthy();
 }
 
 #[test]
-fn without_a_token_the_challenge_names_no_error() {
+fn the_challenge_for_a_missing_token_names_no_error() {
     let site = Plan::new().start_warm();
     for request in [Request::get("/api/x"), Request::get("/api/x").header("authorization", "Basic YTpi")] {
         let response = site.send(&request);
@@ -84,7 +84,7 @@ fn without_a_token_the_challenge_names_no_error() {
 }
 
 #[test]
-fn the_token_stops_here_unless_it_is_forwarded() {
+fn the_token_is_removed_unless_forward_is_set() {
     for forward in [false, true] {
         let site = Plan::new().provider("forward", forward).start_warm();
         let token = site.issuer.token();
@@ -95,9 +95,9 @@ fn the_token_stops_here_unless_it_is_forwarded() {
 }
 
 #[test]
-fn tokens_are_found_where_the_provider_looks_and_nowhere_else() {
-    let place = json!([{"name": "X-Token", "value_prefix": "T "}]);
-    let site = Plan::new().provider("from_headers", place).start();
+fn tokens_are_found_in_the_configured_locations_only() {
+    let location = json!([{"name": "X-Token", "value_prefix": "T "}]);
+    let site = Plan::new().provider("from_headers", location).start();
     let token = site.issuer.token();
     let response = site.send(&Request::get("/api/x").header("x-token", format!("T {token}")));
     assert_eq!((response.status, &response.json()["headers"]["x-token"]), (200, &Value::Null));
@@ -106,7 +106,7 @@ fn tokens_are_found_where_the_provider_looks_and_nowhere_else() {
 }
 
 #[test]
-fn the_first_rule_that_matches_counts_and_where_none_does_nothing_is_asked() {
+fn the_first_matching_rule_applies_and_without_a_match_no_token_is_needed() {
     let mut plan = Plan::new();
     plan.config["rules"] = json!([
         {"match": {"path": "/api/health"}},
@@ -125,11 +125,11 @@ fn the_first_rule_that_matches_counts_and_where_none_does_nothing_is_asked() {
         assert_eq!(site.send(&Request::get(path)).status, status, "{path}");
     }
     let seen = site.send(&Request::get("/other").bearer("nonsense")).json();
-    assert_eq!(seen["headers"]["authorization"], json!(["Bearer nonsense"]), "not ours to touch");
+    assert_eq!(seen["headers"]["authorization"], json!(["Bearer nonsense"]), "a request without a rule is not changed");
 }
 
 #[test]
-fn keys_in_the_configuration_need_no_issuer() {
+fn local_keys_need_no_issuer() {
     let key = SigningKey::generate(Alg::Rs256, "local");
     let mut plan = Plan::new();
     plan.config["providers"]["p"] = json!({

@@ -1,10 +1,9 @@
-//! Rules that can be broken on purpose, to see that the invariants notice.
+//! Design rules that a run can break on purpose, to show that the invariants detect the break.
 
 use jwks_gate::rotation::record::Record;
 
-use crate::{invariants::Invariant, scenario::Terms};
+use crate::{invariants::Invariant, scenario::Settings};
 
-/// A rule of the design.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rule {
     EveryAnswerArrives,
@@ -13,14 +12,14 @@ pub enum Rule {
     KeysExpire,
     OneFetchAtATime,
     ParkingIsBounded,
-    RefreshesAreRationed,
+    RefreshesAreLimited,
     RevokedKeysNeverVerify,
     SignaturesAreChecked,
-    UnknownKeysAreAskedFor,
-    WorkersLookAgain,
+    UnknownKeysAreFetched,
+    WorkersRunOnTicks,
 }
 
-/// Each rule, and the invariant that needs it.
+/// Each rule, with the invariant that depends on it.
 pub const RULES: [(Rule, Invariant); 11] = [
     (Rule::EveryAnswerArrives, Invariant::NothingLost),
     (Rule::EveryAnswerArrivesOnce, Invariant::NothingLost),
@@ -28,20 +27,20 @@ pub const RULES: [(Rule, Invariant); 11] = [
     (Rule::KeysExpire, Invariant::NoHole),
     (Rule::OneFetchAtATime, Invariant::NoStampede),
     (Rule::ParkingIsBounded, Invariant::BoundedMemory),
-    (Rule::RefreshesAreRationed, Invariant::NoStampede),
+    (Rule::RefreshesAreLimited, Invariant::NoStampede),
     (Rule::RevokedKeysNeverVerify, Invariant::NoHole),
     (Rule::SignaturesAreChecked, Invariant::NoHole),
-    (Rule::UnknownKeysAreAskedFor, Invariant::NoOutage),
-    (Rule::WorkersLookAgain, Invariant::NothingLost),
+    (Rule::UnknownKeysAreFetched, Invariant::NoOutage),
+    (Rule::WorkersRunOnTicks, Invariant::NothingLost),
 ];
 
 impl Rule {
-    /// Breaks the rules that are a matter of configuration.
-    pub fn bend(broken: Option<Self>, terms: &mut [Terms], max_parked: &mut usize) {
-        for terms in terms {
+    /// Breaks a rule that the configuration sets.
+    pub fn break_configuration(broken: Option<Self>, settings: &mut [Settings], max_parked: &mut usize) {
+        for settings in settings {
             match broken {
-                Some(Self::KeysExpire) => terms.max_stale = 1_000_000_000,
-                Some(Self::RevokedKeysNeverVerify) => terms.revoked.clear(),
+                Some(Self::KeysExpire) => settings.max_stale = 1_000_000_000,
+                Some(Self::RevokedKeysNeverVerify) => settings.revoked.clear(),
                 _ => {}
             }
         }
@@ -50,12 +49,13 @@ impl Rule {
         }
     }
 
-    /// Breaks the rules that the shared record keeps: the bytes without what the record remembers of them.
-    pub fn forget(broken: Option<Self>, bytes: &[u8]) -> Vec<u8> {
+    /// Breaks a rule that the shared record enforces. Returns the record's bytes without the field that enforces the
+    /// rule.
+    pub fn break_record(broken: Option<Self>, bytes: &[u8]) -> Vec<u8> {
         let mut record = Record::decode(bytes).unwrap_or_default();
         match broken {
             Some(Self::OneFetchAtATime) => record.lease = None,
-            Some(Self::RefreshesAreRationed) => record.unknown_kid_at = None,
+            Some(Self::RefreshesAreLimited) => record.unknown_kid_at = None,
             _ => return bytes.to_vec(),
         }
         record.encode()

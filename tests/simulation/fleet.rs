@@ -1,8 +1,10 @@
-//! A day of a whole fleet: what its key fetches cost the issuer, and how long a key that is gone still opens doors.
+//! One day of a fleet of proxies: the load that key fetches put on the issuer, and how long a removed key still
+//! verifies.
 //!
-//! Proxies do not know each other, so each lives its day by itself, with the default terms. The issuer signs with a new
-//! key every hour and answers within 50 ms, but for half an hour after noon it answers 503. Each proxy sees a token of
-//! the current key once a minute, and once an hour, within half an hour after a key was removed, one of that key.
+//! Proxies are independent, so the simulation runs one proxy after another, with the default configuration. The issuer
+//! signs with a new key every hour and answers within 50 ms. For half an hour after noon it answers 503. Each proxy
+//! gets a token of the current key once a minute. Once an hour, within half an hour after a key was removed, each proxy
+//! gets a token of the removed key.
 
 use fastrand::Rng;
 use jwks_gate::{
@@ -12,7 +14,7 @@ use jwks_gate::{
 };
 use serde_json::json;
 
-use crate::keys::{self, Check, Material};
+use crate::keys::{self, Material, ThumbprintVerifier};
 
 const EPOCH: u64 = 1_800_000_000_000;
 const SECOND: u64 = 1_000;
@@ -25,16 +27,17 @@ const PROVIDER: ProviderId = ProviderId::new(0);
 /// How the issuer rotates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Style {
-    /// The new key signs in the moment in which it is published, and the old one is gone in that moment.
+    /// The new key signs as soon as it is published. The old key leaves the JWKS at that moment.
     Hard,
-    /// The new key is published a quarter of an hour before it signs, the old one goes a quarter of an hour after.
+    /// The new key is published a quarter of an hour before it signs. The old key leaves the JWKS a quarter of an hour
+    /// after the new key signs.
     Announced,
 }
 
 const NOTICE: u64 = HOUR / 4;
 
 impl Style {
-    /// Which hour's key signs, and the first and the last that are published.
+    /// The hours of the signing key, the first published key and the last published key.
     fn keys(self, now: u64) -> (u64, u64, u64) {
         let hour = now / HOUR;
         match self {
@@ -43,29 +46,29 @@ impl Style {
         }
     }
 
-    /// When this hour's key is taken out of the document.
+    /// When an hour's key leaves the JWKS.
     fn removed_at(self, key: u64) -> u64 {
         (key + 1) * HOUR + if self == Self::Hard { 0 } else { NOTICE }
     }
 }
 
-/// What came of a day.
+/// The result of one day.
 pub struct Report {
     pub proxies: u32,
     pub style: Style,
     pub gets: Vec<u32>,
     pub requests: u64,
-    pub rejected: u64,
-    /// Milliseconds for which a removed key was still accepted, at most.
-    pub longest_afterlife: u64,
+    pub denied: u64,
+    /// The longest time that a removed key still verified, in milliseconds.
+    pub longest_use_after_removal: u64,
 }
 
 impl Report {
     pub fn of(proxies: u32, style: Style) -> Self {
         let gets = vec![0; usize::try_from(DAY / SECOND).expect("fits") + 60];
-        let mut report = Self { proxies, style, gets, requests: 0, rejected: 0, longest_afterlife: 0 };
+        let mut report = Self { proxies, style, gets, requests: 0, denied: 0, longest_use_after_removal: 0 };
         for number in 0..proxies {
-            Proxy::new(number, style).live(&mut report);
+            Proxy::new(number, style).run(&mut report);
         }
         report
     }
@@ -82,21 +85,21 @@ impl Report {
             peak,
             peak_at / 3600,
             peak_at / 60 % 60,
-            self.rejected,
+            self.denied,
             self.requests,
-            self.longest_afterlife.div_ceil(SECOND),
+            self.longest_use_after_removal.div_ceil(SECOND),
         )
     }
 }
 
 struct Proxy {
-    engine: Engine<Check>,
-    /// The shared record, as bytes.
+    engine: Engine<ThumbprintVerifier>,
+    /// The encoded shared record.
     record: Vec<u8>,
     style: Style,
     rng: Rng,
     now: u64,
-    /// When the running fetch ends, its number, and what it will bring.
+    /// The end of the running fetch, its number, and its response.
     fetch: Option<(u64, u64, Response)>,
     parked: Vec<(u32, u64, bool)>,
     streams: u32,
@@ -112,7 +115,7 @@ impl Proxy {
         });
         let plan = config::parse(config.to_string().as_bytes()).expect("a good configuration");
         Self {
-            engine: Engine::new(plan, Check { accepts_anything: false }),
+            engine: Engine::new(plan, ThumbprintVerifier { accepts_anything: false }),
             record: Vec::new(),
             style,
             rng: Rng::with_seed(u64::from(number) ^ 0x5eed),
@@ -127,8 +130,8 @@ impl Proxy {
         UnixTime::from_millis(EPOCH + self.now)
     }
 
-    fn live(&mut self, report: &mut Report) {
-        // A fleet is rolled out over a quarter of an hour.
+    fn run(&mut self, report: &mut Report) {
+        // The proxies start within a quarter of an hour.
         self.now = self.rng.u64(0..HOUR / 4);
         let mut request = self.now + self.rng.u64(0..60 * SECOND);
         let mut removed = 0;
@@ -167,27 +170,27 @@ impl Proxy {
         self.streams += 1;
         let resolved = self.engine.resolve(Headers::new(&list));
         match self.engine.on_request(StreamId(self.streams), resolved, Headers::new(&list), now) {
-            Decision::Continue(..) | Decision::ContinueAndEvaluate(..) => self.ended(key, is_good, true, report),
-            Decision::Reply(_) => self.ended(key, is_good, false, report),
+            Decision::Continue(..) | Decision::ContinueAndEvaluate(..) => self.count(key, is_good, true, report),
+            Decision::Reply(_) => self.count(key, is_good, false, report),
             Decision::Park => self.parked.push((self.streams, key, is_good)),
         }
     }
 
-    fn ended(&self, key: u64, is_good: bool, accepted: bool, report: &mut Report) {
+    fn count(&self, key: u64, is_good: bool, accepted: bool, report: &mut Report) {
         if is_good {
             report.requests += 1;
-            report.rejected += u64::from(!accepted);
+            report.denied += u64::from(!accepted);
         } else if accepted {
-            let afterlife = self.now.saturating_sub(self.style.removed_at(key));
-            report.longest_afterlife = report.longest_afterlife.max(afterlife);
+            let use_after_removal = self.now.saturating_sub(self.style.removed_at(key));
+            report.longest_use_after_removal = report.longest_use_after_removal.max(use_after_removal);
         }
     }
 
     fn answered(&mut self, stream: StreamId, accepted: bool, report: &mut Report) {
         self.engine.on_stream_end(stream);
-        if let Some(place) = self.parked.iter().position(|(own, _, _)| *own == stream.0) {
-            let (_, key, is_good) = self.parked.remove(place);
-            self.ended(key, is_good, accepted, report);
+        if let Some(index) = self.parked.iter().position(|(parked, _, _)| *parked == stream.0) {
+            let (_, key, is_good) = self.parked.remove(index);
+            self.count(key, is_good, accepted, report);
         }
     }
 
@@ -232,7 +235,6 @@ fn respond(style: Style, now: u64, validators: &Validators) -> Response {
     Response { status: 200, headers, body: format!(r#"{{"keys":[{}]}}"#, keys.join(",")).into_bytes() }
 }
 
-/// The head of the table.
 pub const HEAD: &str = "\
-| rotation | proxies | JWKS GETs/s, mean | peak | good tokens refused | a removed key opened doors for |
+| rotation | proxies | JWKS GETs/s, mean | peak | good tokens denied | a removed key still verified for |
 |---|---|---|---|---|---|";

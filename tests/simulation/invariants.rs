@@ -1,37 +1,37 @@
-//! The six invariants, checked with what only the simulation knows: true time, and the truth about every key and token.
+//! The six invariants. The checks use what only the simulation knows: the true time, and the state of every key and
+//! token.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     issuer::{CacheStyle, Issuer},
     keys,
-    scenario::{Kind, Scenario, Terms},
+    scenario::{Kind, Scenario, Settings},
 };
 
-/// Which one does not hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Invariant {
-    /// 1: a token was accepted whose key is too long gone, revoked, or not its signer.
+    /// Invariant 1: a token was accepted although its key was removed too long ago, is revoked, or did not sign it.
     NoHole,
-    /// 2 and 5: a good token was refused although its issuer is well, whatever happens to others.
+    /// Invariants 2 and 5: a good token was denied although its issuer is healthy.
     NoOutage,
-    /// 3: more than one fetch at a time, or more refreshes than the budget allows.
+    /// Invariant 3: two fetches ran at a time, or more refreshes than the budget allows.
     NoStampede,
-    /// 4: a request was not answered in time, or twice.
+    /// Invariant 4: a request was answered late, twice or never.
     NothingLost,
-    /// 6: more is kept than the configuration allows.
+    /// Invariant 6: a worker or a record keeps more than the configuration allows.
     BoundedMemory,
 }
 
-/// A request, and the truth about its token.
+/// A request, and what is true of its token.
 #[derive(Clone, Debug)]
 pub struct Request {
     pub issuer: usize,
     pub kind: Kind,
-    /// The key that it names, by its place in the issuer's history.
+    /// The key that the token names, as an index into the issuer's history.
     pub key: usize,
     pub arrived: u64,
-    pub terms: Terms,
+    pub settings: Settings,
 }
 
 struct Open {
@@ -39,20 +39,20 @@ struct Open {
     parked: bool,
 }
 
-/// What is known of an issuer.
+/// What the ledger records about one issuer.
 #[derive(Default)]
 struct Account {
     trouble_since: u64,
-    /// From when on it must be as if there had been no trouble; `u64::MAX` while there is.
-    well_from: u64,
+    /// The time from which earlier trouble must have no effect; `u64::MAX` during trouble.
+    healthy_from: u64,
     renamed_at: Option<u64>,
-    /// Worker, number, and since when.
+    /// Worker, fetch number, and start time.
     in_flight: Vec<(usize, u64, u64)>,
-    last_asked: Option<u64>,
-    /// As `last_asked`, but it survives what makes the engines forget.
-    last_asked_ever: Option<u64>,
+    last_refresh: Option<u64>,
+    /// As `last_refresh`, but not cleared by events that clear the engines' state.
+    last_refresh_ever: Option<u64>,
     disturbed_at: u64,
-    /// The longest that the terms in force ever allowed.
+    /// The longest use of a key that any settings so far allowed, in milliseconds.
     longest_use: u64,
 }
 
@@ -68,28 +68,28 @@ pub struct Ledger {
     pub outcomes: Vec<BTreeMap<u32, u16>>,
 }
 
-/// How long a wake-up and an answer may take.
+/// The time that a wake-up and an answer may take, in milliseconds.
 const SLACK: u64 = 200;
-/// Documents and retired keys, with what is written around them.
+/// Two documents (current and retired keys) and the other fields of a record, in bytes.
 const MAX_RECORD: usize = 2 * 8_000 + 4_000;
 
 impl Ledger {
     pub fn new(scenario: &Scenario) -> Self {
         let mut ledger = Self {
-            accounts: scenario.terms.iter().map(|_| Account::default()).collect(),
+            accounts: scenario.settings.iter().map(|_| Account::default()).collect(),
             cache: scenario.cache.clone(),
             max_parked: scenario.max_parked,
             open: BTreeMap::new(),
             closed: BTreeSet::new(),
             steps: Vec::new(),
             violation: None,
-            outcomes: scenario.terms.iter().map(|_| BTreeMap::new()).collect(),
+            outcomes: scenario.settings.iter().map(|_| BTreeMap::new()).collect(),
         };
-        ledger.reconfigured(&scenario.terms);
+        ledger.reconfigured(&scenario.settings);
         ledger
     }
 
-    /// Which invariant does not hold, if any.
+    /// The first violated invariant.
     pub fn violated(&self) -> Option<Invariant> {
         self.violation.as_ref().map(|(invariant, _)| *invariant)
     }
@@ -105,61 +105,61 @@ impl Ledger {
         self.violation.get_or_insert((invariant, what));
     }
 
-    pub fn reconfigured(&mut self, terms: &[Terms]) {
-        for ((account, terms), cache) in self.accounts.iter_mut().zip(terms).zip(&self.cache) {
+    pub fn reconfigured(&mut self, settings: &[Settings]) {
+        for ((account, settings), cache) in self.accounts.iter_mut().zip(settings).zip(&self.cache) {
             let lifetime = match cache.max_age {
-                _ if cache.no_store => terms.min_ttl,
-                Some(seconds) => (seconds * 1000).clamp(terms.min_ttl, terms.max_ttl),
-                None => terms.cache_duration,
+                _ if cache.no_store => settings.min_ttl,
+                Some(seconds) => (seconds * 1000).clamp(settings.min_ttl, settings.max_ttl),
+                None => settings.cache_duration,
             };
-            let longest = lifetime + terms.max_stale + terms.grace + terms.timeout + 1_000;
+            let longest = lifetime + settings.max_stale + settings.grace + settings.timeout + 1_000;
             account.longest_use = account.longest_use.max(longest);
         }
     }
 
     pub fn trouble_begins(&mut self, issuer: usize, now: u64) {
         let account = &mut self.accounts[issuer];
-        if account.well_from <= now {
+        if account.healthy_from <= now {
             account.trouble_since = now;
         }
-        account.well_from = u64::MAX;
+        account.healthy_from = u64::MAX;
     }
 
-    /// Back-off is at most about as long as the trouble was; then it must be over.
+    /// The effect of trouble lasts at most as long as the back-off, which depends on the length of the trouble.
     pub fn trouble_ends(&mut self, issuer: usize, now: u64) {
         let account = &mut self.accounts[issuer];
-        account.well_from = now + (4 * (now - account.trouble_since) + 1_000).min(30_000) + 4_000;
+        account.healthy_from = now + (4 * (now - account.trouble_since) + 1_000).min(30_000) + 4_000;
     }
 
-    /// Somebody who held the lease is gone: that may cost the lease's time.
+    /// A holder of the lease is gone. The next fetch may have to wait for the end of the lease.
     pub fn holder_died(&mut self, issuer: usize, now: u64) {
         let account = &mut self.accounts[issuer];
-        account.well_from = account.well_from.max(now + 3_500);
+        account.healthy_from = account.healthy_from.max(now + 3_500);
     }
 
     pub fn vm_died(&mut self, worker: usize, now: u64) {
         for issuer in 0..self.accounts.len() {
             let flights = self.accounts[issuer].in_flight.len();
-            self.accounts[issuer].in_flight.retain(|(own, _, _)| *own != worker);
+            self.accounts[issuer].in_flight.retain(|(holder, _, _)| *holder != worker);
             if self.accounts[issuer].in_flight.len() != flights {
                 self.holder_died(issuer, now);
             }
         }
-        self.open.retain(|(own, _), _| *own != worker);
+        self.open.retain(|(holder, _), _| *holder != worker);
     }
 
-    pub fn scribbled(&mut self, issuer: usize, now: u64) {
+    pub fn record_overwritten(&mut self, issuer: usize, now: u64) {
         self.holder_died(issuer, now);
         let account = &mut self.accounts[issuer];
         account.disturbed_at = now;
-        account.last_asked = None;
+        account.last_refresh = None;
     }
 
     pub fn clock_stepped(&mut self, now: u64, step: i64) {
         self.steps.push((now, step));
         for account in &mut self.accounts {
             account.disturbed_at = now;
-            account.last_asked = None;
+            account.last_refresh = None;
         }
     }
 
@@ -177,16 +177,16 @@ impl Ledger {
     }
 
     pub fn fetch_ended(&mut self, issuer: usize, fetch: u64) {
-        self.accounts[issuer].in_flight.retain(|(_, own, _)| *own != fetch);
+        self.accounts[issuer].in_flight.retain(|(_, number, _)| *number != fetch);
     }
 
-    /// A refresh starts because a token asks for it.
-    pub fn asked_for_a_key(&mut self, issuer: usize, now: u64, terms: &Terms) {
+    /// A refresh starts because of a token, not because of the schedule.
+    pub fn refresh_started(&mut self, issuer: usize, now: u64, settings: &Settings) {
         let account = &mut self.accounts[issuer];
-        account.last_asked_ever = Some(now);
-        let last = account.last_asked.replace(now);
-        if last.is_some_and(|last| now - last < terms.interval) {
-            self.violate(Invariant::NoStampede, format!("issuer {issuer}: asked at {last:?} and {now}"));
+        account.last_refresh_ever = Some(now);
+        let last = account.last_refresh.replace(now);
+        if last.is_some_and(|last| now - last < settings.interval) {
+            self.violate(Invariant::NoStampede, format!("issuer {issuer}: refreshes at {last:?} and {now}"));
         }
     }
 
@@ -206,11 +206,11 @@ impl Ledger {
     }
 
     pub fn answered(&mut self, worker: usize, stream: u32, status: u16, body: &str, now: u64, issuers: &[Issuer]) {
-        let crowd = |issuer| {
+        let parked_for = |issuer| {
             let waiting = self
                 .open
                 .iter()
-                .filter(|((own, _), open)| *own == worker && open.parked && open.request.issuer == issuer);
+                .filter(|((holder, _), open)| *holder == worker && open.parked && open.request.issuer == issuer);
             waiting.count()
         };
         let Some(issuer) = self.open.get(&(worker, stream)).map(|open| open.request.issuer) else {
@@ -219,8 +219,8 @@ impl Ledger {
             }
             return;
         };
-        // Room is shared out evenly: who has less than that is never turned away.
-        let has_its_share = crowd(issuer) + 1 >= self.max_parked / self.accounts.len();
+        // Room for parked requests is shared evenly. An issuer below its share is never denied room.
+        let has_its_share = parked_for(issuer) + 1 >= self.max_parked / self.accounts.len();
         let Some(Open { request, .. }) = self.open.remove(&(worker, stream)) else { return };
         self.closed.insert((worker, stream));
         self.outcomes[issuer].insert(stream, status);
@@ -229,61 +229,62 @@ impl Ledger {
         } else if request.kind == Kind::Good {
             let excused = body.starts_with("Too many") && has_its_share;
             if !excused {
-                self.refused_good(stream, &request, status, body, now, &issuers[issuer]);
+                self.denied_good(stream, &request, status, body, now, &issuers[issuer]);
             }
         }
     }
 
     fn accepted(&mut self, stream: u32, request: &Request, now: u64, issuer: &Issuer) {
         let key = &issuer.history[request.key];
-        let revoked = &request.terms.revoked;
+        let revoked = &request.settings.revoked;
         let problem = if matches!(request.kind, Kind::Unknown | Kind::Forged) {
-            Some("its signature is nobody's".to_owned())
+            Some("no key made its signature".to_owned())
         } else if revoked.contains(&key.kid) || revoked.iter().any(|name| name == keys::thumbprint(key.material)) {
             Some("its key is revoked".to_owned())
         } else {
             key.until.and_then(|gone| {
                 let steps_back = self.steps.iter().filter(|(at, step)| *at >= gone && *step < 0).count() as u64;
                 let longest = self.accounts[request.issuer].longest_use * (1 + steps_back);
-                (now - gone > longest).then(|| format!("its key is gone for {} ms, {longest} at most", now - gone))
+                (now - gone > longest)
+                    .then(|| format!("its key left the JWKS {} ms ago, the limit is {longest} ms", now - gone))
             })
         };
         if let Some(problem) = problem {
-            self.violate(Invariant::NoHole, format!("stream {stream} was let through at {now}: {problem}"));
+            self.violate(Invariant::NoHole, format!("stream {stream} was allowed at {now}: {problem}"));
         }
     }
 
-    fn refused_good(&mut self, stream: u32, request: &Request, status: u16, body: &str, now: u64, issuer: &Issuer) {
-        let Request { terms, arrived, .. } = request;
+    fn denied_good(&mut self, stream: u32, request: &Request, status: u16, body: &str, now: u64, issuer: &Issuer) {
+        let Request { settings, arrived, .. } = request;
         let key = &issuer.history[request.key];
         let account = &self.accounts[request.issuer];
-        let is_revoked =
-            terms.revoked.contains(&key.kid) || terms.revoked.iter().any(|name| name == keys::thumbprint(key.material));
+        let is_revoked = settings.revoked.contains(&key.kid)
+            || settings.revoked.iter().any(|name| name == keys::thumbprint(key.material));
         let is_published = key.from <= *arrived && key.until.is_none();
-        let is_well = account.well_from <= *arrived;
-        // Who does not let requests wait for as long as the budget lasts has chosen this. By a clock that goes back it lasts
-        // longer.
-        let is_chosen = status == 401
-            && account.last_asked_ever.is_some_and(|last| {
-                let budget = terms.interval + self.lost_since(last);
-                terms.wait < budget && now <= last + budget + SLACK
+        let is_healthy = account.healthy_from <= *arrived;
+        // A configuration whose wait is shorter than the refresh budget chooses this denial. A backward clock step
+        // extends the budget.
+        let is_configured = status == 401
+            && account.last_refresh_ever.is_some_and(|last| {
+                let budget = settings.interval + self.clock_lost_since(last);
+                settings.wait < budget && now <= last + budget + SLACK
             });
-        // The same name for another key is found out by its failing signature, but not within `min_ttl`.
+        // A bad signature reveals another key under a known `kid`, but not within `min_ttl` of the last fetch.
         let is_renamed = status == 401
             && account
                 .renamed_at
-                .is_some_and(|at| *arrived <= at + terms.min_ttl + terms.interval + account.longest_use);
-        if is_published && is_well && !is_revoked && !is_chosen && !is_renamed {
+                .is_some_and(|at| *arrived <= at + settings.min_ttl + settings.interval + account.longest_use);
+        if is_published && is_healthy && !is_revoked && !is_configured && !is_renamed {
             let what = format!(
-                "stream {stream} came to issuer {} at {arrived} with a good token and got {status} at {now}: {body}",
+                "stream {stream} arrived for issuer {} at {arrived} with a good token and got {status} at {now}: {body}",
                 request.issuer
             );
             self.violate(Invariant::NoOutage, what);
         }
     }
 
-    /// By how much the clock went back since then: that much longer everything takes by it.
-    fn lost_since(&self, then: u64) -> u64 {
+    /// The sum of all backward clock steps since `then`. Durations measured with this clock last that much longer.
+    fn clock_lost_since(&self, then: u64) -> u64 {
         self.steps.iter().filter(|(at, step)| *at >= then && *step < 0).map(|(_, step)| step.unsigned_abs()).sum()
     }
 
@@ -295,20 +296,26 @@ impl Ledger {
 
     pub fn inspect_worker(&mut self, waiting: usize) {
         if waiting > self.max_parked {
-            self.violate(Invariant::BoundedMemory, format!("{waiting} requests wait, {} may", self.max_parked));
+            self.violate(
+                Invariant::BoundedMemory,
+                format!("{waiting} requests wait, the limit is {}", self.max_parked),
+            );
         }
     }
 
     pub fn inspect(&mut self, now: u64) {
         let late = self.open.iter().find(|(_, open)| {
-            let Request { terms, arrived, .. } = &open.request;
+            let Request { settings, arrived, .. } = &open.request;
             let stepped = self.steps.iter().any(|(at, _)| at >= arrived);
-            let longest = terms.wait + terms.timeout + SLACK + if stepped { 1_000 } else { 0 };
+            let longest = settings.wait + settings.timeout + SLACK + if stepped { 1_000 } else { 0 };
             open.parked && now > arrived + longest
         });
         if let Some(((_, stream), open)) = late {
             let arrived = open.request.arrived;
-            self.violate(Invariant::NothingLost, format!("stream {stream} waits since {arrived}, now it is {now}"));
+            self.violate(
+                Invariant::NothingLost,
+                format!("stream {stream} arrived at {arrived} and still waits at {now}"),
+            );
         }
     }
 

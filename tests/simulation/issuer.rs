@@ -1,4 +1,4 @@
-//! An issuer that rotates, states lifetimes, and fails in every way.
+//! An issuer that rotates its keys, sends cache headers, and fails in every way that the scenario asks for.
 
 use jwks_gate::{
     engine::{FetchError, Response},
@@ -7,7 +7,7 @@ use jwks_gate::{
 
 use crate::keys::{self, Material};
 
-/// A key and when it was in the document; times are true ones, in milliseconds.
+/// A key, and when the JWKS contained it; in true time, in milliseconds.
 #[derive(Clone, Debug)]
 pub struct Published {
     pub kid: String,
@@ -16,7 +16,7 @@ pub struct Published {
     pub until: Option<u64>,
 }
 
-/// What is wrong with it.
+/// How an issuer fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     Down,
@@ -28,7 +28,7 @@ pub enum Fault {
     Reset,
     Slow,
     Truncated,
-    /// Says that nothing changed, though nobody asked.
+    /// Answers 304 to a request without validators.
     Unasked304,
 }
 
@@ -45,7 +45,7 @@ pub const FAULTS: [Fault; 10] = [
     Fault::Unasked304,
 ];
 
-/// What it says about lifetimes.
+/// The cache headers of a response.
 #[derive(Clone, Copy, Debug)]
 pub struct CacheStyle {
     pub max_age: Option<u64>,
@@ -53,20 +53,20 @@ pub struct CacheStyle {
     pub etag: bool,
 }
 
-/// How it replaces its signing key.
+/// How an issuer replaces its signing key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rotation {
-    /// The old one is gone at once.
+    /// The old key leaves the JWKS at once.
     Hard,
-    /// The old one stays until the next rotation.
+    /// The old key stays in the JWKS until the next rotation.
     Overlap,
-    /// The new one has the old one's name.
+    /// The new key has the old key's `kid`.
     SameKid,
 }
 
-/// An issuer's key by its place in its history. Issuers do not share keys.
-pub fn material(issuer: usize, place: usize) -> Material {
-    Material(issuer * 20 + place % 20)
+/// The key at an index of an issuer's history. Issuers do not share keys.
+pub fn material(issuer: usize, index: usize) -> Material {
+    Material(issuer * 20 + index % 20)
 }
 
 #[derive(Debug)]
@@ -78,14 +78,14 @@ pub struct Issuer {
     pub fault: Option<Fault>,
     pub cache: CacheStyle,
     pub gets: u64,
-    edition: u64,
+    version: u64,
 }
 
 impl Issuer {
     pub fn new(number: usize, cache: CacheStyle) -> Self {
         let name = format!("i{number}");
         let mut issuer =
-            Self { number, name, history: Vec::new(), current: 0, fault: None, cache, gets: 0, edition: 0 };
+            Self { number, name, history: Vec::new(), current: 0, fault: None, cache, gets: 0, version: 0 };
         issuer.publish(format!("{}-0", issuer.name), 0);
         issuer
     }
@@ -94,13 +94,13 @@ impl Issuer {
         let material = material(self.number, self.history.len());
         self.current = self.history.len();
         self.history.push(Published { kid, material, from: now, until: None });
-        self.edition += 1;
+        self.version += 1;
     }
 
     pub fn rotate(&mut self, rotation: Rotation, now: u64) {
         let current = self.current;
-        for (place, key) in self.history.iter_mut().enumerate() {
-            if key.until.is_none() && (rotation != Rotation::Overlap || place != current) {
+        for (index, key) in self.history.iter_mut().enumerate() {
+            if key.until.is_none() && (rotation != Rotation::Overlap || index != current) {
                 key.until = Some(now);
             }
         }
@@ -117,7 +117,7 @@ impl Issuer {
         format!(r#"{{"keys":[{}]}}"#, keys.join(","))
     }
 
-    /// What it answers; `None` is silence.
+    /// The response to a fetch; `None` means no response.
     pub fn serve(&mut self, validators: &Validators) -> Option<Result<Response, FetchError>> {
         self.gets += 1;
         let respond = |status, body: String| Response { status, headers: Vec::new(), body: body.into_bytes() };
@@ -138,7 +138,7 @@ impl Issuer {
     }
 
     fn good(&self, document: String, validators: &Validators) -> Response {
-        let etag = format!("\"{}\"", self.edition);
+        let etag = format!("\"{}\"", self.version);
         let mut headers = Vec::new();
         let mut header = |name: &str, value: String| headers.push((name.to_owned(), value.into_bytes()));
         if let Some(seconds) = self.cache.max_age {

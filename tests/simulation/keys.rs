@@ -9,11 +9,11 @@ use jwks_gate::{
 };
 use serde_json::json;
 
-/// A public key; the same number is the same key.
+/// A public key by number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Material(pub usize);
 
-/// How many there are.
+/// The number of different keys.
 pub const MATERIALS: usize = 64;
 
 struct Parts {
@@ -40,12 +40,12 @@ pub fn thumbprint(material: Material) -> &'static str {
     &parts(material).thumbprint
 }
 
-/// The JWK as an issuer publishes it.
+/// The JWK as published by an issuer.
 pub fn jwk(kid: &str, material: Material) -> String {
     format!(r#"{{"kty":"RSA","use":"sig","kid":"{kid}","e":"AQAB","n":"{}"}}"#, parts(material).modulus)
 }
 
-/// A token that names `kid` and is signed by `material`; by nobody if there is none.
+/// A token that names `kid`, signed by `material`. Without material, the signature is forged.
 pub fn token(issuer: &str, kid: &str, material: Option<Material>) -> String {
     let part = |text: String| BASE64.encode(text);
     let header = part(format!(r#"{{"alg":"RS256","kid":"{kid}"}}"#));
@@ -53,13 +53,13 @@ pub fn token(issuer: &str, kid: &str, material: Option<Material>) -> String {
     format!("{header}.{payload}.{}", part(material.map_or("forged", thumbprint).to_owned()))
 }
 
-/// Checks such signatures; or does not.
+/// Checks the signatures of [`token`].
 #[derive(Debug)]
-pub struct Check {
+pub struct ThumbprintVerifier {
     pub accepts_anything: bool,
 }
 
-impl SignatureCheck for Check {
+impl SignatureCheck for ThumbprintVerifier {
     fn check(&self, key: &Key, _: Algorithm, _: &[u8], signature: &[u8]) -> Result<(), BadSignature> {
         let good = self.accepts_anything || key.thumbprint().as_bytes() == signature;
         good.then_some(()).ok_or(BadSignature)

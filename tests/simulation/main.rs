@@ -1,7 +1,7 @@
-//! The engine under a virtual clock: many workers, several issuers, an adversary, and faults at every step. One seed is
-//! one history, and a seed that fails fails again: `SEED=<seed> cargo test --test simulation replay -- --nocapture`.
+//! The engine under a virtual clock, with many workers, several issuers, an adversary, and faults at every step. One
+//! seed gives one history. To replay a failed seed: `SEED=<seed> cargo test --test simulation replay -- --nocapture`.
 //!
-//! `SEEDS` says how many to run.
+//! `SEEDS` sets the number of seeds.
 
 #![allow(unreachable_pub)]
 #![allow(clippy::arithmetic_side_effects, clippy::expect_used, clippy::indexing_slicing)]
@@ -28,7 +28,7 @@ fn number(variable: &str) -> Option<u64> {
 
 fn run(scenario: Scenario, broken: Option<Rule>) -> World {
     let mut world = World::new(scenario, broken);
-    // What went wrong stays in the ledger.
+    // The ledger keeps the violation.
     let _ = world.run();
     world
 }
@@ -40,61 +40,65 @@ fn every_seed_keeps_every_invariant() {
     for seed in 0..seeds {
         let world = run(Scenario::new(seed), None);
         if let Err(what) = world.ledger.verdict() {
-            panic!("seed {seed}: {what}\nagain with: SEED={seed} cargo test --test simulation replay -- --nocapture");
+            panic!("seed {seed}: {what}\nreplay with: SEED={seed} cargo test --test simulation replay -- --nocapture");
         }
         let statuses = || world.ledger.outcomes.iter().flat_map(|outcomes| outcomes.values());
         requests[0] += statuses().filter(|status| **status == 200).count();
         requests[1] += statuses().filter(|status| **status != 200).count();
     }
-    println!("{seeds} seeds: {} requests let through, {} refused", requests[0], requests[1]);
+    println!("{seeds} seeds: {} requests allowed, {} denied", requests[0], requests[1]);
 }
 
 #[test]
 fn replay() {
     let seed = number("SEED").unwrap_or(1);
-    let [one, two] = [false, true].map(|is_told| {
+    let [one, two] = [false, true].map(|verbose| {
         let mut world = World::new(Scenario::new(seed), None);
-        world.is_told = is_told;
-        if is_told {
-            println!("{:#?}", world.terms());
+        world.verbose = verbose;
+        if verbose {
+            println!("{:#?}", world.settings());
         }
         let _ = world.run();
         world
     });
-    assert_eq!(one.ledger.outcomes, two.ledger.outcomes, "a seed is one history");
+    assert_eq!(one.ledger.outcomes, two.ledger.outcomes, "one seed gives one history");
     if let Err(what) = one.ledger.verdict() {
         panic!("seed {seed}: {what}");
     }
 }
 
 #[test]
-fn each_broken_rule_is_noticed() {
+fn each_broken_rule_violates_its_invariant() {
     for (rule, invariant) in RULES {
-        let noticed =
-            (0..500).find_map(|seed| run(Scenario::new(seed), Some(rule)).ledger.violated().map(|own| (seed, own)));
-        assert_eq!(noticed.map(|(_, own)| own), Some(invariant), "{rule:?}: {noticed:?}");
+        let violated = (0..500)
+            .find_map(|seed| run(Scenario::new(seed), Some(rule)).ledger.violated().map(|violated| (seed, violated)));
+        assert_eq!(violated.map(|(_, violated)| violated), Some(invariant), "{rule:?}: {violated:?}");
     }
 }
 
-/// That its good tokens are let through in all this trouble, the invariants say. Here: it is not asked more or less either.
+/// The invariants check that another issuer's good tokens are allowed during the trouble. This test checks that the
+/// number of fetches from that issuer does not change.
 #[test]
-fn one_issuers_trouble_changes_nothing_for_another() {
-    let (mut asked, mut difference) = (0, 0);
+fn trouble_at_one_issuer_does_not_change_the_fetches_from_another() {
+    let (mut fetches, mut difference) = (0, 0);
     for seed in 0..300 {
-        // Event loops are shared: with loaded ones, one history would become another by chance.
+        // Issuers share event loops. Late event loops would change the history.
         let scenario = Scenario { lateness: 0, ..Scenario::new(seed) };
-        let others = scenario.terms.len() - 1;
+        let others = scenario.settings.len() - 1;
         let quiet = run(scenario.clone(), None);
-        let troubled = run(scenario.with_trouble_at_the_last(), None);
+        let troubled = run(scenario.with_trouble_for_the_last_issuer(), None);
         assert_eq!(troubled.ledger.verdict(), Ok(()), "seed {seed}");
         for (quiet, troubled) in quiet.issuers.iter().zip(&troubled.issuers).take(others) {
-            asked += quiet.gets;
-            // Which of several causes starts a refresh may change by a moment, and one history becomes another.
+            fetches += quiet.gets;
+            // A refresh with several causes may start a moment earlier or later, which changes the history.
             difference += troubled.gets as i64 - quiet.gets as i64;
         }
     }
-    let share = difference as f64 / asked as f64;
-    assert!(asked > 5_000 && share.abs() < 0.005, "{asked} GETs without the trouble, {difference} more with it");
+    let share = difference as f64 / fetches as f64;
+    assert!(
+        fetches > 5_000 && share.abs() < 0.005,
+        "{fetches} GETs without the trouble, {difference} more with the trouble"
+    );
 }
 
 fn fleet(proxies: &[u32]) {
@@ -104,16 +108,16 @@ fn fleet(proxies: &[u32]) {
             let report = Report::of(*proxies, style);
             println!("{}", report.row());
             assert!(report.requests > u64::from(*proxies) * 1_400);
-            assert_eq!(report.rejected, 0);
-            // A lifetime, and where a key goes while the issuer is down, the rest of the outage.
+            assert_eq!(report.denied, 0);
+            // One lifetime. For a key that is removed during the outage, the length of the outage in addition.
             let most = if style == Style::Hard { 600_000 } else { 600_000 + 1_800_000 };
-            assert!(report.longest_afterlife <= most, "{} ms", report.longest_afterlife);
+            assert!(report.longest_use_after_removal <= most, "{} ms", report.longest_use_after_removal);
         }
     }
 }
 
 #[test]
-fn a_fleet_refuses_no_good_token_in_a_day_of_rotations_and_an_outage() {
+fn a_fleet_denies_no_good_token_in_a_day_of_rotations_and_an_outage() {
     fleet(&[1, 30]);
 }
 

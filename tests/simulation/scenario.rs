@@ -1,5 +1,5 @@
-//! What happens in one run: everything is drawn from the seed before it begins, each issuer's part from a stream of its
-//! own, so that what happens to one does not change what happens to another.
+//! The events of one run, drawn from the seed before the run starts. Each issuer has a separate random stream, so the
+//! events of one issuer do not change the events of another.
 
 use fastrand::Rng;
 use serde_json::{json, Value};
@@ -9,9 +9,9 @@ use crate::{
     world::{Event, LATENCY},
 };
 
-/// An issuer's terms, in milliseconds, and how it behaves.
+/// A provider's rotation settings; durations in milliseconds.
 #[derive(Clone, Debug)]
-pub struct Terms {
+pub struct Settings {
     pub cache_duration: u64,
     pub min_ttl: u64,
     pub max_ttl: u64,
@@ -28,25 +28,25 @@ pub struct Scenario {
     pub seed: u64,
     pub workers: usize,
     pub max_parked: usize,
-    pub terms: Vec<Terms>,
+    pub settings: Vec<Settings>,
     pub cache: Vec<CacheStyle>,
-    /// How late a loaded event loop runs a timer or a wake-up, in milliseconds, at most.
+    /// The longest delay of a timer or a wake-up in a loaded event loop, in milliseconds.
     pub lateness: u64,
-    /// The end, in milliseconds.
+    /// The time of the last event, in milliseconds.
     pub length: u64,
     pub events: Vec<(u64, Event)>,
 }
 
-/// What a request carries.
+/// The token of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// A token under the issuer's current key.
+    /// Signed by the issuer's current key.
     Good,
-    /// A token under the key before that.
+    /// Signed by the issuer's previous key.
     Old,
-    /// A token that names a key which nobody ever had.
+    /// Names a key that never existed.
     Unknown,
-    /// A token that names the current key but is not by it.
+    /// Names the current key, which did not sign it.
     Forged,
 }
 
@@ -59,7 +59,7 @@ impl Scenario {
             seed,
             workers: rng.usize(1..=4),
             max_parked: rng.usize(6..=40),
-            terms: (0..issuers).map(|issuer| terms(&mut Rng::with_seed(seed ^ (77 << issuer)), issuer)).collect(),
+            settings: (0..issuers).map(|issuer| settings(&mut Rng::with_seed(seed ^ (77 << issuer)), issuer)).collect(),
             cache: (0..issuers).map(|issuer| cache(&mut Rng::with_seed(seed ^ (99 << issuer)))).collect(),
             lateness: [0, 3, 40][rng.usize(0..3)],
             length,
@@ -72,8 +72,8 @@ impl Scenario {
         all
     }
 
-    fn push(&mut self, at: u64, what: Event) {
-        self.events.push((at, what));
+    fn push(&mut self, at: u64, event: Event) {
+        self.events.push((at, event));
     }
 
     fn issuer(&mut self, rng: &mut Rng, issuer: usize) {
@@ -100,13 +100,13 @@ impl Scenario {
             };
             let at = rng.u64(0..self.length);
             self.push(at, Event::Rotate(issuer, rotation));
-            // The new key is used at once, everywhere.
+            // All workers see the new key at once.
             for _ in 0..rng.u64(0..8) {
                 self.push(at, Event::Request { issuer, kind: Kind::Good, patience: None, draw: rng.usize(..) });
             }
         }
-        // An invented `kid` spends the budget. The issuer rotates around the end of that refresh, and the new key is used
-        // within the same millisecond.
+        // An invented `kid` spends the refresh budget. The issuer rotates near the end of that refresh, and tokens of
+        // the new key arrive within the same millisecond.
         for _ in 0..rng.usize(0..4) {
             let at = rng.u64(0..self.length);
             self.push(at, Event::Request { issuer, kind: Kind::Unknown, patience: None, draw: rng.usize(..) });
@@ -133,7 +133,7 @@ impl Scenario {
     }
 
     fn infrastructure(&mut self, rng: &mut Rng) {
-        let issuers = self.terms.len();
+        let issuers = self.settings.len();
         if rng.bool() {
             for issuer in 0..issuers {
                 self.push(0, Event::Canary(issuer));
@@ -153,13 +153,14 @@ impl Scenario {
             self.push(rng.u64(0..self.length), Event::Reconfigure);
         }
         if rng.u8(0..5) == 0 {
-            self.push(rng.u64(0..self.length), Event::Scribble(rng.usize(0..issuers), rng.u64(..)));
+            self.push(rng.u64(0..self.length), Event::OverwriteRecord(rng.usize(0..issuers), rng.u64(..)));
         }
     }
 
-    /// The same world in which only the last issuer is in trouble: it fails for most of the time and is flooded.
-    pub fn with_trouble_at_the_last(mut self) -> Self {
-        let last = self.terms.len() - 1;
+    /// Adds trouble for the last issuer only: the issuer hangs most of the time, and invented `kid`s flood its
+    /// provider.
+    pub fn with_trouble_for_the_last_issuer(mut self) -> Self {
+        let last = self.settings.len() - 1;
         for second in (1..self.length / 1000).step_by(4) {
             self.push(second * 1000, Event::Break(last, Fault::Hang));
             self.push(second * 1000 + 3_000, Event::Heal(last));
@@ -172,37 +173,37 @@ impl Scenario {
         self
     }
 
-    /// The plugin configuration for these terms.
-    pub fn configuration(terms: &[Terms], max_parked: usize) -> Value {
+    /// The plugin configuration for `settings`.
+    pub fn configuration(settings: &[Settings], max_parked: usize) -> Value {
         let seconds = |millis: u64| format!("{}.{:03}s", millis / 1000, millis % 1000);
-        let provider = |(issuer, terms): (usize, &Terms)| {
+        let provider = |(issuer, settings): (usize, &Settings)| {
             let provider = json!({"issuer": format!("i{issuer}"), "remote_jwks": {
-                "http_uri": {"uri": "http://i/jwks", "cluster": "c", "timeout": seconds(terms.timeout)},
-                "cache_duration": seconds(terms.cache_duration),
+                "http_uri": {"uri": "http://i/jwks", "cluster": "c", "timeout": seconds(settings.timeout)},
+                "cache_duration": seconds(settings.cache_duration),
                 "rotation": {
-                    "min_ttl": seconds(terms.min_ttl),
-                    "max_ttl": seconds(terms.max_ttl),
-                    "max_stale": seconds(terms.max_stale),
-                    "retired_key_grace": seconds(terms.grace),
-                    "unknown_kid_min_interval": seconds(terms.interval),
-                    "unknown_kid_max_wait": seconds(terms.wait),
-                    "revoked_keys": terms.revoked,
+                    "min_ttl": seconds(settings.min_ttl),
+                    "max_ttl": seconds(settings.max_ttl),
+                    "max_stale": seconds(settings.max_stale),
+                    "retired_key_grace": seconds(settings.grace),
+                    "unknown_kid_min_interval": seconds(settings.interval),
+                    "unknown_kid_max_wait": seconds(settings.wait),
+                    "revoked_keys": settings.revoked,
                     "max_document_bytes": 8000,
                 },
             }});
             (format!("p{issuer}"), provider)
         };
-        let providers: serde_json::Map<_, _> = terms.iter().enumerate().map(provider).collect();
+        let providers: serde_json::Map<_, _> = settings.iter().enumerate().map(provider).collect();
         let rule = |issuer: usize| json!({"match": {"prefix": format!("/i{issuer}/")}, "requires": {"provider_name": format!("p{issuer}")}});
         json!({
             "providers": providers,
-            "rules": (0..terms.len()).map(rule).collect::<Vec<_>>(),
+            "rules": (0..settings.len()).map(rule).collect::<Vec<_>>(),
             "max_parked_requests": max_parked,
         })
     }
 }
 
-fn terms(rng: &mut Rng, issuer: usize) -> Terms {
+fn settings(rng: &mut Rng, issuer: usize) -> Settings {
     let mut choose = |from: &[u64]| from[rng.usize(0..from.len())];
     let min_ttl = choose(&[1_000, 2_000, 5_000]);
     let interval = choose(&[500, 1_000, 2_000, 10_000]);
@@ -212,7 +213,7 @@ fn terms(rng: &mut Rng, issuer: usize) -> Terms {
         1 => vec![format!("i{issuer}-2")],
         _ => vec![crate::keys::thumbprint(crate::issuer::material(issuer, 1)).to_owned()],
     };
-    Terms {
+    Settings {
         cache_duration: choose(&[2_000, 5_000, 10_000]),
         min_ttl,
         max_ttl: min_ttl + choose(&[0, 3_000, 10_000]),

@@ -1,5 +1,5 @@
-//! Workers, issuers, shared data and the network between them, under a virtual clock. What the shell does in Envoy, this
-//! does here: it decides nothing, but wake-ups get lost, holders die, and the clock steps.
+//! Workers, issuers, shared data and the network between them, under a virtual clock. This module takes the part of the
+//! shell and decides nothing. It loses wake-ups, ends lease holders and steps the clock.
 
 use std::collections::BTreeMap;
 
@@ -22,11 +22,11 @@ use crate::{
     broken::Rule,
     invariants::{Ledger, Request},
     issuer::{Fault, Issuer, Rotation},
-    keys::{self, Check},
-    scenario::{Kind, Scenario, Terms},
+    keys::{self, ThumbprintVerifier},
+    scenario::{Kind, Scenario, Settings},
 };
 
-/// Where the proxies' clock begins; true time begins at zero.
+/// The start of the proxies' clock. True time starts at zero.
 const EPOCH: u64 = 1_800_000_000_000;
 pub const LATENCY: u64 = 20;
 
@@ -34,10 +34,9 @@ fn millis(time: std::time::Duration) -> u64 {
     time.as_millis() as u64
 }
 
-/// Something that happens.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// A request; its client may lose patience. `draw` says what else is left to chance: worker and unknown `kid`.
+    /// A request arrives. Its client leaves after `patience`. `draw` chooses the worker and the unknown `kid`.
     Request {
         issuer: usize,
         kind: Kind,
@@ -50,17 +49,17 @@ pub enum Event {
     Break(usize, Fault),
     /// An issuer recovers.
     Heal(usize),
-    /// The clock jumps by so many milliseconds.
+    /// The clock jumps, in milliseconds.
     StepClock(i64),
-    /// A worker's VM traps and is made anew; what waited in it is lost.
+    /// A worker's VM traps and is replaced. Its parked requests are lost.
     Reload(usize),
-    /// New terms: every worker gets a new engine, the old ones end when nothing waits in them.
+    /// The settings change. Every worker gets a new engine; an old engine ends when no request waits in it.
     Reconfigure,
-    /// A VM takes the lease and dies.
+    /// A VM acquires the lease and dies.
     Canary(usize),
-    /// Another plugin writes into our shared data.
-    Scribble(usize, u64),
-    /// The rest follows from what the engines ask for.
+    /// Another plugin overwrites a record in shared data.
+    OverwriteRecord(usize, u64),
+    /// A worker's timer is due. This event and the events below follow from the engines' actions.
     Tick {
         worker: usize,
         number: u64,
@@ -89,19 +88,19 @@ pub enum Event {
     Inspect,
 }
 
-/// A root context with its engine.
+/// A root context and its engine.
 struct Worker {
-    engine: Engine<Check>,
-    terms: Vec<Terms>,
-    /// Takes no new requests.
+    engine: Engine<ThumbprintVerifier>,
+    settings: Vec<Settings>,
+    /// The worker accepts no new requests.
     draining: bool,
     dead: bool,
     tick: Option<(u64, u64)>,
 }
 
-/// An issuer's part of shared data.
+/// One key set's record in shared data.
 #[derive(Default)]
-struct Cell {
+struct KeyCell {
     record: Vec<u8>,
     announced: u64,
 }
@@ -114,12 +113,12 @@ pub struct World {
     queue: BTreeMap<(u64, u64), Event>,
     sequence: u64,
     workers: Vec<Worker>,
-    cells: Vec<Cell>,
+    cells: Vec<KeyCell>,
     pub issuers: Vec<Issuer>,
     pub ledger: Ledger,
     streams: u32,
-    /// Prints what happens.
-    pub is_told: bool,
+    /// Whether to print every event.
+    pub verbose: bool,
 }
 
 impl World {
@@ -133,61 +132,61 @@ impl World {
             queue: BTreeMap::new(),
             sequence: 0,
             workers: Vec::new(),
-            cells: scenario.terms.iter().map(|_| Cell::default()).collect(),
+            cells: scenario.settings.iter().map(|_| KeyCell::default()).collect(),
             issuers,
             ledger,
             streams: 0,
-            is_told: false,
+            verbose: false,
             scenario,
         };
-        for (at, what) in std::mem::take(&mut world.scenario.events) {
-            world.at(at, what);
+        for (at, event) in std::mem::take(&mut world.scenario.events) {
+            world.schedule(at, event);
         }
         for at in (500..world.scenario.length + 30_000).step_by(500) {
-            world.at(at, Event::Inspect);
+            world.schedule(at, Event::Inspect);
         }
         world.start_workers();
         world
     }
 
-    pub fn terms(&self) -> &[Terms] {
-        &self.scenario.terms
+    pub fn settings(&self) -> &[Settings] {
+        &self.scenario.settings
     }
 
-    /// Runs to the end, or to the first invariant that does not hold.
+    /// Runs to the end, or to the first violated invariant.
     pub fn run(&mut self) -> Result<(), String> {
-        // Long enough for everything that waits at the end.
+        // The extra time answers every request that still waits.
         let end = self.scenario.length + 30_000;
-        while let Some(((at, _), what)) = self.queue.pop_first() {
+        while let Some(((at, _), event)) = self.queue.pop_first() {
             if at > end {
                 break;
             }
             self.now = at;
-            if self.is_told && !matches!(what, Event::Tick { .. } | Event::Wake(_) | Event::Inspect) {
-                match &what {
+            if self.verbose && !matches!(event, Event::Tick { .. } | Event::Wake(_) | Event::Inspect) {
+                match &event {
                     Event::Fetched { issuer, response, .. } => {
                         println!(
                             "{at:>6} Fetched for {issuer}: {:?}",
                             response.as_ref().map(|response| response.status)
                         );
                     }
-                    what => println!("{at:>6} {what:?}"),
+                    event => println!("{at:>6} {event:?}"),
                 }
             }
-            self.happen(what);
+            self.handle(event);
             self.ledger.verdict()?;
         }
         self.ledger.finish(self.now);
         self.ledger.verdict()
     }
 
-    fn at(&mut self, at: u64, what: Event) {
+    fn schedule(&mut self, at: u64, event: Event) {
         self.sequence += 1;
-        self.queue.insert((at, self.sequence), what);
+        self.queue.insert((at, self.sequence), event);
     }
 
-    fn after(&mut self, delay: u64, what: Event) {
-        self.at(self.now + delay, what);
+    fn schedule_in(&mut self, delay: u64, event: Event) {
+        self.schedule(self.now + delay, event);
     }
 
     fn clock(&self) -> UnixTime {
@@ -196,24 +195,24 @@ impl World {
 
     fn start_workers(&mut self) {
         for _ in 0..self.scenario.workers {
-            let terms = self.scenario.terms.clone();
-            let engine = self.engine(&terms);
-            self.workers.push(Worker { engine, terms, draining: false, dead: false, tick: None });
+            let settings = self.scenario.settings.clone();
+            let engine = self.engine(&settings);
+            self.workers.push(Worker { engine, settings, draining: false, dead: false, tick: None });
             self.tick_in(self.workers.len() - 1, 1);
         }
     }
 
-    fn engine(&self, terms: &[Terms]) -> Engine<Check> {
-        let mut terms = terms.to_vec();
+    fn engine(&self, settings: &[Settings]) -> Engine<ThumbprintVerifier> {
+        let mut settings = settings.to_vec();
         let mut max_parked = self.scenario.max_parked;
-        Rule::bend(self.broken, &mut terms, &mut max_parked);
-        let configuration = Scenario::configuration(&terms, max_parked).to_string();
+        Rule::break_configuration(self.broken, &mut settings, &mut max_parked);
+        let configuration = Scenario::configuration(&settings, max_parked).to_string();
         let plan = config::parse(configuration.as_bytes()).expect("a good configuration");
-        Engine::new(plan, Check { accepts_anything: self.broken == Some(Rule::SignaturesAreChecked) })
+        Engine::new(plan, ThumbprintVerifier { accepts_anything: self.broken == Some(Rule::SignaturesAreChecked) })
     }
 
-    fn happen(&mut self, what: Event) {
-        match what {
+    fn handle(&mut self, event: Event) {
+        match event {
             Event::Request { issuer, kind, patience, draw } => self.request(issuer, kind, patience, draw),
             Event::Rotate(issuer, rotation) => {
                 self.issuers[issuer].rotate(rotation, self.now);
@@ -242,11 +241,12 @@ impl World {
                     self.ledger.holder_died(issuer, self.now);
                 }
             }
-            Event::Scribble(issuer, garbage) => self.scribble(issuer, garbage),
+            Event::OverwriteRecord(issuer, garbage) => self.overwrite_record(issuer, garbage),
             Event::Tick { worker, number } => {
-                if !self.workers[worker].dead && self.workers[worker].tick.is_some_and(|(_, own)| own == number) {
+                if !self.workers[worker].dead && self.workers[worker].tick.is_some_and(|(_, current)| current == number)
+                {
                     self.workers[worker].tick = None;
-                    if self.broken != Some(Rule::WorkersLookAgain) {
+                    if self.broken != Some(Rule::WorkersRunOnTicks) {
                         self.run_worker(worker);
                     }
                 }
@@ -277,21 +277,21 @@ impl World {
     }
 
     fn request(&mut self, issuer: usize, kind: Kind, patience: Option<u64>, draw: usize) {
-        let taking: Vec<_> = (0..self.workers.len()).filter(|w| !self.workers[*w].draining).collect();
-        let worker = taking[draw % taking.len()];
+        let active: Vec<_> = (0..self.workers.len()).filter(|w| !self.workers[*w].draining).collect();
+        let worker = active[draw % active.len()];
         self.streams += 1;
         let stream = self.streams;
-        let own = &self.issuers[issuer];
+        let from = &self.issuers[issuer];
         let key = match kind {
-            Kind::Good | Kind::Forged => own.current,
-            Kind::Old => own.current.saturating_sub(1),
-            Kind::Unknown => own.current,
+            Kind::Good | Kind::Forged => from.current,
+            Kind::Old => from.current.saturating_sub(1),
+            Kind::Unknown => from.current,
         };
-        let published = &own.history[key];
+        let published = &from.history[key];
         let token = match kind {
-            Kind::Good | Kind::Old => keys::token(&own.name, &published.kid, Some(published.material)),
-            Kind::Unknown => keys::token(&own.name, &format!("unknown-{draw}"), None),
-            Kind::Forged => keys::token(&own.name, &published.kid, None),
+            Kind::Good | Kind::Old => keys::token(&from.name, &published.kid, Some(published.material)),
+            Kind::Unknown => keys::token(&from.name, &format!("unknown-{draw}"), None),
+            Kind::Forged => keys::token(&from.name, &published.kid, None),
         };
         let list = [
             (":path".to_owned(), format!("/i{issuer}/").into_bytes()),
@@ -300,13 +300,13 @@ impl World {
         let headers = Headers::new(&list);
         let resolved = self.workers[worker].engine.resolve(headers);
         assert_eq!(resolved.providers(), [ProviderId::new(issuer)]);
-        self.look(worker, issuer);
+        self.sync(worker, issuer);
         let request =
-            Request { issuer, kind, key, arrived: self.now, terms: self.workers[worker].terms[issuer].clone() };
+            Request { issuer, kind, key, arrived: self.now, settings: self.workers[worker].settings[issuer].clone() };
         self.ledger.arrived(worker, stream, request);
         let now = self.clock();
         let mut decision = self.workers[worker].engine.on_request(StreamId(stream), resolved, headers, now);
-        if self.broken == Some(Rule::UnknownKeysAreAskedFor) && matches!(decision, Decision::Park) && self.now > 2_000 {
+        if self.broken == Some(Rule::UnknownKeysAreFetched) && matches!(decision, Decision::Park) && self.now > 2_000 {
             decision = Decision::Reply(Reply {
                 status: 401,
                 headers: Vec::new(),
@@ -323,24 +323,24 @@ impl World {
                 let tick = self.workers[worker].engine.tick_when_parked();
                 self.tick_in(worker, millis(tick));
                 if let Some(patience) = patience {
-                    self.after(patience, Event::Leave { worker, stream });
+                    self.schedule_in(patience, Event::Leave { worker, stream });
                 }
             }
         }
     }
 
     fn answered(&mut self, worker: usize, stream: u32, status: u16, body: &str) {
-        if self.is_told {
+        if self.verbose {
             println!("{:>6}   stream {stream}: {status} {body}", self.now);
         }
         self.ledger.answered(worker, stream, status, body, self.now, &self.issuers);
-        self.after(1, Event::Leave { worker, stream });
+        self.schedule_in(1, Event::Leave { worker, stream });
     }
 
-    /// As the shell: look at everything, do what is due, set the next tick.
+    /// Does what the shell does on a tick: syncs every key set, performs the due actions, sets the next tick.
     fn run_worker(&mut self, worker: usize) {
         for issuer in 0..self.cells.len() {
-            self.look(worker, issuer);
+            self.sync(worker, issuer);
         }
         let now = self.clock();
         let actions = self.workers[worker].engine.on_wake(now);
@@ -360,29 +360,29 @@ impl World {
         let number = self.sequence;
         self.workers[worker].tick = Some((at, number));
         let late = self.lateness(worker);
-        self.at(at + late, Event::Tick { worker, number });
+        self.schedule(at + late, Event::Tick { worker, number });
     }
 
-    /// Chance depends on when and where only, not on what happens elsewhere.
-    fn chance(&self, place: usize) -> Rng {
-        Rng::with_seed(self.scenario.seed ^ (self.now << 16) ^ place as u64)
+    /// A random stream that depends on the time and on `stream` only, not on other events.
+    fn random(&self, stream: usize) -> Rng {
+        Rng::with_seed(self.scenario.seed ^ (self.now << 16) ^ stream as u64)
     }
 
-    /// By how much a worker's event loop is behind now.
+    /// The current delay of a worker's event loop, in milliseconds.
     fn lateness(&self, worker: usize) -> u64 {
-        self.chance(worker ^ 0x100).u64(0..=self.scenario.lateness)
+        self.random(worker ^ 0x100).u64(0..=self.scenario.lateness)
     }
 
     fn wake(&mut self, worker: usize, most: u64) {
-        // One in ten gets lost.
-        let mut chance = self.chance(worker);
-        if chance.u8(0..10) > 0 {
-            let delay = chance.u64(0..=most) + self.lateness(worker);
-            self.after(delay, Event::Wake(worker));
+        // One wake-up in ten is lost.
+        let mut random = self.random(worker);
+        if random.u8(0..10) > 0 {
+            let delay = random.u64(0..=most) + self.lateness(worker);
+            self.schedule_in(delay, Event::Wake(worker));
         }
     }
 
-    fn look(&mut self, worker: usize, issuer: usize) {
+    fn sync(&mut self, worker: usize, issuer: usize) {
         let provider = ProviderId::new(issuer);
         let cell = &self.cells[issuer];
         if cell.announced != self.workers[worker].engine.version(provider) {
@@ -422,18 +422,19 @@ impl World {
         }
     }
 
-    /// An update of the shared bytes, as under compare-and-swap. A broken rule changes the bytes before or after.
+    /// Applies an update to the shared bytes, as the shell does under compare-and-swap. A broken rule changes the bytes
+    /// before or after the update.
     fn apply(&mut self, worker: usize, issuer: usize, update: &Update) -> Applied {
         let found = match update.cause() {
-            Some(_) => Rule::forget(self.broken, &self.cells[issuer].record),
+            Some(_) => Rule::break_record(self.broken, &self.cells[issuer].record),
             None => self.cells[issuer].record.clone(),
         };
         let mut applied = update.apply(Some(&found), self.clock());
         if matches!(applied.effect, Effect::Fetch(_)) && update.cause().is_some_and(|cause| cause != Cause::Schedule) {
-            self.ledger.asked_for_a_key(issuer, self.now, &self.workers[worker].terms[issuer]);
+            self.ledger.refresh_started(issuer, self.now, &self.workers[worker].settings[issuer]);
         }
         if applied.bytes.is_some() && self.broken == Some(Rule::IssuersAreIndependent) {
-            // One back-off for all.
+            // All issuers share one back-off.
             let now = self.clock();
             let others = self.cells.iter().filter_map(|cell| Record::decode(&cell.record));
             let pauses = others.map(|record| record.retry_at().since(now)).chain([applied.record.pause]);
@@ -444,12 +445,12 @@ impl World {
         let Some(bytes) = applied.bytes.take() else { return applied };
         self.cells[issuer].record = bytes;
         self.ledger.stored(issuer, self.cells[issuer].record.len());
-        let mut chance = self.chance(issuer);
-        let delay = if chance.u8(0..5) == 0 { chance.u64(1..5) } else { 0 };
+        let mut random = self.random(issuer);
+        let delay = if random.u8(0..5) == 0 { random.u64(1..5) } else { 0 };
         if delay == 0 {
             self.announce(issuer, applied.record.version);
         } else {
-            self.after(delay, Event::Announce { issuer, version: applied.record.version });
+            self.schedule_in(delay, Event::Announce { issuer, version: applied.record.version });
         }
         applied
     }
@@ -469,19 +470,19 @@ impl World {
         }
         self.ledger.fetch_began(issuer, worker, fetch, self.now);
         let slow = self.issuers[issuer].fault == Some(Fault::Slow);
-        let way = if slow { self.workers[worker].terms[issuer].timeout / 2 - LATENCY } else { LATENCY };
-        self.after(way, Event::Serve { worker, issuer, fetch, validators });
+        let delay = if slow { self.workers[worker].settings[issuer].timeout / 2 - LATENCY } else { LATENCY };
+        self.schedule_in(delay, Event::Serve { worker, issuer, fetch, validators });
     }
 
     fn serve(&mut self, worker: usize, issuer: usize, fetch: u64, validators: &Validators) {
-        let (back, response) = match self.issuers[issuer].serve(validators) {
+        let (delay, response) = match self.issuers[issuer].serve(validators) {
             Some(response) => (LATENCY, response),
             None => {
-                let timeout = self.workers[worker].terms[issuer].timeout - LATENCY;
+                let timeout = self.workers[worker].settings[issuer].timeout - LATENCY;
                 (timeout, Ok(Response { status: 504, headers: Vec::new(), body: Vec::new() }))
             }
         };
-        self.after(back, Event::Fetched { worker, issuer, fetch, response });
+        self.schedule_in(delay, Event::Fetched { worker, issuer, fetch, response });
     }
 
     fn fetched(&mut self, worker: usize, issuer: usize, fetch: u64, response: Result<Response, FetchError>) {
@@ -496,18 +497,18 @@ impl World {
         fetch: u64,
         response: Result<Response, FetchError>,
     ) -> Vec<Action> {
-        let (jitter, now) = (self.chance(issuer).u32(..), self.clock());
+        let (jitter, now) = (self.random(issuer).u32(..), self.clock());
         self.workers[worker].engine.on_fetched(ProviderId::new(issuer), fetch, response, jitter, now)
     }
 
     fn reload(&mut self, worker: usize) {
-        let terms = self.workers[worker].terms.clone();
+        let settings = self.workers[worker].settings.clone();
         let draining = self.workers[worker].draining;
-        let engine = self.engine(&terms);
+        let engine = self.engine(&settings);
         self.workers[worker].dead = true;
         self.ledger.vm_died(worker, self.now);
-        // A new VM has a number of its own: nothing that was under way finds it.
-        self.workers.push(Worker { engine, terms, draining, dead: false, tick: None });
+        // A new VM gets a new number, so responses for the old VM do not reach it.
+        self.workers.push(Worker { engine, settings, draining, dead: false, tick: None });
         self.workers[worker].draining = true;
         self.tick_in(self.workers.len() - 1, 1);
     }
@@ -516,16 +517,16 @@ impl World {
         for worker in &mut self.workers {
             worker.draining = true;
         }
-        for terms in &mut self.scenario.terms {
-            terms.grace = if terms.grace == 0 { 4_000 } else { 0 };
-            terms.max_stale = 4_000;
-            terms.min_ttl = 1_000;
+        for settings in &mut self.scenario.settings {
+            settings.grace = if settings.grace == 0 { 4_000 } else { 0 };
+            settings.max_stale = 4_000;
+            settings.min_ttl = 1_000;
         }
-        self.ledger.reconfigured(&self.scenario.terms);
+        self.ledger.reconfigured(&self.scenario.settings);
         self.start_workers();
     }
 
-    fn scribble(&mut self, issuer: usize, garbage: u64) {
+    fn overwrite_record(&mut self, issuer: usize, garbage: u64) {
         let cell = &mut self.cells[issuer];
         match garbage % 5 {
             0 => cell.record.clear(),
@@ -533,7 +534,7 @@ impl World {
             2 => cell.record = garbage.to_le_bytes().repeat(20),
             3 => cell.announced = garbage,
             _ => {
-                // Well-formed, but what it holds is no JWKS.
+                // A well-formed record whose document is not a JWKS.
                 let mut record = Record::decode(&cell.record).unwrap_or_default();
                 if let Some(document) = &mut record.document {
                     document.body = b"<html>"[..].into();
@@ -544,7 +545,7 @@ impl World {
                 cell.announced = record.version;
             }
         }
-        self.ledger.scribbled(issuer, self.now);
+        self.ledger.record_overwritten(issuer, self.now);
     }
 
     fn inspect(&mut self) {

@@ -1,4 +1,4 @@
-//! One test vector of a signature.
+//! A test vector for a signature.
 
 use base64::{engine::general_purpose::URL_SAFE_NO_PAD as BASE64, Engine as _};
 use jwks_gate::{

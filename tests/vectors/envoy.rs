@@ -9,7 +9,7 @@ fn host_and_vm_judge_as_published() {
     let mut probe = Probe::start();
     let (mut wrong, mut count) = (Vec::new(), 0);
     for cases in signatures::all().chunks(50) {
-        let asked: Vec<_> = cases
+        let requested: Vec<_> = cases
             .iter()
             .map(|case| probe::Case {
                 algorithm: case.algorithm.to_owned(),
@@ -18,7 +18,7 @@ fn host_and_vm_judge_as_published() {
                 signature: base64(&case.signature),
             })
             .collect();
-        let verdicts = probe.ask(&asked, 0).unwrap();
+        let verdicts = probe.verify(&requested, 0).unwrap();
         assert_eq!(verdicts.len(), cases.len());
         for (case, verdict) in cases.iter().zip(verdicts) {
             count += 1;

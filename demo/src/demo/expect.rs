@@ -1,4 +1,4 @@
-//! What a step must show, and what is wrong if it does not.
+//! The expected result of a step.
 
 use std::ops::RangeInclusive;
 
@@ -6,14 +6,14 @@ use jwks_gate_testbed::http::Response;
 
 use crate::client::retry_after;
 
-/// What a step must show.
+/// The expected answers, and the allowed number of JWKS GETs.
 pub(crate) struct Expect {
     status: u16,
     text: &'static str,
     gets: Option<RangeInclusive<u64>>,
 }
 
-/// An answer with this status and this text in its body.
+/// Expects answers with this status, and with this text in the body.
 pub(crate) fn expect(status: u16, text: &'static str) -> Expect {
     Expect { status, text, gets: None }
 }
@@ -31,13 +31,13 @@ pub(crate) fn unknown_key() -> Expect {
 }
 
 impl Expect {
-    /// How many JWKS GETs the step may cost.
+    /// Sets how many JWKS GETs the step may cost.
     pub(crate) fn gets(mut self, range: RangeInclusive<u64>) -> Self {
         self.gets = Some(range);
         self
     }
 
-    /// What is wrong with an answer.
+    /// How an answer differs from the expected answer.
     pub(crate) fn objection(&self, response: &Response) -> Option<String> {
         let challenge = response.header("www-authenticate").unwrap_or_default();
         if response.status != self.status {
@@ -53,7 +53,7 @@ impl Expect {
         }
     }
 
-    /// What is wrong with the number of GETs, where both counts are known.
+    /// How the number of GETs differs from the expected range. `None` if a count is unknown.
     pub(crate) fn objection_to_gets(&self, before: Option<u64>, after: Option<u64>) -> Option<String> {
         let (range, before, after) = (self.gets.as_ref()?, before?, after?);
         let wrong = !range.contains(&after.saturating_sub(before));

@@ -1,15 +1,15 @@
-//! Runs an issuer, an upstream and Envoy with `envoy/envoy.yaml` as it is.
+//! Runs an issuer, an upstream and Envoy with `envoy/envoy.yaml`.
 //!
-//! `jwks-gate-demo` goes through a rotation, a flood and an outage step by step, and exits with 1 if any step did not go
-//! as expected. `jwks-gate-demo serve` leaves everything running.
+//! `jwks-gate-demo` shows a rotation, a flood and an outage step by step, and exits with 1 if a step has an unexpected
+//! result. `jwks-gate-demo serve` keeps everything running.
 
 mod client;
 mod expect;
+mod processes;
 mod serve;
 mod steps;
 mod story;
 mod token;
-mod world;
 
 use std::error::Error;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

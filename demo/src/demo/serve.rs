@@ -1,15 +1,15 @@
-//! `serve`: everything runs until Ctrl-C, with curl lines to try.
+//! `serve` runs everything until Ctrl-C, and prints curl commands to try.
 
 use std::thread;
 use std::time::Duration;
 
+use crate::processes::Processes;
 use crate::token::{base64url, with_kid};
-use crate::world::World;
 use crate::{Result, ADMIN, API, ISSUER, ISSUER_NAME};
 
-/// Prints the commands, then waits until a process ends, which is an error.
+/// Prints the commands, then waits until a process exits, which is an error.
 pub(crate) fn run() -> Result<bool> {
-    let mut world = World::start()?;
+    let mut processes = Processes::start()?;
     let payload = base64url(format!(r#"{{"iss":"{ISSUER_NAME}","aud":"api"}}"#).as_bytes());
     let unknown = with_kid(&format!("e30.{payload}.AAAA"), "nobody");
     println!("Envoy is up. Ctrl-C ends everything. To try in another terminal:");
@@ -37,7 +37,7 @@ pub(crate) fn run() -> Result<bool> {
     }
     loop {
         thread::sleep(Duration::from_millis(500));
-        if let Some(name) = world.exited() {
+        if let Some(name) = processes.exited() {
             return Err(format!("{name} has exited").into());
         }
     }

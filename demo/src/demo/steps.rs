@@ -1,4 +1,4 @@
-//! The steps of the demo: who gets in, a rotation, an outage.
+//! The steps of the demo: allowed and denied requests, a rotation, an outage.
 
 use std::thread;
 use std::time::{Duration, SystemTime};
@@ -7,14 +7,14 @@ use jwks_gate_testbed::http::Request;
 
 use crate::client::{call, post, retry_after, token};
 use crate::expect::{denied, expect, passed, unknown_key};
+use crate::processes::Processes;
 use crate::story::Story;
 use crate::token::{tampered, with_kid};
-use crate::world::World;
 use crate::{Result, API, ISSUER, UNKNOWN_KID_MIN_INTERVAL, UPSTREAM};
 
 /// Runs all steps; returns whether each went as expected.
 pub(crate) fn run() -> Result<bool> {
-    let mut world = World::start()?;
+    let mut processes = Processes::start()?;
     let mut story = Story::new();
     println!("Envoy is up: API on {API}, issuer on {ISSUER}, upstream on {UPSTREAM}.");
 
@@ -23,7 +23,7 @@ pub(crate) fn run() -> Result<bool> {
     story.part("The issuer rotates");
     let renewed = rotation(&mut story, &good)?;
     story.part("The issuer goes down");
-    outage(&mut story, &mut world, &renewed)?;
+    outage(&mut story, &mut processes, &renewed)?;
 
     Ok(story.end())
 }
@@ -106,9 +106,9 @@ fn rotation(story: &mut Story, good: &str) -> Result<String> {
     Ok(renewed)
 }
 
-fn outage(story: &mut Story, world: &mut World, renewed: &str) -> Result<()> {
+fn outage(story: &mut Story, processes: &mut Processes, renewed: &str) -> Result<()> {
     wait_for_interval();
-    world.stop_issuer();
+    processes.stop_issuer();
     println!("    The issuer's process is killed: its port refuses connections.");
     story.step(
         "Known keys keep working during the issuer's outage.",
@@ -123,7 +123,7 @@ fn outage(story: &mut Story, world: &mut World, renewed: &str) -> Result<()> {
         &expect(503, "Jwks remote fetch is failed"),
     )?;
     let delay = answers.first().and_then(retry_after).unwrap_or(2).min(30);
-    world.start_issuer()?;
+    processes.start_issuer()?;
     println!("    The issuer is back, with a new key. Waiting {delay} s, as Retry-After asked.");
     thread::sleep(Duration::from_secs(delay));
     story.step(
@@ -135,7 +135,7 @@ fn outage(story: &mut Story, world: &mut World, renewed: &str) -> Result<()> {
     Ok(())
 }
 
-/// Waits until an unknown kid may cause a fetch again.
+/// Waits until the next unknown `kid` may cause a fetch.
 fn wait_for_interval() {
     thread::sleep(UNKNOWN_KID_MIN_INTERVAL + Duration::from_millis(200));
 }

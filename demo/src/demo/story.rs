@@ -1,4 +1,4 @@
-//! Prints the steps and keeps the score.
+//! Prints the steps, and counts those with an unexpected result.
 
 use std::env;
 use std::io::{self, IsTerminal};
@@ -24,7 +24,7 @@ impl Story {
         println!("\n{}", self.paint("1", title));
     }
 
-    /// Sends the requests, all at once if they differ, and prints what came back.
+    /// Sends the requests, all at once if they differ, and prints the answers.
     pub(crate) fn step(
         &mut self,
         why: &str,
@@ -55,7 +55,7 @@ impl Story {
         Ok(responses)
     }
 
-    /// Prints the score; returns whether every step went as expected.
+    /// Prints the score. Returns whether every step had the expected result.
     pub(crate) fn end(&self) -> bool {
         let (steps, wrong) = (self.steps, self.wrong);
         let score = match wrong {
@@ -75,7 +75,7 @@ impl Story {
     }
 }
 
-/// Prints one of the answers: the first unexpected one, if there is one.
+/// Prints the first unexpected answer, or the first answer.
 fn show(expect: &Expect, responses: &[Response]) {
     let unexpected = responses.iter().find(|response| expect.objection(response).is_some());
     let Some(shown) = unexpected.or(responses.first()) else {

@@ -1,4 +1,4 @@
-//! Tokens altered as an attacker would.
+//! Tokens altered as by an attacker.
 
 /// The token with a character in the middle of its signature changed.
 pub(crate) fn tampered(token: &str) -> String {
@@ -8,7 +8,7 @@ pub(crate) fn tampered(token: &str) -> String {
     format!("{}{other}{}", &token[..middle], &token[middle + 1..])
 }
 
-/// The token with a header that names another key.
+/// The token with a header that names `kid`.
 pub(crate) fn with_kid(token: &str, kid: &str) -> String {
     let header = format!(r#"{{"alg":"RS256","typ":"JWT","kid":"{kid}"}}"#);
     let rest = token.split_once('.').map_or("", |(_, rest)| rest);
@@ -33,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn base64url_is_that_of_rfc_4648() {
+    fn base64url_follows_rfc_4648() {
         for (bytes, text) in
             [("", ""), ("f", "Zg"), ("fo", "Zm8"), ("foo", "Zm9v"), ("foob", "Zm9vYg"), ("\u{3f}\u{3f}\u{3e}", "Pz8-")]
         {

@@ -1,4 +1,4 @@
-//! The chart: two panels, one above the other, over the same time.
+//! The chart: two panels over the same time axis.
 
 use std::time::Duration;
 
@@ -17,15 +17,15 @@ const LEGEND_TOP: f64 = 108.0;
 /// The baseline of the first panel's heading.
 const PANEL_TOP: f64 = 146.0;
 const PANEL_STEP: f64 = 236.0;
-// Of a panel, from there.
+// Offsets from the top of a panel.
 const TOTALS: f64 = 21.0;
 const PLOT_TOP: f64 = 42.0;
 const PLOT_BOTTOM: f64 = 170.0;
-const LANE_BOTTOM: f64 = 196.0;
-/// From the time axis to the first note's baseline.
+const FETCHES_BOTTOM: f64 = 196.0;
+/// The distance from the time axis to the first note's baseline.
 const NOTES: f64 = 52.0;
 
-// A background of its own, so that the page may be light or dark.
+// The chart has a background, so that the page may be light or dark.
 const PAPER: &str = "#ffffff";
 const FRAME: &str = "#d0d7de";
 const GRID: &str = "#d8dee4";
@@ -44,19 +44,19 @@ const SMALL: Font = Font { size: 12.0, bold: false, colour: MUTED };
 
 pub(crate) struct Chart<'a> {
     pub(crate) title: String,
-    /// Lines.
+    /// The lines below the title.
     pub(crate) subtitle: Vec<String>,
-    /// From top to bottom.
+    /// The panels from top to bottom.
     pub(crate) panels: [Panel<'a>; 2],
     pub(crate) rotations: &'a [Duration],
     pub(crate) duration: Duration,
-    /// Lines below.
+    /// The lines below the panels.
     pub(crate) notes: Vec<String>,
 }
 
 pub(crate) struct Panel<'a> {
     pub(crate) name: &'a str,
-    /// What it does about a new key.
+    /// How the filter handles a new key.
     pub(crate) behaviour: String,
     pub(crate) recording: &'a Recording,
 }
@@ -65,7 +65,7 @@ impl Chart<'_> {
     /// The chart as an SVG document.
     pub(crate) fn draw(&self) -> String {
         let mut svg = Svg::new();
-        let axis = PANEL_TOP + PANEL_STEP * (self.panels.len() as f64 - 1.0) + LANE_BOTTOM;
+        let axis = PANEL_TOP + PANEL_STEP * (self.panels.len() as f64 - 1.0) + FETCHES_BOTTOM;
         let height = axis + NOTES + LINE * self.notes.len() as f64;
         svg.rectangle([0.5, 0.5, WIDTH - 0.5, height - 0.5], &format!(r#"rx="8" fill="{PAPER}" stroke="{FRAME}""#));
         svg.text([MARGIN, 36.0], Anchor::Start, TITLE, &self.title);
@@ -96,13 +96,13 @@ impl Chart<'_> {
         svg.bars(x, y, step, &rates(|bucket| bucket.denied), DENIED);
         svg.line([LEFT, y.at(0.0)], [RIGHT, y.at(0.0)], &format!(r#"stroke="{MUTED}""#));
         for rotation in self.rotations {
-            rotation_line(svg, x.at(rotation.as_secs_f64()), [top + PLOT_TOP - 6.0, top + LANE_BOTTOM]);
+            rotation_line(svg, x.at(rotation.as_secs_f64()), [top + PLOT_TOP - 6.0, top + FETCHES_BOTTOM]);
         }
         for rate in [0.0, highest / 2.0, highest] {
             svg.text([LEFT - 10.0, y.at(rate) + 4.0], Anchor::End, SMALL, &format!("{rate}"));
         }
         svg.text_upwards([34.0, top + (PLOT_TOP + PLOT_BOTTOM) / 2.0], SMALL, "requests / s");
-        fetches(svg, panel.recording, x, top + (PLOT_BOTTOM + LANE_BOTTOM) / 2.0);
+        fetches(svg, panel.recording, x, top + (PLOT_BOTTOM + FETCHES_BOTTOM) / 2.0);
     }
 
     fn time_axis(&self, svg: &mut Svg, top: f64) {
@@ -119,7 +119,7 @@ impl Chart<'_> {
         Scale { values: [0.0, self.duration.as_secs_f64()], coordinates: [LEFT, RIGHT] }
     }
 
-    /// The same in both panels, though each has its own place.
+    /// The scale of the rates. Both panels have the same values, at different coordinates.
     fn rate(&self, top: f64) -> Scale {
         let all = self.panels.iter().flat_map(|panel| &panel.recording.buckets);
         let highest = all.map(|bucket| rate(bucket.allowed + bucket.denied)).fold(0.0, f64::max);
@@ -157,7 +157,7 @@ fn heading(svg: &mut Svg, panel: &Panel, top: f64) {
     svg.text([MARGIN, top + TOTALS], Anchor::Start, Font { colour, ..HEADING }, &panel.recording.totals());
 }
 
-/// The lane of the JWKS fetches.
+/// Draws the row of JWKS fetches below a panel.
 fn fetches(svg: &mut Svg, recording: &Recording, x: Scale, y: f64) {
     svg.text([LEFT - 10.0, y + 4.0], Anchor::End, SMALL, "fetches");
     for (index, bucket) in recording.buckets.iter().enumerate().filter(|(_, bucket)| bucket.fetches > 0) {
@@ -170,13 +170,13 @@ fn fetches(svg: &mut Svg, recording: &Recording, x: Scale, y: f64) {
     }
 }
 
-/// Dashed, on a light line that makes it stand out from any bar.
+/// Draws a dashed line on a light background, so that the line is visible on any bar.
 fn rotation_line(svg: &mut Svg, x: f64, [top, bottom]: [f64; 2]) {
     svg.line([x, top], [x, bottom], &format!(r#"stroke="{PAPER}" stroke-width="3" stroke-opacity="0.55""#));
     svg.line([x, top], [x, bottom], &format!(r#"stroke="{ROTATION}" stroke-width="1.4" stroke-dasharray="4 3""#));
 }
 
-/// Per second, of a count per bucket.
+/// The rate per second for a count per bucket.
 fn rate(count: u32) -> f64 {
     f64::from(count) / BUCKET.as_secs_f64()
 }
@@ -190,13 +190,13 @@ mod tests {
         let mut recording = Recording::new(Duration::from_secs(6), fetches);
         for (index, &status) in statuses.iter().enumerate() {
             let at = Duration::from_millis(100) * index as u32;
-            recording.add(&Answer { at, took: Duration::from_millis(3), status });
+            recording.add(&Answer { at, latency: Duration::from_millis(3), status });
         }
         recording
     }
 
     #[test]
-    fn a_chart_shows_what_was_recorded() {
+    fn a_chart_shows_the_recordings() {
         let (bad, good) = (recording(&[200, 401, 401], &[Duration::ZERO; 2]), recording(&[200; 3], &[Duration::ZERO]));
         let panel = |name, recording| Panel { name, behaviour: "a & b".to_owned(), recording };
         let drawn = Chart {
@@ -215,7 +215,7 @@ mod tests {
         ] {
             assert_eq!(count(&format!("fill=\"{colour}\">{text}</text>")), 1, "{text}\n{drawn}");
         }
-        // The legend has a mark and a line too.
+        // The legend has one more mark and one more line.
         assert_eq!(count(&format!("z\" fill=\"{FETCH}\"")), 1 + 2);
         assert_eq!(count("stroke-dasharray"), 1 + 2 * 2);
         assert_eq!((count("×2"), count("a &amp; b"), count("<text"), count("</svg>")), (1, 2, count("</text>"), 1));

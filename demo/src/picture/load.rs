@@ -1,4 +1,4 @@
-//! The load: clients at a fixed rate, through both Envoys at once, while the issuers rotate.
+//! The load: clients send requests at a fixed rate through both Envoys, while the issuers rotate.
 
 use std::net::SocketAddr;
 use std::sync::{PoisonError, RwLock};
@@ -12,19 +12,19 @@ use crate::recording::{Answer, Recording};
 use crate::side::Side;
 use crate::Result;
 
-/// How often the conductor looks for fetches and due rotations.
+/// How often the main thread checks for fetches and due rotations.
 const TICK: Duration = Duration::from_millis(5);
 
-/// What each Envoy is put through.
+/// The load on each Envoy.
 pub(crate) struct Plan {
-    /// Each has a connection.
+    /// The number of clients. Each client has one connection.
     pub(crate) clients: u32,
     pub(crate) requests_per_client: u32,
-    /// Between two requests of a client.
+    /// The time between two requests of a client.
     pub(crate) period: Duration,
     pub(crate) rotations: u32,
     pub(crate) rotation_interval: Duration,
-    /// After a rotation, client number `n` changes to a token of the new key after `n` times as long.
+    /// After a rotation, client number `n` changes to a token of the new key after `n` times this time.
     pub(crate) renewal_stagger: Duration,
 }
 
@@ -37,20 +37,20 @@ impl Plan {
         (f64::from(self.clients) / self.period.as_secs_f64()).round() as u32
     }
 
-    /// From a rotation until the last client has a token of the new key.
+    /// The time from a rotation until the last client has a token of the new key.
     pub(crate) fn longest_renewal(&self) -> Duration {
         self.renewal_stagger * self.clients.saturating_sub(1)
     }
 
-    /// When a client sends a request; the clients take turns.
+    /// When a client sends a request. The clients take turns.
     fn due(&self, client: u32, request: u32) -> Duration {
         self.period * request + self.period * client / self.clients
     }
 }
 
-/// What a run has shown.
+/// The result of a run.
 pub(crate) struct Measured {
-    /// In the order of the sides.
+    /// The recordings, in the order of the sides.
     pub(crate) recordings: [Recording; 2],
     /// When the issuers rotated.
     pub(crate) rotations: Vec<Duration>,
@@ -76,7 +76,7 @@ pub(crate) fn run(plan: &Plan, sides: &[Side; 2]) -> Result<Measured> {
             let spawn = |number| scope.spawn(move || client(plan, number, addr, tokens, start));
             (0..plan.clients).map(spawn).collect::<Vec<_>>()
         });
-        let rotations = conduct(plan, sides, &tokens, &mut fetches, start);
+        let rotations = rotate_issuers(plan, sides, &tokens, &mut fetches, start);
         let mut recordings = fetches.map(|fetches| Recording::new(plan.duration(), &fetches.times));
         for (recording, clients) in recordings.iter_mut().zip(clients) {
             for client in clients {
@@ -87,8 +87,8 @@ pub(crate) fn run(plan: &Plan, sides: &[Side; 2]) -> Result<Measured> {
     })
 }
 
-/// Rotates both issuers when it is time and watches their fetches; returns when they rotated.
-fn conduct(
+/// Rotates both issuers when a rotation is due, and records the fetches. Returns the times of the rotations.
+fn rotate_issuers(
     plan: &Plan,
     sides: &[Side; 2],
     tokens: &[Tokens; 2],
@@ -108,7 +108,7 @@ fn conduct(
             rotations.push(at);
         }
         for (side, fetches) in sides.iter().zip(fetches.iter_mut()) {
-            fetches.look(side, start.elapsed());
+            fetches.update(side, start.elapsed());
         }
         thread::sleep(TICK);
     }
@@ -124,17 +124,17 @@ fn client(plan: &Plan, number: u32, addr: SocketAddr, tokens: &Tokens, start: In
         let sent = start.elapsed();
         let token = {
             let issued = tokens.read().unwrap_or_else(PoisonError::into_inner);
-            held(&issued, plan.renewal_stagger * number, sent).to_owned()
+            token_of(&issued, plan.renewal_stagger * number, sent).to_owned()
         };
         let response = connection.send(&Request::get("/api/orders").bearer(&token))?;
         let at = start.elapsed();
-        answers.push(Answer { at, took: at.saturating_sub(sent), status: response.status });
+        answers.push(Answer { at, latency: at.saturating_sub(sent), status: response.status });
     }
     Ok(answers)
 }
 
-/// The token that a client holds which renews so long after a rotation.
-fn held(issued: &[Issued], renews_after: Duration, now: Duration) -> &str {
+/// The token of a client that renews its token `renews_after` a rotation.
+fn token_of(issued: &[Issued], renews_after: Duration, now: Duration) -> &str {
     let has_renewed = |issued: &&Issued| issued.at + renews_after <= now;
     issued.iter().rev().find(has_renewed).or(issued.first()).map_or("", |issued| &issued.token)
 }
@@ -149,11 +149,11 @@ impl Fetches {
     /// Counts the fetches before the run as fetches at its start.
     fn before_the_run(side: &Side) -> Self {
         let mut fetches = Self { seen: 0, times: Vec::new() };
-        fetches.look(side, Duration::ZERO);
+        fetches.update(side, Duration::ZERO);
         fetches
     }
 
-    fn look(&mut self, side: &Side, now: Duration) {
+    fn update(&mut self, side: &Side, now: Duration) {
         let fetches = side.issuer.stats().jwks_requests;
         self.times.extend((self.seen..fetches).map(|_| now));
         self.seen = fetches;
@@ -190,8 +190,12 @@ mod tests {
     fn a_client_keeps_its_token_until_it_renews() {
         let issued = |at, token: &str| Issued { at: Duration::from_millis(at), token: token.to_owned() };
         let all = [issued(0, "a"), issued(1000, "b"), issued(1500, "c")];
-        let held = |renews_after, now| held(&all, Duration::from_millis(renews_after), Duration::from_millis(now));
-        assert_eq!((held(0, 999), held(0, 1000), held(0, 1500)), ("a", "b", "c"));
-        assert_eq!((held(400, 0), held(400, 1399), held(400, 1400), held(400, 1900)), ("a", "a", "b", "c"));
+        let token_of =
+            |renews_after, now| token_of(&all, Duration::from_millis(renews_after), Duration::from_millis(now));
+        assert_eq!((token_of(0, 999), token_of(0, 1000), token_of(0, 1500)), ("a", "b", "c"));
+        assert_eq!(
+            (token_of(400, 0), token_of(400, 1399), token_of(400, 1400), token_of(400, 1900)),
+            ("a", "a", "b", "c")
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! What happened on one side, in buckets of 100 ms.
+//! The answers and fetches of one side, in buckets of 100 ms.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,10 +8,10 @@ pub(crate) const BUCKET: Duration = Duration::from_millis(100);
 /// The answer to a request.
 #[derive(Clone, Copy)]
 pub(crate) struct Answer {
-    /// When it arrived.
+    /// When the answer arrived.
     pub(crate) at: Duration,
-    /// Since the request was sent.
-    pub(crate) took: Duration,
+    /// The time since the request was sent.
+    pub(crate) latency: Duration,
     pub(crate) status: u16,
 }
 
@@ -19,7 +19,7 @@ pub(crate) struct Answer {
 pub(crate) struct Bucket {
     /// Requests answered with 200.
     pub(crate) allowed: u32,
-    /// All others.
+    /// Requests answered with another status.
     pub(crate) denied: u32,
     /// JWKS fetches.
     pub(crate) fetches: u32,
@@ -32,7 +32,7 @@ pub(crate) struct Recording {
 }
 
 impl Recording {
-    /// Of this length, with JWKS fetches at these times and no answers.
+    /// A recording of this length, with JWKS fetches at these times and without answers.
     pub(crate) fn new(duration: Duration, fetches: &[Duration]) -> Self {
         let count = duration.as_millis().div_ceil(BUCKET.as_millis()).max(1);
         let buckets = vec![Bucket::default(); count as usize];
@@ -50,10 +50,10 @@ impl Recording {
             _ => bucket.denied += 1,
         }
         *self.statuses.entry(answer.status).or_default() += 1;
-        self.slowest = self.slowest.max(answer.took);
+        self.slowest = self.slowest.max(answer.latency);
     }
 
-    /// What happens after the end belongs to the last bucket.
+    /// The bucket of a time. Times after the end belong to the last bucket.
     fn bucket(&mut self, at: Duration) -> &mut Bucket {
         let index = (at.as_millis() / BUCKET.as_millis()) as usize;
         let last = self.buckets.len() - 1;
@@ -112,7 +112,7 @@ mod tests {
     fn each_answer_and_fetch_is_in_its_bucket() {
         let mut recording = Recording::new(ms(300), &[ms(0), ms(120), ms(130)]);
         for (at, status) in [(0, 200), (99, 401), (100, 200), (299, 503), (340, 200)] {
-            recording.add(&Answer { at: ms(at), took: ms(at / 10), status });
+            recording.add(&Answer { at: ms(at), latency: ms(at / 10), status });
         }
         let bucket = |allowed, denied, fetches| Bucket { allowed, denied, fetches };
         assert_eq!(recording.buckets, [bucket(1, 1, 1), bucket(1, 0, 2), bucket(1, 1, 0)]);

@@ -1,4 +1,4 @@
-//! One of the two things compared: an Envoy with a filter, and an issuer of its own.
+//! One side of the comparison: an Envoy with a filter, and its issuer.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -13,13 +13,13 @@ use crate::Result;
 pub(crate) const JWT_AUTHN: &str = "Envoy jwt_authn";
 pub(crate) const JWKS_GATE: &str = "jwks-gate";
 pub(crate) const CACHE_DURATION: &str = "300s";
-/// The default of 10 s is meant for rotations that are further apart.
+/// The default of 10 s suits rotations with longer intervals.
 pub(crate) const UNKNOWN_KID_MIN_INTERVAL: &str = "1s";
-/// The default is 0 s: a withdrawn key verifies nothing.
+/// The default is 0 s: a removed key verifies nothing.
 pub(crate) const RETIRED_KEY_GRACE: &str = "30s";
 
 const START_TIMEOUT: Duration = Duration::from_secs(10);
-/// Each on a connection of its own, so that both workers get some.
+/// Each request has its own connection, so that both workers get requests.
 const WARM_UP_REQUESTS: usize = 32;
 
 pub(crate) struct Side {
@@ -30,7 +30,7 @@ pub(crate) struct Side {
 }
 
 impl Side {
-    /// Envoy's own filter.
+    /// An Envoy with `jwt_authn`.
     pub(crate) fn jwt_authn() -> Result<Self> {
         let issuer = start_issuer()?;
         let mut config = config(&issuer);
@@ -39,7 +39,7 @@ impl Side {
         Self::start(JWT_AUTHN, issuer, filter)
     }
 
-    /// jwks-gate.
+    /// An Envoy with jwks-gate.
     pub(crate) fn jwks_gate() -> Result<Self> {
         let issuer = start_issuer()?;
         let mut config = config(&issuer);
@@ -59,7 +59,8 @@ impl Side {
         Ok(side)
     }
 
-    /// Waits until every worker has the keys. One request at a time, so that no side fetches more often than it must.
+    /// Waits until every worker has the keys. Sends one request at a time, so that no side fetches more often than
+    /// necessary.
     fn warm_up(&self) -> Result<()> {
         let request = Request::get("/api/warm-up").bearer(&self.issuer.token());
         let passes = || http::send(self.addr(), &request).is_ok_and(|answer| answer.status == 200);
@@ -70,15 +71,15 @@ impl Side {
         }
     }
 
-    /// Envoy's listener.
+    /// The address of Envoy's listener.
     pub(crate) fn addr(&self) -> SocketAddr {
         self.envoy.addr()
     }
 
-    /// Such as 1.40.0.
+    /// Envoy's version, such as 1.40.0.
     pub(crate) fn envoy_version(&self) -> Result<String> {
         let info = http::send(self.envoy.admin(), &Request::get("/server_info"))?.json();
-        // Commit, version, state of the tree, kind of build, TLS library.
+        // The text holds commit, version, state of the tree, kind of build, TLS library.
         let version = info["version"].as_str().and_then(|text| text.split('/').nth(1));
         Ok(version.ok_or("Envoy does not say its version")?.to_owned())
     }
@@ -88,7 +89,7 @@ fn start_issuer() -> Result<Issuer> {
     Ok(Issuer::start(Options { listen: any_port(), max_age: None, ..Options::default() })?)
 }
 
-/// What both filters are given.
+/// The configuration of both filters.
 fn config(issuer: &Issuer) -> Value {
     json!({
         "providers": { "p": {

@@ -31,7 +31,7 @@ pub(crate) fn round_up(value: f64) -> f64 {
     factors.iter().map(|factor| factor * power).find(|&candidate| candidate >= value).unwrap_or(value)
 }
 
-/// Where a text ends or begins at its coordinates.
+/// Which point of a text is at its coordinates.
 #[derive(Clone, Copy)]
 pub(crate) enum Anchor {
     Start,
@@ -47,7 +47,7 @@ pub(crate) struct Font {
     pub(crate) colour: &'static str,
 }
 
-/// A drawing under way.
+/// An SVG document under construction.
 pub(crate) struct Svg {
     elements: String,
 }
@@ -150,7 +150,7 @@ fn font_attributes(Font { size, bold, colour }: Font) -> String {
     format!(r#" font-size="{}"{weight} fill="{colour}""#, number(size))
 }
 
-/// At most one decimal, none where it is zero.
+/// Formats a number with at most one decimal, and without a zero decimal.
 fn number(value: f64) -> String {
     let text = format!("{value:.1}");
     match text.strip_suffix(".0").unwrap_or(&text) {
@@ -171,7 +171,7 @@ mod tests {
     fn a_scale_maps_its_ends_and_what_is_between() {
         let x = Scale { values: [0.0, 20.0], coordinates: [100.0, 200.0] };
         assert_eq!([0.0, 5.0, 20.0].map(|value| x.at(value)), [100.0, 125.0, 200.0]);
-        // Upwards, as the y of a screen is not.
+        // A scale that points upwards, unlike the y axis of a screen.
         let y = Scale { values: [0.0, 4.0], coordinates: [50.0, 10.0] };
         assert_eq!([0.0, 1.0, 4.0].map(|value| y.at(value)), [50.0, 40.0, 10.0]);
         assert_eq!([-1.0, 9.0].map(|value| y.at(value)), [50.0, 10.0]);

@@ -1,4 +1,4 @@
-//! The issuer by curl: minting, rotation, faults. No fault touches these paths.
+//! The issuer's HTTP interface for minting, rotation and faults. Faults do not affect these paths.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::SeqCst;
@@ -131,7 +131,7 @@ fn stats(core: &Core, connection: &Connection) -> Value {
     })
 }
 
-/// The parameters that nobody has asked for yet.
+/// The query parameters that no code has read yet.
 struct Query(BTreeMap<String, String>);
 
 impl Query {
@@ -144,7 +144,7 @@ impl Query {
         text.parse().map(Some).map_err(|_| format!("{name} is not a number: {text:?}"))
     }
 
-    /// A misspelt parameter must not pass for a default.
+    /// Rejects unknown parameters, so that a misspelt parameter does not mean a default.
     fn end(&self) -> Result<(), String> {
         match self.0.keys().next() {
             Some(name) => Err(format!("unknown parameter {name:?}")),

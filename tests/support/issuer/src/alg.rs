@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// A signature algorithm by its JOSE name.
+/// A signature algorithm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[allow(missing_docs)]
 pub enum Alg {
@@ -70,7 +70,7 @@ impl fmt::Display for Alg {
     }
 }
 
-/// Not the name of an [`Alg`].
+/// An error: the name of no [`Alg`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownAlg(String);
 

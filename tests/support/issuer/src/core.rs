@@ -1,4 +1,4 @@
-//! What an issuer is without its server: keys, what it publishes of them, faults, and the answers.
+//! An issuer without its server: the keys, the published JWKS, the faults and the answers.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -16,14 +16,14 @@ use crate::keys::{fresh_kid, SigningKey};
 use crate::server::{lock, Connection, Handler, Reply};
 use crate::spare;
 
-/// What both the owner and the connections work on.
+/// The state that the owner and the connections share.
 pub(crate) struct Core {
     pub(crate) issuer: String,
     pub(crate) filter: Option<PathBuf>,
     alg: Alg,
     pub(crate) state: Mutex<State>,
     plan: Mutex<Plan>,
-    /// Counts the calls of heal: what hangs waits for the next one.
+    /// The number of calls of `heal`. A hanging request waits until the number changes.
     heals: AtomicU64,
     pub(crate) counters: Counters,
 }
@@ -33,7 +33,7 @@ pub(crate) struct State {
     published: Vec<Arc<SigningKey>>,
     pub(crate) document: Document,
     pub(crate) cache_control: Option<String>,
-    /// More headers of the JWKS.
+    /// Additional headers of the JWKS.
     pub(crate) headers: Vec<(String, String)>,
 }
 
@@ -72,14 +72,14 @@ impl Core {
         lock(&self.state).current.clone()
     }
 
-    /// The current key's kid and the published ones.
+    /// The current key's `kid`, and the published `kid`s.
     pub(crate) fn kids(&self) -> (String, Vec<String>) {
         let state = lock(&self.state);
         (state.current.kid.clone(), state.published.iter().map(|key| key.kid.clone()).collect())
     }
 
     pub(crate) fn rotate(&self, rotation: Rotation) -> String {
-        // Before the lock: it may take a while, and answers go on meanwhile.
+        // Generates the key before taking the lock, because that may be slow.
         let key = Arc::new(SigningKey::generate(self.alg, &fresh_kid()));
         let kid = key.kid.clone();
         {
@@ -133,7 +133,7 @@ impl Core {
     fn jwks(&self, request: &Request) -> Response {
         let state = lock(&self.state);
         let answer = state.document.answer(request, state.cache_control.as_deref(), &state.headers);
-        if answer.known {
+        if answer.is_not_modified {
             self.counters.not_modified.fetch_add(1, SeqCst);
         }
         answer.response
@@ -145,19 +145,19 @@ impl Core {
         Response::json(200, &json!({ "issuer": self.issuer, "jwks_uri": jwks_uri }))
     }
 
-    /// The fault's answer, or the proper one where the fault leaves it at that.
-    fn struck(&self, connection: &Connection, proper: impl FnOnce() -> Response) -> Reply {
+    /// The answer that the current fault causes, or the normal answer.
+    fn with_fault(&self, connection: &Connection, normal: impl FnOnce() -> Response) -> Reply {
         let heals = self.heals.load(SeqCst);
-        let Some(fault) = lock(&self.plan).strike() else { return Reply::Answer(proper()) };
+        let Some(fault) = lock(&self.plan).next() else { return Reply::Answer(normal()) };
         self.counters.faults.fetch_add(1, SeqCst);
         match fault {
-            Fault::Status(status) => Reply::Answer(Response::error(status, "as asked for")),
-            Fault::Delay(duration) if connection.wait(duration) => Reply::Answer(proper()),
-            Fault::Hang if connection.wait_until(|| self.heals.load(SeqCst) != heals) => Reply::Answer(proper()),
+            Fault::Status(status) => Reply::Answer(Response::error(status, "as requested")),
+            Fault::Delay(duration) if connection.wait(duration) => Reply::Answer(normal()),
+            Fault::Hang if connection.wait_until(|| self.heals.load(SeqCst) != heals) => Reply::Answer(normal()),
             Fault::Delay(_) | Fault::Hang => Reply::Close,
             Fault::Reset => Reply::Reset,
             Fault::Garbage => Reply::Answer(Response::new(200, "text/html", "<html>This is not JSON.</html>\n")),
-            Fault::Truncated => Reply::Truncated(proper()),
+            Fault::Truncated => Reply::Truncated(normal()),
             Fault::Empty => Reply::Answer(Response::json(200, &json!({ "keys": [] }))),
         }
     }
@@ -176,6 +176,6 @@ impl Handler for Core {
         if is_jwks && request.method == "GET" {
             self.counters.jwks_requests.fetch_add(1, SeqCst);
         }
-        self.struck(connection, || if is_jwks { self.jwks(request) } else { self.discovery(request) })
+        self.with_fault(connection, || if is_jwks { self.jwks(request) } else { self.discovery(request) })
     }
 }

@@ -1,14 +1,15 @@
-//! The dates of HTTP.
+//! HTTP dates_of_known_times.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// As in `Sun, 06 Nov 1994 08:49:37 GMT`.
+/// A date such as `Sun, 06 Nov 1994 08:49:37 GMT`.
 pub(crate) fn http_date(time: SystemTime) -> String {
     const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
     const MONTHS: [&str; 12] = ["Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec", "Jan", "Feb"];
     let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let days = seconds / 86400;
-    // Years that begin in March have their leap day at the end; 719468 days from March of year 0 to 1970.
+    // Counts years from March, so that a leap day is the last day of a year. From March of year 0 to 1970 there are
+    // 719468 days.
     let shifted = days + 719_468;
     let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
     let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36524 - day_of_era / 146_096) / 365;
@@ -32,7 +33,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn dates() {
+    fn dates_of_known_times() {
         let date = |seconds| http_date(UNIX_EPOCH + Duration::from_secs(seconds));
         assert_eq!(date(0), "Thu, 01 Jan 1970 00:00:00 GMT");
         assert_eq!(date(784_111_777), "Sun, 06 Nov 1994 08:49:37 GMT");

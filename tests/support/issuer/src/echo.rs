@@ -1,4 +1,4 @@
-//! The upstream: tells each client what arrived.
+//! An upstream that answers with the request that it got.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -19,18 +19,18 @@ pub struct Echo {
 }
 
 impl Echo {
-    /// Starts to listen; port 0 takes a free one.
+    /// Starts the server. Port 0 means any free port.
     pub fn start(listen: SocketAddr) -> io::Result<Echo> {
         let requests = Arc::new(Requests::default());
         Ok(Echo { server: Server::start(listen, requests.clone())?, requests })
     }
 
-    /// Where it listens.
+    /// The address of the server.
     pub fn addr(&self) -> SocketAddr {
         self.server.addr()
     }
 
-    /// How many requests arrived.
+    /// The number of requests so far.
     pub fn requests(&self) -> u64 {
         self.requests.0.load(SeqCst)
     }

@@ -1,4 +1,4 @@
-//! The ways to fail, and how often.
+//! Faults of the issuer.
 
 use std::time::Duration;
 
@@ -7,30 +7,30 @@ use std::time::Duration;
 pub enum Fault {
     /// Answers with this status.
     Status(u16),
-    /// Answers normally, but late.
+    /// Answers normally after a delay.
     Delay(Duration),
-    /// Does not answer until [`heal`](crate::Issuer::heal); then normally, unless the client has gone.
+    /// Does not answer until [`heal`](crate::Issuer::heal). Then answers normally, unless the client has left.
     Hang,
-    /// Resets the connection before any byte of an answer.
+    /// Resets the connection without an answer.
     Reset,
-    /// 200 with a body that is not JSON.
+    /// Answers 200 with a body that is not JSON.
     Garbage,
-    /// Promises the document by its `content-length` and closes in the middle of it.
+    /// Sends the full `content-length` and half of the document, then closes the connection.
     Truncated,
-    /// 200 with a JWKS without keys.
+    /// Answers 200 with a JWKS without keys.
     Empty,
 }
 
-/// How often a [`Fault`] strikes.
+/// How many requests a [`Fault`] affects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Times {
-    /// Until [`heal`](crate::Issuer::heal).
+    /// All requests until [`heal`](crate::Issuer::heal).
     Always,
-    /// As many requests, then no more.
+    /// This number of requests.
     Next(u32),
 }
 
-/// The fault that is set, if any.
+/// The current fault, if any.
 #[derive(Default)]
 pub(crate) struct Plan(Option<(Fault, Times)>);
 
@@ -43,8 +43,8 @@ impl Plan {
         self.0 = None;
     }
 
-    /// What happens to the request that has just arrived.
-    pub(crate) fn strike(&mut self) -> Option<Fault> {
+    /// Returns the fault for the next request, and counts the request.
+    pub(crate) fn next(&mut self) -> Option<Fault> {
         let (fault, times) = self.0.as_mut()?;
         let fault = fault.clone();
         match times {

@@ -1,9 +1,9 @@
-//! What a gateway's operator does, by curl: revokes a key in the filter configuration that Envoy watches.
+//! Revokes a key in the filter configuration that Envoy watches, as a gateway's operator does.
 
 use std::fs;
 use std::path::Path;
 
-/// Adds a `kid` to the `revoked_keys` of a configuration. Envoy takes notice of what is moved into place.
+/// Adds a `kid` to the `revoked_keys` of a configuration. Envoy reads a watched file when a rename replaces it.
 pub(crate) fn revoke(filter: &Path, kid: &str) -> Result<(), String> {
     if kid.is_empty() || !kid.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')) {
         return Err(format!("not a kid of this issuer's: {kid:?}"));

@@ -10,12 +10,12 @@ use crate::date::http_date;
 
 pub(crate) struct Request {
     pub(crate) method: String,
-    /// Path and query as they came.
+    /// The path and the query, not decoded.
     pub(crate) target: String,
-    /// In order, the names in lower case.
+    /// The headers in order, with names in lower case.
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
-    /// Whether the connection is to stay open afterwards.
+    /// Whether the connection stays open after the answer.
     pub(crate) keep_alive: bool,
 }
 
@@ -24,7 +24,7 @@ impl Request {
         self.target.split_once('?').map_or(self.target.as_str(), |(path, _)| path)
     }
 
-    /// The parameters of the query, decoded.
+    /// The query parameters, decoded.
     pub(crate) fn query(&self) -> Result<BTreeMap<String, String>, String> {
         let query = self.target.split_once('?').map_or("", |(_, query)| query);
         query
@@ -84,20 +84,20 @@ impl Response {
         Self::json(status, &json!({ "error": reason }))
     }
 
-    /// Adds a header, in the place of one of the same name.
+    /// Sets a header, and removes other headers with this name.
     pub(crate) fn with(mut self, name: &str, value: impl Into<String>) -> Self {
         self.headers.retain(|(known, _)| !known.eq_ignore_ascii_case(name));
         self.headers.push((name.to_owned(), value.into()));
         self
     }
 
-    /// The same answer to a client that has the document already.
+    /// This response as a 304, for a client that has the document.
     pub(crate) fn not_modified(mut self) -> Self {
         self.status = 304;
         self
     }
 
-    /// As sent. `with_body` is false in an answer to HEAD, whose headers are those of GET.
+    /// The bytes to send. An answer to HEAD has the headers of GET, and `with_body` is false.
     pub(crate) fn bytes(&self, with_body: bool, keep_alive: bool) -> Vec<u8> {
         let mut head = format!("HTTP/1.1 {} {}\r\n", self.status, reason(self.status));
         for (name, value) in &self.headers {
@@ -121,7 +121,7 @@ impl Response {
         bytes
     }
 
-    /// As [`bytes`](Self::bytes), but the second half of the body is missing.
+    /// As [`bytes`](Self::bytes), but without the second half of the body.
     pub(crate) fn truncated(&self) -> Vec<u8> {
         let mut bytes = self.bytes(true, true);
         bytes.truncate(bytes.len() - self.body.len().div_ceil(2));

@@ -1,4 +1,4 @@
-//! The issuer to start, to rotate and to break.
+//! The public interface of the issuer.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -19,13 +19,13 @@ use crate::{spare, token};
 /// How to start an [`Issuer`].
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Where to listen; port 0 takes a free one.
+    /// The address to listen on. Port 0 means any free port.
     pub listen: SocketAddr,
-    /// The `iss` of its tokens.
+    /// The `iss` of the issuer's tokens.
     pub issuer: String,
-    /// What its keys sign with.
+    /// The algorithm of the issuer's keys.
     pub alg: Alg,
-    /// The `max-age` in seconds of the JWKS; without it there is no `cache-control`.
+    /// The `max-age` of the JWKS in seconds. `None` means no `cache-control` header.
     pub max_age: Option<u64>,
     /// A filter configuration that Envoy watches, for `POST /admin/revoke`.
     pub filter: Option<PathBuf>,
@@ -43,23 +43,23 @@ impl Default for Options {
     }
 }
 
-/// What becomes of the old keys in a rotation.
+/// What happens to the old keys in a rotation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rotation {
-    /// They stay published beside the new one.
+    /// The old keys stay published beside the new key.
     Overlap,
-    /// Only the new one is published.
+    /// Only the new key is published.
     Hard,
 }
 
-/// What has happened since the start.
+/// Counts since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// GETs of the JWKS that arrived, whatever was answered.
+    /// GETs of the JWKS, whatever the answer.
     pub jwks_requests: u64,
     /// Answers 304.
     pub not_modified: u64,
-    /// Requests that a fault struck.
+    /// Requests that a fault affected.
     pub faults: u64,
     /// Tokens minted for [`Issuer::token`] and `POST /token`.
     pub tokens: u64,
@@ -76,7 +76,7 @@ pub struct Issuer {
 }
 
 impl Issuer {
-    /// Starts to listen; answers from now on.
+    /// Starts an issuer.
     pub fn start(options: Options) -> io::Result<Issuer> {
         let core = Arc::new(Core::new(&options));
         let server = Server::start(options.listen, core.clone())?;
@@ -86,12 +86,12 @@ impl Issuer {
         Ok(Issuer { core, server })
     }
 
-    /// Where it listens.
+    /// The address of the issuer.
     pub fn addr(&self) -> SocketAddr {
         self.server.addr()
     }
 
-    /// The `iss` of its tokens.
+    /// The `iss` of the issuer's tokens.
     pub fn issuer(&self) -> &str {
         &self.core.issuer
     }
@@ -101,63 +101,63 @@ impl Issuer {
         format!("http://{}/.well-known/jwks.json", self.addr())
     }
 
-    /// The JWKS as it is served now.
+    /// The current JWKS.
     pub fn jwks(&self) -> Vec<u8> {
         lock(&self.core.state).document.bytes.clone()
     }
 
-    /// The key that signs.
+    /// The current signing key.
     pub fn current(&self) -> Arc<SigningKey> {
         self.core.current()
     }
 
-    /// What an ordinary token claims: `sub` is alice, `aud` is api, valid for an hour from now.
+    /// The default claims: `sub` is alice, `aud` is api, valid for an hour from now.
     pub fn claims(&self) -> Value {
         token::default_claims(&self.core.issuer)
     }
 
-    /// An ordinary token under the current key.
+    /// A token with the default claims, signed by the current key.
     pub fn token(&self) -> String {
         self.core.counters.tokens.fetch_add(1, SeqCst);
         self.current().mint(&self.claims())
     }
 
-    /// Signs with a new key from now on, publishes it, and returns its `kid`.
+    /// Publishes a new key, signs with the new key from now on, and returns its `kid`.
     pub fn rotate(&self, rotation: Rotation) -> String {
         self.core.rotate(rotation)
     }
 
-    /// Publishes a key no longer, though it may still sign; false if it was not published.
+    /// Removes a key from the JWKS. The key may still sign. Returns false if the key was not published.
     pub fn retire(&self, kid: &str) -> bool {
         self.core.retire(kid)
     }
 
-    /// Serves these bytes as the JWKS until keys are next rotated or retired.
+    /// Serves these bytes as the JWKS until the next rotation or retirement.
     pub fn publish(&self, jwks: Vec<u8>) {
         lock(&self.core.state).document = Document::verbatim(jwks);
     }
 
-    /// The `cache-control` of the JWKS.
+    /// Sets the `cache-control` header of the JWKS.
     pub fn set_cache_control(&self, value: Option<String>) {
         lock(&self.core.state).cache_control = value;
     }
 
-    /// More headers of the JWKS, in the place of its own of the same name, except `content-length`.
+    /// Sets additional headers of the JWKS. They replace headers of the same name, except `content-length`.
     pub fn set_headers(&self, headers: Vec<(String, String)>) {
         lock(&self.core.state).headers = headers;
     }
 
-    /// Lets the JWKS and the discovery document fail, in the place of an earlier fault.
+    /// Makes the JWKS and the discovery document fail. Replaces an earlier fault.
     pub fn fault(&self, fault: Fault, times: Times) {
         self.core.fault(fault, times);
     }
 
-    /// Ends the fault and releases what hangs.
+    /// Ends the fault and answers hanging requests.
     pub fn heal(&self) {
         self.core.heal();
     }
 
-    /// Refuses connections and closes the open ones; the port stays ours.
+    /// Closes open connections and refuses new connections. The port stays reserved.
     pub fn stop(&self) {
         self.server.stop();
     }
@@ -166,14 +166,14 @@ impl Issuer {
     ///
     /// # Panics
     ///
-    /// If the system does not let it.
+    /// If the port cannot be bound.
     pub fn resume(&self) {
         if let Err(error) = self.server.resume() {
             panic!("cannot listen on {} again: {error}", self.addr());
         }
     }
 
-    /// What has happened so far.
+    /// The counts so far.
     pub fn stats(&self) -> Stats {
         self.core.stats(self.server.accepted())
     }

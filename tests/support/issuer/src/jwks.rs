@@ -1,4 +1,4 @@
-//! The published document and how it is served.
+//! The published JWKS and the HTTP answers that carry it.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -27,7 +27,7 @@ impl Document {
         Self { bytes, etag, modified: SystemTime::now() }
     }
 
-    /// 200 with the document, or 304 to a client that has it.
+    /// A 200 with the document, or a 304 to a client that has the document.
     pub(crate) fn answer(&self, request: &Request, cache_control: Option<&str>, extra: &[(String, String)]) -> Answer {
         let mut response = Response::new(200, "application/json", self.bytes.clone())
             .with("etag", &self.etag)
@@ -38,8 +38,8 @@ impl Document {
         for (name, value) in extra {
             response = response.with(name, value);
         }
-        let known = request.header("if-none-match").is_some_and(|tags| self.matches(tags));
-        Answer { response: if known { response.not_modified() } else { response }, known }
+        let is_not_modified = request.header("if-none-match").is_some_and(|tags| self.matches(tags));
+        Answer { response: if is_not_modified { response.not_modified() } else { response }, is_not_modified }
     }
 
     fn matches(&self, tags: &str) -> bool {
@@ -47,8 +47,8 @@ impl Document {
     }
 }
 
-/// An answer and whether it is a 304.
+/// An answer, and whether the answer is a 304.
 pub(crate) struct Answer {
     pub(crate) response: Response,
-    pub(crate) known: bool,
+    pub(crate) is_not_modified: bool,
 }

@@ -1,4 +1,5 @@
-//! Signing keys, and JWS put together by hand: no library would mint the wrong tokens that tests need.
+//! Signing keys, and tokens assembled without a JWT library, because a library does not mint the invalid tokens that
+//! tests need.
 
 use aws_lc_rs::rand::{self, SystemRandom};
 use aws_lc_rs::rsa::{self, KeySize};
@@ -11,11 +12,11 @@ use serde_json::{json, Value};
 use crate::alg::Alg;
 use crate::spare;
 
-/// A private key with the name and the algorithm that it goes by.
+/// A private key with its `kid` and algorithm.
 pub struct SigningKey {
-    /// Stands in the header of tokens and in the JWK.
+    /// The key id in token headers and in the JWK.
     pub kid: String,
-    /// What the key signs with, whatever a header says.
+    /// The algorithm that the key signs with, whatever a header says.
     pub alg: Alg,
     secret: Secret,
 }
@@ -28,7 +29,7 @@ enum Secret {
 }
 
 impl SigningKey {
-    /// A fresh key; RSA keys have 2048 bits.
+    /// Generates a key. RSA keys have 2048 bits.
     pub fn generate(alg: Alg, kid: &str) -> SigningKey {
         let secret = match alg {
             Alg::Rs256 | Alg::Rs384 | Alg::Rs512 | Alg::Ps256 | Alg::Ps384 | Alg::Ps512 => Secret::Rsa(spare::take()),
@@ -41,11 +42,11 @@ impl SigningKey {
         SigningKey { kid: kid.to_owned(), alg, secret }
     }
 
-    /// A fresh RSA key of 2048, 3072, 4096 or 8192 bits. The long ones take seconds.
+    /// Generates an RSA key of 2048, 3072, 4096 or 8192 bits. Long keys take seconds.
     ///
     /// # Panics
     ///
-    /// If `alg` is not an RSA algorithm or `bits` is none of these.
+    /// If `alg` is not an RSA algorithm or `bits` has another value.
     pub fn generate_rsa(alg: Alg, kid: &str, bits: usize) -> SigningKey {
         assert!(alg.is_rsa(), "{alg} does not use RSA keys");
         let size = match bits {
@@ -59,7 +60,7 @@ impl SigningKey {
         SigningKey { kid: kid.to_owned(), alg, secret: Secret::Rsa(key) }
     }
 
-    /// The key as an entry of a JWKS, with `kid`, `alg` and `use`. For HMAC that is the secret itself.
+    /// The key as an entry of a JWKS, with `kid`, `alg` and `use`. The entry of an HMAC key holds the secret.
     pub fn public_jwk(&self) -> Value {
         let mut jwk = match &self.secret {
             Secret::Rsa(key) => {
@@ -71,7 +72,7 @@ impl SigningKey {
                 })
             }
             Secret::Ec(key) => {
-                // Uncompressed: 4, then x and y at the full width of the field, as RFC 7518 wants them.
+                // The uncompressed point: 4, then x and y at the full width of the field, as RFC 7518 requires.
                 let (x, y) = key.public_key().as_ref()[1..].split_at(key.public_key().as_ref().len() / 2);
                 json!({ "kty": "EC", "crv": self.curve(), "x": BASE64.encode(x), "y": BASE64.encode(y) })
             }
@@ -91,14 +92,14 @@ impl SigningKey {
         self.mint_with_header(&json!({ "alg": self.alg.name(), "typ": "JWT", "kid": self.kid }), claims)
     }
 
-    /// A token with exactly this header, signed by this key even where the header claims otherwise.
+    /// A token with exactly this header, always signed by this key.
     pub fn mint_with_header(&self, header: &Value, claims: &Value) -> String {
         let input = format!("{}.{}", BASE64.encode(header.to_string()), BASE64.encode(claims.to_string()));
         let signature = BASE64.encode(self.sign_raw(input.as_bytes()));
         format!("{input}.{signature}")
     }
 
-    /// The signature in the form of JOSE: for ECDSA r and s one after the other.
+    /// The signature in JOSE form. For ECDSA, the form is r followed by s.
     pub fn sign_raw(&self, signing_input: &[u8]) -> Vec<u8> {
         let random = SystemRandom::new();
         match &self.secret {
@@ -142,17 +143,17 @@ fn ec(algorithm: &'static sig::EcdsaSigningAlgorithm) -> Secret {
     Secret::Ec(EcdsaKeyPair::generate(algorithm).expect("the library generates EC keys"))
 }
 
-/// A name that no other key has, not even one of an earlier run.
+/// A random `kid`, unique across runs.
 pub(crate) fn fresh_kid() -> String {
     random_id::<8>()
 }
 
-/// Random bytes as text.
+/// Random bytes in hexadecimal.
 pub(crate) fn random_id<const N: usize>() -> String {
     hex(&random::<N>())
 }
 
-/// A short hash as text.
+/// A truncated SHA-256 hash in hexadecimal.
 pub(crate) fn fingerprint(bytes: &[u8]) -> String {
     hex(&digest::digest(&digest::SHA256, bytes).as_ref()[..16])
 }

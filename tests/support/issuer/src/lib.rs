@@ -1,8 +1,8 @@
-//! What the tests and the demo of jwks-gate need at the other end of Envoy, over real sockets:
+//! The issuer and the upstream for the tests and the demo of jwks-gate, over real sockets:
 //!
-//! - [`Issuer`] publishes a JWKS, mints tokens, rotates its keys, and fails in every way that was asked for;
-//! - [`Echo`] is the upstream that tells what it was sent;
-//! - [`SigningKey`] mints tokens of any header and claims without a server.
+//! - [`Issuer`] publishes a JWKS, mints tokens, rotates its keys, and fails on demand.
+//! - [`Echo`] is an upstream that answers with the request that it got.
+//! - [`SigningKey`] mints tokens with any header and claims, without a server.
 //!
 //! Both servers are also programs, `jwks-gate-issuer` and `jwks-gate-echo`.
 

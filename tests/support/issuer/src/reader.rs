@@ -1,4 +1,4 @@
-//! Reads HTTP/1.1 requests, within bounds.
+//! Reads HTTP/1.1 requests of limited size.
 
 use std::io::{self, Read, Write};
 
@@ -8,12 +8,12 @@ const MAX_HEAD: usize = 64 * 1024;
 const MAX_HEADERS: usize = 256;
 const MAX_BODY: usize = 1024 * 1024;
 
-/// Why there is no request.
+/// Why a request could not be read.
 pub(crate) enum Failure {
-    /// The connection ended, properly or not: nobody is left to answer.
+    /// The connection ended, so no answer is possible.
     Gone,
-    /// To be answered with this status; the connection is of no more use.
-    Refused(u16, &'static str),
+    /// The request is malformed or too large. The server answers with this status and closes the connection.
+    Invalid(u16, &'static str),
 }
 
 impl From<io::Error> for Failure {
@@ -22,7 +22,7 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// Reads requests one after the other; keeps what came early for the next one.
+/// Reads requests in sequence. Keeps bytes of the next request in the buffer.
 pub(crate) struct Reader<S> {
     stream: S,
     buffer: Vec<u8>,
@@ -39,7 +39,7 @@ impl<S: Read + Write> Reader<S> {
                 break parsed;
             }
             if self.buffer.len() >= MAX_HEAD {
-                return Err(Failure::Refused(431, "the head is too long"));
+                return Err(Failure::Invalid(431, "the head is too long"));
             }
             self.fill()?;
         };
@@ -60,21 +60,21 @@ impl<S: Read + Write> Reader<S> {
         loop {
             let line = self.line()?;
             let Ok(httparse::Status::Complete((_, size))) = httparse::parse_chunk_size(&line) else {
-                return Err(Failure::Refused(400, "a chunk's size is malformed"));
+                return Err(Failure::Invalid(400, "a chunk's size is malformed"));
             };
             let size = usize::try_from(size).unwrap_or(usize::MAX);
             if size > MAX_BODY - body.len() {
-                return Err(Failure::Refused(413, "the body is too long"));
+                return Err(Failure::Invalid(413, "the body is too long"));
             }
             if size == 0 {
                 break;
             }
             body.extend(self.take(size)?);
             if self.take(2)? != b"\r\n" {
-                return Err(Failure::Refused(400, "a chunk does not end where it should"));
+                return Err(Failure::Invalid(400, "a chunk does not end where it should"));
             }
         }
-        // Trailers: read, not used.
+        // Trailers are read and ignored.
         let mut trailers = 0;
         loop {
             let line = self.line()?;
@@ -83,12 +83,12 @@ impl<S: Read + Write> Reader<S> {
                 return Ok(body);
             }
             if trailers > MAX_HEAD {
-                return Err(Failure::Refused(431, "the trailers are too long"));
+                return Err(Failure::Invalid(431, "the trailers are too long"));
             }
         }
     }
 
-    /// Up to and with the next line feed.
+    /// Reads a line, with its line feed.
     fn line(&mut self) -> Result<Vec<u8>, Failure> {
         let mut searched = 0;
         loop {
@@ -97,7 +97,7 @@ impl<S: Read + Write> Reader<S> {
             }
             searched = self.buffer.len();
             if searched >= MAX_HEAD {
-                return Err(Failure::Refused(400, "a line is too long"));
+                return Err(Failure::Invalid(400, "a line is too long"));
             }
             self.fill()?;
         }
@@ -122,29 +122,29 @@ impl<S: Read + Write> Reader<S> {
     }
 }
 
-/// The request without its body and the length of its head, once all of it is here.
+/// The request without its body, and the length of its head; `None` if the head is incomplete.
 fn parse_head(buffer: &[u8]) -> Result<Option<(Request, usize)>, Failure> {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut parsed = httparse::Request::new(&mut headers);
     let length = match parsed.parse(buffer) {
         Ok(httparse::Status::Complete(length)) => length,
         Ok(httparse::Status::Partial) => return Ok(None),
-        Err(httparse::Error::TooManyHeaders) => return Err(Failure::Refused(431, "too many headers")),
-        Err(_) => return Err(Failure::Refused(400, "the head is malformed")),
+        Err(httparse::Error::TooManyHeaders) => return Err(Failure::Invalid(431, "too many headers")),
+        Err(_) => return Err(Failure::Invalid(400, "the head is malformed")),
     };
     if length > MAX_HEAD {
-        return Err(Failure::Refused(431, "the head is too long"));
+        return Err(Failure::Invalid(431, "the head is too long"));
     }
     let headers: Vec<_> = parsed
         .headers
         .iter()
         .map(|header| (header.name.to_ascii_lowercase(), String::from_utf8_lossy(header.value).into_owned()))
         .collect();
-    let asked = header(&headers, "connection").unwrap_or_default().to_ascii_lowercase();
+    let connection = header(&headers, "connection").unwrap_or_default().to_ascii_lowercase();
     let request = Request {
         method: parsed.method.unwrap_or_default().to_owned(),
         target: parsed.path.unwrap_or_default().to_owned(),
-        keep_alive: if parsed.version == Some(0) { asked == "keep-alive" } else { asked != "close" },
+        keep_alive: if parsed.version == Some(0) { connection == "keep-alive" } else { connection != "close" },
         headers,
         body: Vec::new(),
     };
@@ -161,14 +161,14 @@ fn framing(headers: &[(String, String)]) -> Result<Framing, Failure> {
     match (header(headers, "transfer-encoding"), lengths.next()) {
         (None, None) => Ok(Framing::Length(0)),
         (Some(coding), None) if coding.eq_ignore_ascii_case("chunked") => Ok(Framing::Chunked),
-        (Some(_), _) => Err(Failure::Refused(400, "the transfer-encoding is not just chunked")),
+        (Some(_), _) => Err(Failure::Invalid(400, "the transfer-encoding is not just chunked")),
         (None, Some(length)) => {
             if lengths.any(|other| other != length) || !length.bytes().all(|byte| byte.is_ascii_digit()) {
-                return Err(Failure::Refused(400, "the content-length is malformed"));
+                return Err(Failure::Invalid(400, "the content-length is malformed"));
             }
             match length.parse() {
                 Ok(length) if length <= MAX_BODY => Ok(Framing::Length(length)),
-                _ => Err(Failure::Refused(413, "the body is too long")),
+                _ => Err(Failure::Invalid(413, "the body is too long")),
             }
         }
     }
@@ -180,7 +180,7 @@ mod tests {
     use std::io::Cursor;
 
     #[test]
-    fn bodies_of_both_framings_one_after_the_other() {
+    fn requests_of_both_framings_in_sequence() {
         let mut reader = reader(
             "POST /a?x=%41+b&y HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3;ext\r\nabc\r\n2\r\nde\r\n0\r\nT: 1\r\n\r\n\
              POST /b HTTP/1.1\r\nContent-Length: 2\r\nConnection: close\r\n\r\nfg",
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_refused() {
+    fn invalid_requests_get_an_error_status() {
         for (bytes, status) in [
             ("nonsense\r\n\r\n".to_owned(), 400),
             (format!("GET / HTTP/1.1\r\nA: {}\r\n", "a".repeat(MAX_HEAD)), 431),
@@ -208,7 +208,7 @@ mod tests {
             ("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n".to_owned(), 413),
         ] {
             let result = reader(&bytes).request();
-            assert!(matches!(result, Err(Failure::Refused(got, _)) if got == status), "{bytes:.80}");
+            assert!(matches!(result, Err(Failure::Invalid(got, _)) if got == status), "{bytes:.80}");
         }
     }
 

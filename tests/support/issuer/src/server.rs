@@ -1,4 +1,4 @@
-//! A server with a thread per connection that can go away from its port and come back.
+//! A server with a thread per connection, which can stop and resume listening on its port.
 
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -12,26 +12,26 @@ use socket2::{Domain, SockRef, Socket, Type};
 use crate::http::{Request, Response};
 use crate::reader::{Failure, Reader};
 
-/// How often a waiting thread looks whether there is still something to wait for.
+/// How often a waiting thread checks its condition.
 const TICK: Duration = Duration::from_millis(10);
-/// For a port that was ours and comes free any moment.
+/// How long to wait for a port that is about to become free.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Answers requests, on many threads at once.
+/// Answers requests, from many threads.
 pub(crate) trait Handler: Send + Sync + 'static {
     fn handle(&self, request: &Request, connection: &Connection) -> Reply;
 }
 
-/// What happens to the connection after a request.
+/// How the server answers a request.
 pub(crate) enum Reply {
     Answer(Response),
-    /// Half of the body, then the end of the connection.
+    /// Sends half of the body, then closes the connection.
     Truncated(Response),
-    /// RST instead of an answer.
+    /// Resets the connection without an answer.
     Reset,
-    /// The end of the connection instead of an answer.
+    /// Closes the connection without an answer.
     Close,
-    /// Answers, then is away from the port for so long.
+    /// Answers, then stops listening for this time.
     AnswerAndPause(Response, Duration),
 }
 
@@ -42,7 +42,7 @@ struct Shared {
     addr: SocketAddr,
     handler: Arc<dyn Handler>,
     port: Mutex<Port>,
-    /// Weak, so that a connection ends with its thread: a second owner would hold back FIN and RST.
+    /// The references are weak, so that a connection ends with its thread. Another owner would delay FIN and RST.
     open: Mutex<Vec<Weak<TcpStream>>>,
     accepted: Arc<AtomicU64>,
 }
@@ -52,9 +52,9 @@ enum Port {
         stop: Arc<AtomicBool>,
         accept: JoinHandle<()>,
     },
-    /// Bound but not listening, so that clients are refused and nobody else gets the port meanwhile.
+    /// Bound but not listening: the system refuses connections, and no other process gets the port.
     Reserved(Option<Socket>),
-    /// For good.
+    /// Never listens again.
     Closed,
 }
 
@@ -82,7 +82,7 @@ impl Server {
         self.0.accepted.load(SeqCst)
     }
 
-    /// Refuses connections and closes the open ones.
+    /// Closes open connections and refuses new connections.
     pub(crate) fn stop(&self) {
         self.0.stop();
     }
@@ -107,7 +107,7 @@ impl Shared {
         }
         if let Port::Listening { stop, accept } = std::mem::replace(&mut *port, Port::Reserved(None)) {
             stop.store(true, SeqCst);
-            // Gets the thread out of accept(); it closes the listening socket.
+            // The connection wakes the thread from accept(). The thread then closes the listening socket.
             let _ = TcpStream::connect_timeout(&reachable(self.addr), Duration::from_secs(1));
             let _ = accept.join();
         }
@@ -143,7 +143,7 @@ impl Shared {
                 return;
             }
             let Ok((stream, _)) = accepted else {
-                // Out of descriptors, probably; that may pass.
+                // Probably out of file descriptors, which may be temporary.
                 thread::sleep(TICK);
                 continue;
             };
@@ -156,7 +156,7 @@ impl Shared {
                 open.push(Arc::downgrade(&stream));
             }
             let (shared, stop, accepted) = (self.clone(), stop.clone(), self.accepted.clone());
-            // Without a thread the connection is closed, all that can be done.
+            // If no thread can start, the connection closes.
             let _ = thread::Builder::new().spawn(move || shared.serve(&Connection { accepted, stream, stop }));
         }
     }
@@ -168,7 +168,7 @@ impl Shared {
             let request = match reader.request() {
                 Ok(request) => request,
                 Err(Failure::Gone) => return,
-                Err(Failure::Refused(status, reason)) => {
+                Err(Failure::Invalid(status, reason)) => {
                     let _ = stream.write_all(&Response::error(status, reason).bytes(true, false));
                     return;
                 }
@@ -232,7 +232,7 @@ impl Connection {
     /// Waits until this is true; false if the server has stopped or the client has gone before.
     pub(crate) fn wait_until(&self, done: impl Fn() -> bool) -> bool {
         while !done() {
-            if self.stopped() || self.left() {
+            if self.stopped() || self.client_has_left() {
                 return false;
             }
             thread::sleep(TICK);
@@ -245,7 +245,7 @@ impl Connection {
     }
 
     /// Whether the client has closed the connection.
-    fn left(&self) -> bool {
+    fn client_has_left(&self) -> bool {
         let _ = self.stream.set_nonblocking(true);
         let peeked = self.stream.peek(&mut [0]);
         let _ = self.stream.set_nonblocking(false);
@@ -256,12 +256,12 @@ impl Connection {
     }
 }
 
-/// A socket on the port that does not listen yet.
+/// A socket that is bound to the address and does not listen yet.
 fn bind(addr: SocketAddr, patience: Duration) -> io::Result<Socket> {
     let start = Instant::now();
     loop {
         let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
-        // Connections of before may linger in TIME_WAIT.
+        // Earlier connections may be in TIME_WAIT.
         socket.set_reuse_address(true)?;
         match socket.bind(&addr.into()) {
             Ok(()) => return Ok(socket),
@@ -271,7 +271,7 @@ fn bind(addr: SocketAddr, patience: Duration) -> io::Result<Socket> {
     }
 }
 
-/// Where the server itself reaches a listener that may be on all addresses.
+/// An address that reaches the listener, even if it listens on all addresses.
 fn reachable(addr: SocketAddr) -> SocketAddr {
     let ip = match addr.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),

@@ -1,4 +1,4 @@
-//! Spare RSA keys: a rotation in a test must not take as long as the search for two primes.
+//! A pool of RSA keys, so that a rotation does not wait for key generation.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -12,7 +12,7 @@ struct Pool {
     filling: bool,
 }
 
-/// One for all algorithms: RS and PS use the same keys.
+/// One pool for all RSA algorithms: RS and PS use the same keys.
 static POOL: Mutex<Pool> = Mutex::new(Pool { keys: Vec::new(), filling: false });
 
 /// A key of 2048 bits, from the pool if it has one.

@@ -1,4 +1,4 @@
-//! The claims of ordinary tokens, and the tokens that `POST /token` asks for.
+//! The default claims, and the tokens that `POST /token` mints.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -9,7 +9,7 @@ use crate::keys::{random_id, SigningKey};
 
 const LIFETIME: i64 = 3600;
 
-/// What an ordinary token claims.
+/// The default claims.
 pub(crate) fn claims(issuer: &str, lifetime: i64) -> Value {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
     json!({
@@ -28,8 +28,8 @@ pub(crate) fn default_claims(issuer: &str) -> Value {
     claims(issuer, LIFETIME)
 }
 
-/// The token that a request describes: the body's claims replace the ordinary ones, null removes one;
-/// `expires_in`, `kid` and `alg` stand in the query. Whatever the header says, `key` signs.
+/// The token that a request describes. The body's claims replace the default claims; null removes a claim. The query
+/// can set `expires_in`, `kid` and `alg`. `key` signs, whatever the header says.
 pub(crate) fn requested(request: &Request, issuer: &str, key: &SigningKey) -> Result<String, String> {
     let mut header = json!({ "alg": key.alg.name(), "typ": "JWT", "kid": key.kid });
     let mut lifetime = LIFETIME;

@@ -1,4 +1,4 @@
-//! The issuer as its clients see it.
+//! Tests of the issuer and the echo server over HTTP.
 
 mod common;
 
@@ -30,7 +30,7 @@ fn rotations_publish_and_withdraw() {
 }
 
 #[test]
-fn rotations_of_rsa_keys_do_not_wait_for_primes_for_long() {
+fn an_rsa_rotation_publishes_a_new_key() {
     let issuer = Issuer::start(Options::default()).unwrap();
     let before = published(&issuer);
     assert_ne!(before, [issuer.rotate(Rotation::Hard)]);
@@ -67,7 +67,7 @@ fn headers_of_the_document() {
 }
 
 #[test]
-fn what_is_published_by_hand_stays_until_the_next_rotation() {
+fn a_published_document_stays_until_the_next_rotation() {
     let issuer = issuer();
     issuer.publish(b"not json".to_vec());
     assert_eq!(get(issuer.addr(), JWKS).body, "not json");
@@ -76,7 +76,7 @@ fn what_is_published_by_hand_stays_until_the_next_rotation() {
 }
 
 #[test]
-fn discovery_names_the_host_it_was_asked_by() {
+fn discovery_names_the_host_of_the_request() {
     let issuer = issuer();
     let answer = get(issuer.addr(), "/.well-known/openid-configuration").json();
     assert_eq!(answer["issuer"], "https://issuer.test");
@@ -126,7 +126,7 @@ fn faults_that_break_the_connection() {
 }
 
 #[test]
-fn what_hangs_is_released_by_heal() {
+fn heal_answers_hanging_requests() {
     let issuer = issuer();
     issuer.fault(Fault::Hang, Times::Always);
     let mut client = Client::connect(issuer.addr());
@@ -144,7 +144,7 @@ fn what_hangs_is_released_by_heal() {
 }
 
 #[test]
-fn stop_refuses_and_resume_comes_back_to_the_same_port() {
+fn stop_refuses_connections_and_resume_reuses_the_port() {
     let issuer = issuer();
     let addr = issuer.addr();
     for _ in 0..20 {
@@ -154,7 +154,7 @@ fn stop_refuses_and_resume_comes_back_to_the_same_port() {
         issuer.stop();
         assert_eq!(client.rest(), (vec![], None));
         assert_eq!(TcpStream::connect(addr).unwrap_err().kind(), ErrorKind::ConnectionRefused);
-        // While it is away nobody else gets the port.
+        // No other server gets the port while the issuer is stopped.
         assert_ne!(Echo::start("127.0.0.1:0".parse().unwrap()).unwrap().addr(), addr);
         issuer.resume();
         issuer.resume();
@@ -166,7 +166,7 @@ fn stop_refuses_and_resume_comes_back_to_the_same_port() {
 }
 
 #[test]
-fn a_port_in_use_is_an_error_at_once() {
+fn a_port_in_use_is_an_immediate_error() {
     let issuer = issuer();
     let start = Instant::now();
     let options = Options { listen: issuer.addr(), alg: Alg::EdDsa, ..Options::default() };
@@ -257,7 +257,7 @@ fn a_pause_by_http() {
     assert_eq!(client.call("POST", "/admin/stop?ms=300", "", "").json(), json!({ "stopped_for_ms": 300 }));
     assert_eq!(client.rest(), (vec![], None));
     let start = Instant::now();
-    // The end of the connection comes just before the port is let go of.
+    // The connection ends just before the server stops listening.
     while TcpStream::connect(addr).is_ok() {
         assert!(start.elapsed() < Duration::from_secs(1));
     }
@@ -270,7 +270,7 @@ fn a_pause_by_http() {
 }
 
 #[test]
-fn malformed_requests_are_refused() {
+fn malformed_requests_get_400() {
     let issuer = issuer();
     let mut client = Client::connect(issuer.addr());
     client.send("GET", JWKS, "no colon\r\n", "");
@@ -283,7 +283,7 @@ fn malformed_requests_are_refused() {
 }
 
 #[test]
-fn the_echo_tells_what_arrived() {
+fn the_echo_answers_with_the_request() {
     let echo = Echo::start("127.0.0.1:0".parse().unwrap()).unwrap();
     let mut client = Client::connect(echo.addr());
     let answer = client.call("PUT", "/a?b=c", "X-Two: 1\r\nx-two: 2\r\n", "body");
@@ -303,7 +303,7 @@ fn the_echo_tells_what_arrived() {
     assert!(TcpStream::connect(addr).is_err());
 }
 
-/// With keys that are made in no time.
+/// An issuer whose keys are fast to generate.
 fn issuer() -> Issuer {
     Issuer::start(Options { alg: Alg::EdDsa, ..Options::default() }).unwrap()
 }

@@ -1,4 +1,4 @@
-//! Tokens verify with the published half of the key that minted them.
+//! Tokens verify with the public key of the key that minted them.
 
 use aws_lc_rs::hmac;
 use aws_lc_rs::signature::{self as sig, RsaPublicKeyComponents, UnparsedPublicKey, VerificationAlgorithm};
@@ -23,9 +23,9 @@ fn tokens_of_every_algorithm_verify() {
 }
 
 #[test]
-fn signatures_and_coordinates_have_their_full_width() {
+fn signatures_and_coordinates_have_full_width() {
     for (alg, coordinate) in [(Alg::Es256, 32), (Alg::Es384, 48), (Alg::Es512, 66)] {
-        // Often enough that a leading zero, one in 256, comes by; P-521 has one in two.
+        // Enough keys to see a leading zero byte: one key in 256, and for P-521 one key in two.
         for _ in 0..300 {
             let key = SigningKey::generate(alg, "k");
             assert_eq!(bytes(&key.public_jwk()["x"]).len(), coordinate);

@@ -1,5 +1,5 @@
-//! A filter for tests: it takes signatures as the body of a request, and answers with the verdicts of the host's crypto and
-//! of the VM's, and with how long each took.
+//! A filter for tests. A request's body holds signatures. The answer holds the verdicts of the host and of the VM, and
+//! the time per check.
 
 #![cfg(target_arch = "wasm32")]
 
@@ -24,23 +24,23 @@ proxy_wasm::main! {{
     proxy_wasm::set_root_context(|_| Box::new(Root));
 }}
 
-/// The body of a request.
+/// A request's body.
 #[derive(Deserialize)]
-struct Asked {
-    /// Algorithm, JWK, message and signature, the last two in base64url.
+struct Task {
+    /// The algorithm, JWK, message and signature of each case. Message and signature are in base64url.
     cases: Vec<(String, String, String, String)>,
-    /// How often each is judged, for the time.
+    /// The number of timed checks per case.
     times: u32,
 }
 
-/// The body of the answer.
+/// An answer's body.
 #[derive(Serialize)]
 struct Answer {
-    /// The algorithms for which the host is trusted.
+    /// The algorithms that passed the host's self-test.
     trusted: Vec<String>,
-    /// For each case whether the signature is good: by the host where that is trusted, and by the VM.
+    /// For each case, whether the signature is good: by the host, if it is trusted, and by the VM.
     verdicts: Vec<(bool, bool)>,
-    /// For each case the microseconds of one judgement, in the same order.
+    /// For each case, the microseconds per check: by the host and by the VM.
     micros: Vec<(f64, f64)>,
 }
 
@@ -73,7 +73,7 @@ impl HttpContext for Http {
     fn on_http_request_body(&mut self, size: usize, end_of_stream: bool) -> Action {
         if end_of_stream {
             let body = hostcalls::get_buffer(BufferType::HttpRequestBody, 0, size).ok().flatten().unwrap_or_default();
-            let answer = serde_json::from_slice(&body).map(|asked| judge(&asked));
+            let answer = serde_json::from_slice(&body).map(|task| verify(&task));
             reply(&answer.map_or_else(
                 |error| error.to_string().into_bytes(),
                 |answer| serde_json::to_vec(&answer).unwrap_or_default(),
@@ -87,12 +87,12 @@ fn reply(body: &[u8]) {
     let _ = hostcalls::send_http_response(200, Vec::new(), Some(body));
 }
 
-fn judge(asked: &Asked) -> Answer {
+fn verify(task: &Task) -> Answer {
     let host =
         HostVerifier::new(|argument: &[u8]| hostcalls::call_foreign_function(FUNCTION, Some(argument)).ok().flatten());
     let trusted = host.trusted().iter().map(|algorithm| format!("{algorithm:?}")).collect();
     let (mut verdicts, mut micros) = (Vec::new(), Vec::new());
-    for (algorithm, key, message, signature) in &asked.cases {
+    for (algorithm, key, message, signature) in &task.cases {
         let decode = |text: &str| BASE64.decode(text).ok();
         let parsed = Algorithm::from_name(algorithm).zip(Key::from_json(key).ok());
         let Some(((algorithm, key), (message, signature))) = parsed.zip(decode(message).zip(decode(signature))) else {
@@ -100,23 +100,23 @@ fn judge(asked: &Asked) -> Answer {
             micros.push((0.0, 0.0));
             continue;
         };
-        let by_host = timed(asked.times, || host.check(&key, algorithm, &message, &signature).is_ok());
-        let by_vm = timed(asked.times, || WasmVerifier.check(&key, algorithm, &message, &signature).is_ok());
+        let by_host = timed(task.times, || host.check(&key, algorithm, &message, &signature).is_ok());
+        let by_vm = timed(task.times, || WasmVerifier.check(&key, algorithm, &message, &signature).is_ok());
         verdicts.push((by_host.0, by_vm.0));
         micros.push((by_host.1, by_vm.1));
     }
     Answer { trusted, verdicts, micros }
 }
 
-/// What it says, and how long that takes once it has been said before.
-fn timed(times: u32, mut judge: impl FnMut() -> bool) -> (bool, f64) {
-    let verdict = judge();
+/// The result of `verify`, and the mean time of `times` further calls in microseconds.
+fn timed(times: u32, mut verify: impl FnMut() -> bool) -> (bool, f64) {
+    let verdict = verify();
     if times == 0 {
         return (verdict, 0.0);
     }
     let begin = now();
     for _ in 0..times {
-        std::hint::black_box(judge());
+        std::hint::black_box(verify());
     }
     (verdict, (now().saturating_sub(begin)).as_secs_f64() * 1e6 / f64::from(times))
 }

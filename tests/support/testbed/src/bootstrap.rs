@@ -1,4 +1,4 @@
-//! The configuration that Envoy starts with.
+//! The bootstrap configuration of an Envoy.
 
 use std::net::SocketAddr;
 
@@ -6,8 +6,8 @@ use serde_json::{json, Map, Value};
 
 use crate::wasm_path;
 
-/// Builds a bootstrap: one listener with one filter before the router, everything routed to the
-/// cluster `upstream`, ports chosen by the system.
+/// Builds a bootstrap with one listener and one HTTP filter before the router. All requests go to the cluster
+/// `upstream`. The system chooses the ports.
 #[derive(Clone, Debug)]
 pub struct Bootstrap {
     filter: Value,
@@ -19,19 +19,19 @@ pub struct Bootstrap {
 }
 
 impl Bootstrap {
-    /// With the filter under test, configured by `filter_config`.
+    /// A bootstrap with jwks-gate, configured by `filter_config`.
     pub fn new(upstream: SocketAddr, filter_config: &Value) -> Self {
         Self::with_filter(upstream, wasm_filter(filter_config))
     }
 
-    /// With another HTTP filter in its place, such as Envoy's own `jwt_authn`.
+    /// A bootstrap with another HTTP filter, such as Envoy's `jwt_authn`.
     pub fn with_filter(upstream: SocketAddr, filter: Value) -> Self {
         let (clusters, connection_manager, listener, top_level, transport_socket) = Default::default();
         let bootstrap = Self { filter, clusters, connection_manager, listener, top_level, transport_socket };
         bootstrap.cluster("upstream", upstream)
     }
 
-    /// Adds a cluster: an issuer, by the name that the filter's configuration gives it.
+    /// Adds a cluster, such as an issuer that the filter's configuration names.
     pub fn cluster(mut self, name: &str, address: SocketAddr) -> Self {
         self.clusters.push(json!({
             "name": name,
@@ -47,7 +47,7 @@ impl Bootstrap {
         self
     }
 
-    /// Speaks HTTP/2 to the upstream.
+    /// Uses HTTP/2 for requests to the upstream.
     pub fn upstream_http_2(mut self) -> Self {
         for cluster in self.clusters.iter_mut().filter(|cluster| cluster["name"] == "upstream") {
             cluster["typed_extension_protocol_options"] = json!({
@@ -60,7 +60,7 @@ impl Bootstrap {
         self
     }
 
-    /// Whether Envoy calls the body callbacks of a filter that paused in the headers.
+    /// Sets whether Envoy calls the body callbacks of a filter that paused in the headers callback.
     pub fn allow_on_headers_stop_iteration(self, allow: bool) -> Self {
         self.plugin_option("allow_on_headers_stop_iteration", json!(allow))
     }
@@ -83,7 +83,7 @@ impl Bootstrap {
         self
     }
 
-    /// Writes a line of this format for each request into Envoy's log.
+    /// Writes a line in this format to Envoy's log for each request.
     pub fn access_log(self, format: &str) -> Self {
         let log = json!([{ "name": "log", "typed_config": {
             "@type": "type.googleapis.com/envoy.extensions.access_loggers.stream.v3.StderrAccessLog",
@@ -92,13 +92,13 @@ impl Bootstrap {
         self.connection_manager_option("access_log", log)
     }
 
-    /// Speaks TLS to its clients, by this transport socket.
+    /// Uses this transport socket, for TLS to the clients.
     pub fn tls(mut self, socket: Value) -> Self {
         self.transport_socket = Some(socket);
         self
     }
 
-    /// Sets a field of the bootstrap itself.
+    /// Sets a top-level field of the bootstrap.
     pub fn top_level(mut self, field: &str, value: Value) -> Self {
         self.top_level.insert(field.to_owned(), value);
         self
@@ -110,7 +110,7 @@ impl Bootstrap {
         self
     }
 
-    /// The bootstrap as JSON, which is YAML too.
+    /// The bootstrap as JSON, which is also YAML.
     pub fn yaml(&self) -> String {
         let any_port = json!({ "socket_address": { "address": "127.0.0.1", "port_value": 0 } });
         let mut connection_manager = json!({
@@ -149,7 +149,7 @@ impl Bootstrap {
         }
         merge(&mut listener, &self.listener);
         let mut bootstrap = json!({
-            // Discovery asks for it.
+            // Discovery requires a node.
             "node": { "id": "test", "cluster": "test" },
             "admin": { "address": any_port },
             "static_resources": { "listeners": [listener], "clusters": self.clusters },
@@ -159,7 +159,7 @@ impl Bootstrap {
     }
 }
 
-/// The filter under test, as an entry of `http_filters`.
+/// jwks-gate as an entry of `http_filters`.
 pub fn wasm_filter(filter_config: &Value) -> Value {
     json!({
         "name": "jwks-gate",

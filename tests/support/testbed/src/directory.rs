@@ -1,4 +1,4 @@
-//! Directories of our own, for what a process reads and writes.
+//! Temporary directories for the files of a process.
 
 use std::fs;
 use std::io;
@@ -6,13 +6,12 @@ use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// A new directory among the system's temporary ones, nobody else's. Dropping it removes it, so in a structure it stands
-/// behind the process that uses it.
+/// A new temporary directory, removed on drop. In a struct, declare the directory after the process that uses it.
 #[derive(Debug)]
 pub struct Directory(PathBuf);
 
 impl Directory {
-    /// Makes one.
+    /// Creates a directory with a new name.
     pub fn create() -> io::Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         loop {
@@ -20,19 +19,19 @@ impl Directory {
             let path = std::env::temp_dir().join(format!("jwks-gate-{}-{number}", process::id()));
             match fs::create_dir(&path) {
                 Ok(()) => return Ok(Self(path)),
-                // One that was killed had our process id and could not remove it.
+                // A killed process with our process id left this directory behind.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
             }
         }
     }
 
-    /// Where it is.
+    /// The directory's path.
     pub fn path(&self) -> &Path {
         &self.0
     }
 
-    /// Where a file of this name is in it, or would be.
+    /// The path of a file in the directory. The file need not exist.
     pub fn file(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
@@ -40,7 +39,7 @@ impl Directory {
 
 impl Drop for Directory {
     fn drop(&mut self) {
-        // Best effort: it is in the system's directory for such files.
+        // An error is ignored: the system cleans its temporary directory.
         let _ = fs::remove_dir_all(&self.0);
     }
 }

@@ -19,7 +19,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(20);
 pub struct EnvoyOptions {
     /// Worker threads, each with its own VM.
     pub concurrency: u32,
-    /// Whether a failure to start is a surprise: then the log is also printed.
+    /// Whether Envoy is expected to start. If so, a failure prints the log.
     pub expect_start: bool,
     /// Envoy's `--log-level`.
     pub log_level: String,
@@ -35,15 +35,15 @@ impl Default for EnvoyOptions {
 pub struct Envoy {
     addr: SocketAddr,
     admin: SocketAddr,
-    // In this order: the process ends before its directory goes.
+    // The order matters: the process ends before the directory is removed.
     process: Process,
     directory: Directory,
 }
 
 impl Envoy {
-    /// Starts Envoy on a bootstrap and waits until it is live or has exited.
+    /// Starts Envoy with a bootstrap, and waits until Envoy is live or has exited.
     ///
-    /// It runs in the workspace's directory, so `dist/jwks-gate.wasm` is found.
+    /// Envoy runs in the workspace's directory, where `dist/jwks-gate.wasm` is.
     pub fn start(config_yaml: &str, options: EnvoyOptions) -> Result<Self, StartError> {
         let result = Self::try_start(config_yaml, &options);
         if let (Err(error), true) = (&result, options.expect_start) {
@@ -87,24 +87,24 @@ impl Envoy {
         }
     }
 
-    /// The first listener.
+    /// The address of the first listener.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// The admin interface.
+    /// The address of the admin interface.
     pub fn admin(&self) -> SocketAddr {
         self.admin
     }
 
-    /// A counter or gauge by its whole name; 0 when there is none.
+    /// The value of a counter or gauge by its full name; 0 if the stat does not exist.
     pub fn stat(&self, name: &str) -> u64 {
         let stats = admin_get(self.admin, "/stats?format=text")
             .unwrap_or_else(|| panic!("Envoy's admin does not answer; its log:\n{}", self.log()));
         stats.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")?.parse().ok()).unwrap_or(0)
     }
 
-    /// The processor time that all its threads have used so far, where the system tells (Linux).
+    /// The processor time of all threads so far (on Linux only).
     pub fn cpu_time(&self) -> Duration {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.process.id())).into_iter().flatten().flatten();
         let nanos = |task: fs::DirEntry| -> Option<u64> {
@@ -113,7 +113,7 @@ impl Envoy {
         Duration::from_nanos(tasks.filter_map(nanos).sum())
     }
 
-    /// All it has logged and printed.
+    /// Everything that Envoy has written to its log, stdout and stderr.
     pub fn log(&self) -> String {
         log(&self.directory)
     }
@@ -132,19 +132,19 @@ impl Drop for Envoy {
     }
 }
 
-/// Why there is no Envoy.
+/// Why Envoy did not start.
 pub enum StartError {
-    /// The process ended: it refused its configuration, most likely.
+    /// The process exited, usually because Envoy rejected the configuration.
     Exited {
-        /// All it logged.
+        /// Envoy's log.
         log: String,
     },
-    /// It was not live in time.
+    /// Envoy was not live in time.
     TimedOut {
-        /// All it logged.
+        /// Envoy's log.
         log: String,
     },
-    /// It could not be run at all.
+    /// The process could not be started.
     Io(io::Error),
 }
 
@@ -160,7 +160,7 @@ impl fmt::Display for StartError {
     }
 }
 
-/// As `Display`: `unwrap` and `expect` shall show a log that can be read.
+/// As `Display`, so that `unwrap` and `expect` print a readable log.
 impl fmt::Debug for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
@@ -183,7 +183,7 @@ fn log(directory: &Directory) -> String {
     fs::read(directory.file("log")).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
 }
 
-/// The admin's address and the first listener's, once Envoy is live.
+/// The addresses of the admin interface and of the first listener, once Envoy is live.
 fn live(admin: SocketAddr) -> Option<(SocketAddr, SocketAddr)> {
     if admin_get(admin, "/ready")?.trim() != "LIVE" {
         return None;

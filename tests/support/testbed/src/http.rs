@@ -1,4 +1,4 @@
-//! An HTTP/1.1 client that sends exactly the bytes it is told to.
+//! An HTTP/1.1 client that sends exactly the bytes that a test names.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -8,16 +8,16 @@ use std::time::Duration;
 
 const TIMEOUT: Duration = Duration::from_secs(15);
 
-/// A request. `Host` and `Content-Length` are added unless they are given.
+/// A request. The client adds `Host` and `Content-Length` unless the request has them.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// `GET`, mostly.
+    /// The method.
     pub method: String,
-    /// The target, query included.
+    /// The request target, with the query.
     pub path: String,
-    /// In order; values are sent as they are, whatever bytes they hold.
+    /// The headers in order. Values may be any bytes.
     pub headers: Vec<(String, Vec<u8>)>,
-    /// Sent with a `Content-Length` if not empty.
+    /// The body, sent with a `Content-Length` if not empty.
     pub body: Vec<u8>,
 }
 
@@ -27,12 +27,12 @@ impl Request {
         Self { method: method.to_owned(), path: path.to_owned(), headers: Vec::new(), body: Vec::new() }
     }
 
-    /// A `GET`.
+    /// A GET request.
     pub fn get(path: &str) -> Self {
         Self::new("GET", path)
     }
 
-    /// A `POST`, with an empty body to begin with.
+    /// A POST request with an empty body.
     pub fn post(path: &str) -> Self {
         Self::new("POST", path)
     }
@@ -87,14 +87,14 @@ impl Request {
 pub struct Response {
     /// The status code.
     pub status: u16,
-    /// In order, names as received.
+    /// The headers in order, with names as received.
     pub headers: Vec<(String, Vec<u8>)>,
-    /// Without its transfer coding.
+    /// The body, decoded from its transfer coding.
     pub body: Vec<u8>,
 }
 
 impl Response {
-    /// The first header of that name, if it is text.
+    /// The first header with this name, if its value is UTF-8.
     pub fn header(&self, name: &str) -> Option<&str> {
         let (_, value) = self.headers.iter().find(|(given, _)| given.eq_ignore_ascii_case(name))?;
         std::str::from_utf8(value).ok()
@@ -112,12 +112,12 @@ impl Response {
     }
 }
 
-/// Sends one request on a connection of its own.
+/// Sends one request on a new connection.
 pub fn send(addr: SocketAddr, request: &Request) -> io::Result<Response> {
     Connection::open(addr)?.send(request)
 }
 
-/// Opens `n` connections, then sends one request on each at the same moment.
+/// Opens `n` connections, then sends one request on each connection at the same time.
 pub fn concurrently(
     addr: SocketAddr,
     n: usize,
@@ -137,14 +137,14 @@ pub fn concurrently(
     })
 }
 
-/// A connection for several requests, one after the other.
+/// A connection for several requests in sequence.
 pub struct Connection {
     addr: SocketAddr,
     stream: BufReader<TcpStream>,
 }
 
 impl Connection {
-    /// Connects.
+    /// Opens a connection.
     pub fn open(addr: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect_timeout(&addr, TIMEOUT)?;
         stream.set_read_timeout(Some(TIMEOUT))?;
@@ -155,7 +155,8 @@ impl Connection {
 
     /// Sends a request and reads the whole response.
     pub fn send(&mut self, request: &Request) -> io::Result<Response> {
-        // The server may answer and close before it has read a long body: then the answer counts.
+        // A server may answer and close before it has read a long body. The answer then takes precedence over the write
+        // error.
         let written = self.stream.get_mut().write_all(&request.encode(self.addr));
         self.receive(&request.method).map_err(|error| written.err().unwrap_or(error))
     }
@@ -213,7 +214,7 @@ impl Connection {
         Ok(body)
     }
 
-    /// Reads a chunk; whether it was not the last.
+    /// Reads a chunk. Returns false for the last chunk.
     fn chunk(&mut self, body: &mut Vec<u8>) -> io::Result<bool> {
         let line = String::from_utf8_lossy(&self.line()?).into_owned();
         let digits = line.split(';').next().unwrap_or_default().trim();
@@ -228,7 +229,7 @@ impl Connection {
         Ok(true)
     }
 
-    /// A line without its end.
+    /// Reads a line, without the line ending.
     fn line(&mut self) -> io::Result<Vec<u8>> {
         let mut line = Vec::new();
         self.stream.read_until(b'\n', &mut line)?;

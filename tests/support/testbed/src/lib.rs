@@ -1,7 +1,7 @@
-//! What the end-to-end tests and the demo share: a real Envoy process, the bootstrap it is given,
-//! and an HTTP client that sends exactly the bytes it is told to.
+//! Test infrastructure for the end-to-end tests and the demo: a real Envoy process, its bootstrap, and an HTTP client
+//! that sends exactly the bytes that a test names.
 //!
-//! This is test infrastructure: what it cannot do it says in a panic.
+//! Most functions panic on failure.
 
 mod bootstrap;
 mod directory;
@@ -20,13 +20,13 @@ pub use envoy::{Envoy, EnvoyOptions, StartError};
 pub use paths::{envoy_path, wasm_path, workspace_root};
 pub use process::Process;
 
-/// A port on the loopback interface that nobody listened on just now.
+/// A port on the loopback interface that was free a moment ago.
 pub fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).expect("a port");
     listener.local_addr().expect("an address").port()
 }
 
-/// Whether `condition` comes true within `timeout`.
+/// Whether `condition` becomes true within `timeout`.
 pub fn eventually(timeout: Duration, mut condition: impl FnMut() -> bool) -> bool {
     let end = Instant::now() + timeout;
     loop {

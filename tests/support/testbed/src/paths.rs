@@ -1,4 +1,4 @@
-//! Where the things under test are.
+//! The paths of the filter, of Envoy and of the workspace.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -23,8 +23,8 @@ pub fn workspace_root() -> PathBuf {
 }
 
 fn built(variable: &str, default: &str) -> PathBuf {
-    // A relative path in the variable is relative to the workspace too: cargo starts each
-    // package's tests in another directory.
+    // A relative path in the variable is also relative to the workspace, because cargo starts each package's tests in a
+    // different directory.
     let path = workspace_root().join(env::var_os(variable).unwrap_or_else(|| default.into()));
     assert!(path.is_file(), "{} is missing: run `make wasm envoy` first (or set {variable})", path.display());
     path

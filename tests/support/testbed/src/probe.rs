@@ -1,4 +1,4 @@
-//! An Envoy that judges signatures: `tests/support/probe`.
+//! An Envoy that verifies signatures, with the filter `tests/support/probe`.
 
 use std::io;
 
@@ -9,39 +9,40 @@ use crate::{
     workspace_root, Bootstrap, Envoy, EnvoyOptions,
 };
 
-/// A signature to judge.
+/// A signature to verify.
 #[derive(Clone, Debug)]
 pub struct Case {
-    /// The JOSE name of its algorithm.
+    /// The algorithm's JOSE name.
     pub algorithm: String,
-    /// The JWK.
+    /// The public key, as a JWK.
     pub key: String,
-    /// What was signed, in base64url.
+    /// The signed message, in base64url.
     pub message: String,
     /// The signature, in base64url.
     pub signature: String,
 }
 
-/// What Envoy says of a case: by the host's crypto where that is trusted, and by the VM's.
+/// The verdicts on a signature: first by the host, then by the VM. The host verifies only algorithms that passed the
+/// self-test.
 #[derive(Clone, Copy, Debug)]
 pub struct Verdict {
     /// Whether the signature is good.
     pub good: [bool; 2],
-    /// Microseconds of one judgement.
+    /// Microseconds per check.
     pub micros: [f64; 2],
 }
 
-/// It runs.
+/// A running Envoy with the probe filter.
 pub struct Probe {
     connection: Connection,
     _envoy: Envoy,
 }
 
 impl Probe {
-    /// Starts it.
+    /// Starts Envoy.
     ///
     /// # Panics
-    /// If Envoy does not start; `make probe` builds what it needs.
+    /// If Envoy does not start. `make probe` builds the filter.
     pub fn start() -> Self {
         let wasm = workspace_root().join("target/jwks-gate-probe.wasm");
         let filter = json!({
@@ -54,7 +55,7 @@ impl Probe {
                 },
             },
         });
-        // Nothing is ever sent there.
+        // No request is sent to this address.
         let nowhere = (std::net::Ipv4Addr::LOCALHOST, 9).into();
         let bootstrap = Bootstrap::with_filter(nowhere, filter).allow_on_headers_stop_iteration(true);
         let options = EnvoyOptions { concurrency: 1, ..EnvoyOptions::default() };
@@ -63,14 +64,14 @@ impl Probe {
         Self { connection, _envoy: envoy }
     }
 
-    /// Has each case judged, and so often again for the time.
+    /// Verifies each signature once, and `times` more for the time.
     ///
     /// # Errors
-    /// The connection's.
+    /// If the connection fails.
     ///
     /// # Panics
-    /// If the answer is not one.
-    pub fn ask(&mut self, cases: &[Case], times: u32) -> io::Result<Vec<Verdict>> {
+    /// If the response is malformed.
+    pub fn verify(&mut self, cases: &[Case], times: u32) -> io::Result<Vec<Verdict>> {
         let list: Vec<_> =
             cases.iter().map(|case| json!([case.algorithm, case.key, case.message, case.signature])).collect();
         let body = json!({ "cases": list, "times": times }).to_string();

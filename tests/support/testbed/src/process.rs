@@ -1,4 +1,4 @@
-//! Child processes that never outlive us.
+//! Child processes that end with this process.
 
 use std::ffi::OsStr;
 use std::io;
@@ -7,13 +7,13 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 
 use crate::Directory;
 
-/// A child process. Dropping it kills it; and if we die first, by whatever signal, its guard does.
+/// A child process, killed on drop. If this process dies first, by any signal, the guard kills the child.
 pub struct Process {
     child: Child,
     guard: Child,
 }
 
-/// Waits until our end of its stdin closes, which only our death does: `Drop` ends the guard first.
+/// Waits until its stdin closes, which happens only if this process dies: `Drop` kills the guard first.
 const GUARD: &str = r#"
     trap '' INT TERM HUP
     read -r _
@@ -27,7 +27,7 @@ impl Process {
         Self::spawn_with(command, None)
     }
 
-    /// Starts the command. If we die before it, its directory goes with it.
+    /// Starts the command. If this process dies first, the guard also removes the directory.
     pub fn spawn_in(command: &mut Command, directory: &Directory) -> io::Result<Self> {
         Self::spawn_with(command, Some(directory.path()))
     }
@@ -50,12 +50,12 @@ impl Process {
         }
     }
 
-    /// Its process id.
+    /// The process id.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// How it ended, if it has.
+    /// The exit status, if the process has exited.
     pub fn exited(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().ok().flatten()
     }
@@ -69,7 +69,7 @@ impl Drop for Process {
 }
 
 fn kill(child: &mut Child) {
-    // Fails only when it has ended already.
+    // Fails only if the process has already exited.
     let _ = child.kill();
     let _ = child.wait();
 }

@@ -1,4 +1,4 @@
-//! The testbed itself, against Envoy without the filter: so a failure here is not the filter's.
+//! Tests of the test bed, with Envoy but without jwks-gate.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -34,7 +34,7 @@ fn concurrent_and_successive_requests_are_counted() {
     let mut connection = Connection::open(envoy.addr()).unwrap();
     let late: Vec<u16> = (0..3).map(|_| connection.send(&Request::get("/")).unwrap().status).collect();
 
-    assert!(responses.into_iter().all(|it| it.unwrap().status == 200));
+    assert!(responses.into_iter().all(|response| response.unwrap().status == 200));
     assert_eq!(late, [429, 429, 429]);
     assert!(eventually(Duration::from_secs(2), || { envoy.stat("limit.http_local_rate_limit.rate_limited") == 3 }));
     assert_eq!(envoy.stat("limit.http_local_rate_limit"), 0);
@@ -42,7 +42,7 @@ fn concurrent_and_successive_requests_are_counted() {
 }
 
 #[test]
-fn a_refused_configuration_is_an_exit_with_its_log() {
+fn a_rejected_configuration_gives_an_error_with_the_log() {
     let quiet = EnvoyOptions { expect_start: false, ..EnvoyOptions::default() };
     let bootstrap = Bootstrap::with_filter(upstream(), json!({ "name": "no-such-filter" }));
 
@@ -59,7 +59,7 @@ fn start(bootstrap: &Bootstrap) -> Envoy {
     envoy
 }
 
-/// A filter of Envoy's own, that lets `n` requests pass.
+/// A filter of Envoy that lets `n` requests pass.
 fn local_rate_limit(n: u32) -> Value {
     let always = json!({ "default_value": { "numerator": 100, "denominator": "HUNDRED" } });
     json!({
@@ -93,7 +93,7 @@ fn upstream() -> SocketAddr {
                     response.extend_from_slice(chunk);
                     response.extend_from_slice(b"\r\n");
                 }
-                // The client may be gone.
+                // The client may have left.
                 let _ = stream.write_all(&response);
             });
         }

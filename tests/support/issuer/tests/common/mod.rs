@@ -1,4 +1,4 @@
-//! A client over a raw socket that sees what really arrives.
+//! A client over a raw socket, which exposes the received bytes.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -42,14 +42,14 @@ impl Client {
         self.0.set_read_timeout(Some(timeout)).unwrap();
     }
 
-    /// What is left until the connection ends, and how it ends.
+    /// Reads until the connection ends. Returns the bytes and the error, if any.
     pub(crate) fn rest(&mut self) -> (Vec<u8>, Option<ErrorKind>) {
         let mut bytes = Vec::new();
         let error = self.0.read_to_end(&mut bytes).err().map(|error| error.kind());
         (bytes, error)
     }
 
-    /// One answer; the connection stays open.
+    /// Reads one answer and keeps the connection open.
     pub(crate) fn answer(&mut self, with_body: bool) -> Answer {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {

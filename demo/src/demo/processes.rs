@@ -11,14 +11,14 @@ use crate::{Result, ADMIN, API, ISSUER, ISSUER_NAME, UPSTREAM};
 
 const START_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The processes; all are killed when this is dropped or this process dies.
-pub(crate) struct World {
+/// The child processes, killed on drop or when this process dies.
+pub(crate) struct Processes {
     envoy: Envoy,
     upstream: Process,
     issuer: Option<Process>,
 }
 
-impl World {
+impl Processes {
     pub(crate) fn start() -> Result<Self> {
         for addr in [API, ADMIN, ISSUER, UPSTREAM] {
             TcpListener::bind(addr)
@@ -40,7 +40,7 @@ impl World {
         Ok(())
     }
 
-    /// The name of a process that has exited by itself, if any has.
+    /// The name of a child process that has exited, if any.
     pub(crate) fn exited(&mut self) -> Option<&'static str> {
         if !self.envoy.is_running() {
             return Some("Envoy");
@@ -57,7 +57,7 @@ fn start_issuer() -> Result<Process> {
     program("jwks-gate-issuer", ISSUER, &["--issuer", ISSUER_NAME])
 }
 
-/// Starts a program from the directory of this one and waits until it listens.
+/// Starts a program from this program's directory, and waits until the program listens.
 fn program(name: &str, listen: SocketAddr, args: &[&str]) -> Result<Process> {
     let path = env::current_exe()?.with_file_name(name);
     let mut process =
