@@ -233,7 +233,7 @@ fn every_error_names_its_field() {
         ("/providers/p/payload_in_metadata", json!("jwks_gate"), "providers.p.payload_in_metadata: ".into()),
         ("/providers/p/payload_in_metadata", json!("jwks_gate.x"), "providers.p.payload_in_metadata: ".into()),
         ("/providers/p/local_jwks", json!({"filename": "x"}), "providers.p: expected exactly one of remote_jwks, local_jwks; found remote_jwks, local_jwks".into()),
-        ("/rules/0/match", json!({"prefix": "/", "grpc": {}}), "rules[0].match.grpc: not supported; jwt_authn ignores it".into()),
+        ("/rules/0/match", json!({"prefix": "/", "grpc": {}}), "rules[0].match.grpc: not supported: jwt_authn ignores this field".into()),
         (
             "/rules/0/match",
             json!({"prefix": "/", "headers": [{"name": "a b"}]}),

@@ -29,7 +29,8 @@ const MAX_PARKED_REQUESTS: usize = 100_000;
 
 pub(super) fn plan(config: JwtAuthentication) -> Result<Plan> {
     let root = Path::Root;
-    let reason = "Wasm filters cannot read the filter state that selects the requirement; select it in rules";
+    let reason =
+        "Wasm filters cannot read the filter state that selects the requirement; use rules with requires instead";
     value::unsupported(&root, [("filter_state_rules", &config.filter_state_rules)], reason)?;
     let (mut ids, mut providers, mut known) = (BTreeMap::new(), Vec::new(), Vec::new());
     let mut token_locations: Vec<Vec<TokenLocation>> = Vec::new();

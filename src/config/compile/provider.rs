@@ -100,8 +100,12 @@ fn sources(path: &Path<'_>, wire: &JwtProvider, forward: &Forward) -> Result<Vec
     for (index, JwtHeader { name, value_prefix }) in wire.from_headers.iter().enumerate() {
         let header = from_headers.index(index);
         let path = header.field("name");
-        let readable = header_name(name).filter(|name| !RESERVED_HEADERS.contains(&name.as_str()));
-        let name = readable.ok_or_else(|| path.error(format!("{name:?} is not a header that can carry a token")))?;
+        let name = header_name(name).ok_or_else(|| path.error(format!("{name:?} is not a header name")))?;
+        if RESERVED_HEADERS.contains(&name.as_str()) {
+            return Err(path.error(format!(
+                "{name:?} cannot carry a token: the filter removes the header of a token, and Envoy needs this header"
+            )));
+        }
         if forward.headers().any(|written| written == name) {
             return Err(path.error(format!("{name:?} is also set by forward_payload_header or claim_to_headers")));
         }

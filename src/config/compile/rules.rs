@@ -180,7 +180,7 @@ fn route(path: &Path<'_>, wire: RouteMatch) -> Result<route::RouteMatch> {
             ("filter_state", &wire.filter_state),
             ("cookies", &wire.cookies),
         ],
-        "not supported; jwt_authn ignores it, so the rule would match more requests than it states",
+        "not supported: jwt_authn ignores this field, so the rule would match more requests than the rule states",
     )?;
     let safe_regex = wire.safe_regex.map(|wire| regex(&path.field("safe_regex"), &wire)).transpose()?;
     let (field, kind) = oneof::exactly_one(

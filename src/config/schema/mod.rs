@@ -47,11 +47,13 @@ message! {
         resource_metadata: Option<String>,
         /// Addition. Also writes the decision `allowed` to the filter state. All other decisions are always written.
         decision_in_filter_state: bool,
-        /// Addition. Maximum number of requests that wait for keys, per worker; at most 100000. Any further request gets a
-        /// 503. Default: `1024`.
+        /// Addition. Maximum number of requests that wait for keys, per worker; at most 100000. If the room is full, the
+        /// provider with the most waiting requests loses its newest one to a provider with fewer; otherwise the new request
+        /// gets a 503 ([key-sets.md](key-sets.md#the-room-for-waiting-requests)). Default: `1024`.
         max_parked_requests: Option<u32>,
-        /// Addition. Verifies signatures with the host's `verify_signature`, for each algorithm that passes a self-test. All
-        /// other signatures are verified in the Wasm VM. Default: `true`.
+        /// Addition. Verifies signatures with the host's `verify_signature`, for each algorithm that passes a self-test. The
+        /// Wasm VM verifies all other signatures, except `ES384` and `ES512`, which it verifies only in a build with
+        /// `all-curves`. With `false` the shipped build thus denies `ES384` and `ES512`. Default: `true`.
         use_host_crypto: Option<bool>,
     }
 

@@ -19,7 +19,8 @@ message! {
         subjects: Option<StringMatcher>,
         /// Tokens must have an `exp`.
         require_expiration: bool,
-        /// `exp` must be less than this far in the future. Tokens without `exp` are invalid. Unset: no limit.
+        /// `exp` must be earlier than now plus this time, without clock skew. A token without `exp` is denied. Unset: no
+        /// limit.
         max_lifetime: Option<Duration>,
         /// JWKS to fetch from the issuer.
         remote_jwks: Option<RemoteJwks>,
@@ -56,7 +57,8 @@ message! {
         /// or `payload_in_metadata`.
         clear_route_cache: bool,
         /// Addition. Accepted values of `alg`: `RS`, `PS`, `ES` and `HS` with `256`, `384` or `512`, `EdDSA` and `Ed25519`.
-        /// `HS` requires a secret key in `local_jwks`. Unset: all except `HS`.
+        /// `HS` requires a secret key in `local_jwks`. `ES384` and `ES512` require the host's `verify_signature`, unless the
+        /// build has `all-curves`. Unset: all except `HS`.
         algorithms: Option<Vec<String>>,
         /// Addition. Accepted values of `typ`, such as `at+jwt`. Case and the prefix `application/` are ignored. Empty:
         /// `typ` is not checked.
@@ -144,8 +146,8 @@ message! {
 
     /// Envoy's `RetryPolicy`.
     RetryPolicy {
-        /// Number of consecutive failed fetches after which a waiting request still waits for the next fetch, at most 100.
-        /// Without a `retry_policy`: 0. Default: `1`.
+        /// Number of failed fetches in a row that a waiting request outlasts, at most 100. After one more failure, a request
+        /// that arrived before that fetch started gets a 503. Without a `retry_policy`: 0. Default: `1`.
         num_retries: Option<u32>,
         /// Back-off between failed fetches.
         retry_back_off: Option<BackoffStrategy>,
@@ -172,32 +174,35 @@ message! {
         /// Takes the lifetime of the JWKS from `Cache-Control` or `Expires`. If both are missing, or with `false`:
         /// `cache_duration`. Default: `true`.
         honor_cache_headers: Option<bool>,
-        /// Lower limit of a lifetime from cache headers. A signature that fails refreshes no JWKS younger than this.
-        /// Default: `30s`.
+        /// Lower limit of a lifetime from cache headers. Also the minimum age at which a signature that fails causes a
+        /// refresh: a JWKS that was fetched or confirmed more recently is not refreshed for it. Default: `30s`.
         min_ttl: Option<Duration>,
         /// Upper limit of a lifetime from cache headers. Default: `86400s`.
         max_ttl: Option<Duration>,
         /// How long before the end of the lifetime the background refresh may start, up to half the lifetime. Unset: a fifth
         /// of the lifetime.
         refresh_ahead: Option<Duration>,
-        /// Minimum time between two refreshes that tokens cause, by an unknown `kid` or a signature that fails. Default:
-        /// `10s`.
+        /// Minimum time between the starts of two refreshes that tokens cause, by an unknown `kid` or a signature that fails.
+        /// Default: `10s`.
         unknown_kid_min_interval: Option<Duration>,
-        /// Maximum time that a request waits for a refresh. If shorter than `unknown_kid_min_interval`, tokens of a new key
-        /// may be denied. Default: `10s`.
+        /// Maximum time that a request waits for a refresh. If a refresh that may start within this time has not ended by
+        /// then, the request waits for up to one `http_uri.timeout` longer. If this is shorter than
+        /// `unknown_kid_min_interval`, tokens of a new key may be denied. Default: `10s`.
         unknown_kid_max_wait: Option<Duration>,
-        /// How long a JWKS stays usable after its lifetime while fetches fail; `unbounded` removes the limit. A shorter
-        /// `stale-if-error` applies instead. Default: `3600s`.
+        /// How long a JWKS stays usable after its lifetime while fetches fail. A shorter `stale-if-error` of the issuer
+        /// applies instead, if `honor_cache_headers` is set. `unbounded` removes the limit, also that of `stale-if-error`.
+        /// Default: `3600s`.
         max_stale: Option<Staleness>,
         /// How long a key verifies tokens after the issuer removed the key from the JWKS, at most `86400s`. Default: `0s`.
         retired_key_grace: Option<Duration>,
-        /// Keys that never verify a token, by `kid` or JWK thumbprint (RFC 7638), even if the issuer publishes them.
+        /// Keys that never verify a token, even if the issuer publishes them, by `kid` or JWK thumbprint (RFC 7638)
+        /// ([rotation.md](rotation.md#emergency-a-key-is-compromised)).
         revoked_keys: Vec<String>,
-        /// Maximum size of a JWKS in bytes, at most 4194304. A larger JWKS is discarded, and the last one stays in use.
-        /// Default: `65536`.
+        /// Maximum size of a JWKS in bytes, at most 4194304. The fetch of a larger JWKS counts as failed, and the last
+        /// accepted JWKS stays in use. Default: `65536`.
         max_document_bytes: Option<u32>,
-        /// Maximum number of keys in a JWKS, at most 10000. A larger JWKS is discarded, and the last one stays in use.
-        /// Default: `100`.
+        /// Maximum number of keys in a JWKS, at most 10000. The fetch of a JWKS with more keys counts as failed, and the last
+        /// accepted JWKS stays in use. Default: `100`.
         max_keys: Option<u32>,
     }
 

@@ -34,19 +34,26 @@ message! {
         headers: Vec<HeaderMatcher>,
         /// Conditions on query parameters; all must hold.
         query_parameters: Vec<QueryParameterMatcher>,
-        /// `jwt_authn` ignores this field, so the rule would match more requests than it states.
+        /// `jwt_authn` ignores this field, so the rule would match more requests than the rule
+        /// states.
         path_match_policy: Option<Unsupported>,
-        /// `jwt_authn` ignores this field, so the rule would match more requests than it states.
+        /// `jwt_authn` ignores this field, so the rule would match more requests than the rule
+        /// states.
         runtime_fraction: Option<Unsupported>,
-        /// `jwt_authn` ignores this field, so the rule would match more requests than it states.
+        /// `jwt_authn` ignores this field, so the rule would match more requests than the rule
+        /// states.
         grpc: Option<Unsupported>,
-        /// `jwt_authn` ignores this field, so the rule would match more requests than it states.
+        /// `jwt_authn` ignores this field, so the rule would match more requests than the rule
+        /// states.
         tls_context: Option<Unsupported>,
-        /// `jwt_authn` ignores this field, so the rule would match more requests than it states.
+        /// `jwt_authn` ignores this field, so the rule would match more requests than the rule
+        /// states.
         dynamic_metadata: Option<Unsupported>,
-        /// `jwt_authn` ignores this field, so the rule would match more requests than it states.
+        /// `jwt_authn` ignores this field, so the rule would match more requests than the rule
+        /// states.
         filter_state: Option<Unsupported>,
-        /// `jwt_authn` ignores this field, so the rule would match more requests than it states.
+        /// `jwt_authn` ignores this field, so the rule would match more requests than the rule
+        /// states.
         cookies: Option<Unsupported>,
     }
 
