@@ -442,7 +442,7 @@ type Shows = fn(&str) -> bool;
 const DIFFERENCES: [(&str, Shows); 8] = [
     ("stray characters", |name| name == "trailing"),
     ("other parameters", |name| ["param among, unsorted", "others encoded"].contains(&name)),
-    ("every value of a parameter or cookie", |name| {
+    ("a parameter or cookie that occurs several times", |name| {
         ["param twice, second bad", "cookie twice, second bad"].contains(&name)
     }),
     ("iat in the future", |name| name.ends_with(": iat in the future")),
