@@ -208,6 +208,7 @@ fn every_error_names_its_field() {
             "providers.p.remote_jwks.rotation.max_keys: must be from 1 to".into(),
         ),
         ("/max_parked_requests", json!(100_001), "max_parked_requests: must be at most".into()),
+        ("/max_token_bytes", json!(1023), "max_token_bytes: must be from 1024 to 8388608".into()),
         ("/providers/p/remote_jwks", Value::Null, "providers.p: expected exactly one of remote_jwks, local_jwks; found none".into()),
         (
             "/providers/p/local_jwks",

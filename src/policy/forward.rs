@@ -156,7 +156,7 @@ impl Edits {
             return;
         }
         let mut names: Vec<_> = forward.claims().collect();
-        // A name with dots may be the name of one claim.
+        // A name with dots may be the name of one claim, which then counts first.
         let whole_names: Vec<_> = forward.claims.iter().map(|claim| claim.path.join(".")).collect();
         for name in whole_names.iter().map(String::as_str) {
             if !names.contains(&name) {
@@ -170,7 +170,7 @@ impl Edits {
                 .path
                 .split_first()
                 .and_then(|(first, rest)| rest.iter().try_fold(claim(first)?, |value, name| value.get(name)));
-            let value = nested.or_else(|| claim(whole_name)).and_then(text).filter(|text| !text.is_empty());
+            let value = claim(whole_name).or(nested).and_then(text).filter(|text| !text.is_empty());
             // A line break would begin another header.
             if let Some(value) = value.filter(|text| !text.chars().any(|c| c.is_ascii_control() && c != '\t')) {
                 self.add.push((header.header.clone(), value.into_bytes()));

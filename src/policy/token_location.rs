@@ -32,11 +32,24 @@ impl TokenLocation {
         ]
     }
 
+    /// Whether this location is the `Authorization` header with the scheme `Bearer`.
+    fn is_bearer(&self) -> bool {
+        match self {
+            Self::Header { name, prefix } => {
+                name == "authorization" && prefix.trim_end().eq_ignore_ascii_case("bearer")
+            }
+            Self::Param(_) | Self::Cookie(_) => false,
+        }
+    }
+
     /// The tokens at this location. All of them must be good, since the upstream may read any.
     ///
     /// Envoy joins repeated `Authorization` headers with a comma. Such a value is one token and fails as malformed.
     pub fn tokens<'h>(&self, headers: Headers<'h>) -> Vec<Cow<'h, [u8]>> {
         match self {
+            Self::Header { name, prefix } if self.is_bearer() => {
+                headers.all(name).filter_map(|value| bearer(value, prefix)).map(Cow::Borrowed).collect()
+            }
             Self::Header { name, prefix } => {
                 headers.all(name).filter_map(|value| Some(Cow::Borrowed(after(prefix.as_bytes(), value)?))).collect()
             }
@@ -50,6 +63,15 @@ impl TokenLocation {
             }
         }
     }
+}
+
+/// The token of an `Authorization: Bearer` header (RFC 6750 §2.1). The scheme stands at the start of the value, in any case
+/// (RFC 9110 §11.1); what follows the spaces is the token, whole. `None`: the value has another scheme, or no token.
+fn bearer<'v>(value: &'v [u8], scheme: &str) -> Option<&'v [u8]> {
+    let (start, rest) = value.trim_ascii().split_at_checked(scheme.trim_end().len())?;
+    let token = rest.trim_ascii_start();
+    let is_bearer = start.eq_ignore_ascii_case(scheme.trim_end().as_bytes()) && token.len() < rest.len();
+    (is_bearer && !token.is_empty()).then_some(token)
 }
 
 /// The part of a header value from the first byte after the prefix that a token may begin with; the whole value if there is no
@@ -76,13 +98,15 @@ fn cookie_value<'c>(name: &[u8], cookie: &'c [u8]) -> Option<&'c [u8]> {
 pub struct Candidate {
     location: TokenLocation,
     token: Rc<[u8]>,
+    max_bytes: usize,
     /// Parsed at the first use: a token that was verified before is not parsed again.
     jws: OnceCell<Result<Jws, TokenError>>,
 }
 
 impl Candidate {
-    pub fn new(location: TokenLocation, token: &[u8]) -> Self {
-        Self { location, token: token.into(), jws: OnceCell::new() }
+    /// A token found at this location. A token of more than `max_bytes` is denied unread.
+    pub fn new(location: TokenLocation, token: &[u8], max_bytes: usize) -> Self {
+        Self { location, token: token.into(), max_bytes, jws: OnceCell::new() }
     }
 
     pub fn location(&self) -> &TokenLocation {
@@ -98,7 +122,10 @@ impl Candidate {
     /// # Errors
     /// The token cannot be parsed.
     pub fn jws(&self) -> Result<&Jws, TokenError> {
-        let parsed = self.jws.get_or_init(|| Jws::parse(self.token.clone()));
+        let parsed = self.jws.get_or_init(|| match self.token.len() {
+            length if length > self.max_bytes => Err(TokenError::TooLarge),
+            _ => Jws::parse(self.token.clone()),
+        });
         parsed.as_ref().map_err(|error| *error)
     }
 
@@ -135,6 +162,13 @@ impl fmt::Debug for Candidate {
 mod tests {
     use super::*;
 
+    #[test]
+    fn a_token_above_the_limit_is_not_parsed() {
+        let candidate = |length| Candidate::new(TokenLocation::Param("t".into()), &vec![b'a'; length], 100);
+        assert_eq!(candidate(101).jws().unwrap_err(), TokenError::TooLarge);
+        assert_eq!(candidate(100).jws().unwrap_err(), TokenError::Malformed);
+    }
+
     fn find(location: &TokenLocation, list: &[(&str, &[u8])]) -> Vec<Vec<u8>> {
         let list: Vec<_> = list.iter().map(|(name, value)| ((*name).to_owned(), value.to_vec())).collect();
         location.tokens(Headers::new(&list)).into_iter().map(Cow::into_owned).collect()
@@ -151,9 +185,25 @@ mod tests {
         assert_eq!(find(&bearer, &[("authorization", b"Bearer   abc")]), [b"abc"]);
         assert_eq!(find(&bearer, &[("authorization", b"Basic abc")]), [b""; 0]);
         assert_eq!(find(&bearer, &[("authorization", b"Bearer a,Bearer b")]), [b"a,Bearer b"]);
-        assert_eq!(find(&bearer, &[("authorization", b"Bearer \xff")]), [b"Bearer \xff"]);
+        assert_eq!(find(&bearer, &[("authorization", b"Bearer \xff")]), [b"\xff"]);
         assert_eq!(find(&header("x-jwt", ""), &[("x-jwt", b"a"), ("X-JWT", b"\xff")]), [b"a", b"\xff"]);
         assert_eq!(find(&header("x", "jwt="), &[("x", b"v=1; jwt=a.b.c")]), [b"a.b.c"]);
+    }
+
+    #[test]
+    fn the_bearer_scheme_stands_at_the_start_in_any_case_and_nothing_else_on_the_line() {
+        let bearer = header("authorization", "Bearer ");
+        for value in ["Bearer a.b.c", "bearer a.b.c", "BEARER   a.b.c", " Bearer\ta.b.c "] {
+            assert_eq!(find(&bearer, &[("authorization", value.as_bytes())]), [b"a.b.c"], "{value}");
+        }
+        for value in ["XBearer a", "Basic x, Bearer a", ",Bearer a", "Bearera", "Bearer", "Bearer  ", "Bea", ""] {
+            assert_eq!(find(&bearer, &[("authorization", value.as_bytes())]), [b""; 0], "{value}");
+        }
+        // Whatever follows the scheme is the token, and is no token to the parser.
+        for token in ["\u{feff}a.b.c", "\u{200b}a", "=a", "a b", "a,Bearer b"] {
+            let value = format!("Bearer {token}");
+            assert_eq!(find(&bearer, &[("authorization", value.as_bytes())]), [token.as_bytes()], "{token}");
+        }
     }
 
     #[test]

@@ -39,7 +39,9 @@ impl Claims {
     /// # Errors
     /// [`TokenError::MalformedPayload`].
     pub fn parse(payload: &[u8]) -> Result<Self, TokenError> {
-        from_object(payload).ok_or_else(|| TokenError::MalformedPayload(malformed_field(payload)))
+        // Claims that nobody reads are UTF-8 too (RFC 7519 §7.2).
+        let text = std::str::from_utf8(payload).map_err(|_| TokenError::MalformedPayload(MalformedField::Whole))?;
+        from_object(text.as_bytes()).ok_or_else(|| TokenError::MalformedPayload(malformed_field(payload)))
     }
 
     /// `iss`: the issuer that the token names.

@@ -15,8 +15,6 @@ use crate::{
     keys::Algorithm,
 };
 
-/// Longer tokens are denied unread.
-pub const MAX_TOKEN_BYTES: usize = 16 * 1024;
 /// There are eleven in RFC 7515 §4.1.
 const MAX_HEADER_MEMBERS: usize = 64;
 
@@ -131,9 +129,6 @@ impl<'de> Deserialize<'de> for Header {
 }
 
 fn parse(token: &[u8]) -> Result<Parts, TokenError> {
-    if token.len() > MAX_TOKEN_BYTES {
-        return Err(TokenError::TooLarge);
-    }
     let mut sections = token.split(|byte| *byte == b'.');
     let (Some(header), Some(payload), Some(signature), None) =
         (sections.next(), sections.next(), sections.next(), sections.next())
@@ -148,7 +143,10 @@ fn parse(token: &[u8]) -> Result<Parts, TokenError> {
     let signed_length = header.len().saturating_add(payload.len()).saturating_add(1);
 
     let header = decode(header).ok_or(TokenError::HeaderEncoding)?;
-    let header: Header = from_object(&header).ok_or_else(|| TokenError::MalformedHeader(malformed_field(&header)))?;
+    // Strings that nobody reads are UTF-8 too (RFC 8259 §8.1).
+    let header_text = std::str::from_utf8(&header).map_err(|_| TokenError::MalformedHeader(MalformedField::Whole))?;
+    let header: Header =
+        from_object(header_text.as_bytes()).ok_or_else(|| TokenError::MalformedHeader(malformed_field(&header)))?;
     if header.demands_extension {
         return Err(TokenError::UnknownExtension);
     }
@@ -217,9 +215,24 @@ mod tests {
             assert!(Jws::parse((*case).into()).is_err(), "{case:?}");
         }
         let error = |token: Vec<u8>| Jws::parse(token.into()).unwrap_err();
-        assert_eq!(error(vec![b'a'; MAX_TOKEN_BYTES + 1]), TokenError::TooLarge);
         let joined = [token(r#"{"alg":"ES256"}"#, "{}"), b",e30.e30.AA".to_vec()].concat();
         assert_eq!(error(joined), TokenError::Malformed);
+    }
+
+    #[test]
+    fn every_string_is_utf_8() {
+        for bytes in [&b"\xff"[..], b"\xc0\xaf", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xe2\x82"] {
+            let member = |before: &str| [before.as_bytes(), bytes, b"\"}"].concat();
+            let token = |header: &[u8], payload: &[u8]| {
+                format!("{}.{}.c2ln", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload)).into_bytes()
+            };
+            let header = token(&member(r#"{"alg":"ES256","x":""#), b"{}");
+            let error = Jws::parse(header.into()).unwrap_err();
+            assert_eq!(error, TokenError::MalformedHeader(MalformedField::Whole), "{bytes:?}");
+            let payload = token(br#"{"alg":"ES256"}"#, &member(r#"{"x":""#));
+            let error = Jws::parse(payload.into()).unwrap().claims().unwrap_err();
+            assert_eq!(error, TokenError::MalformedPayload(MalformedField::Whole), "{bytes:?}");
+        }
     }
 
     #[test]

@@ -45,10 +45,19 @@ pub struct TokenPolicy {
 /// A requirement on one claim.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClaimRule {
-    /// The names of members that lead to the claim, outermost first.
+    /// The name of the claim, or the names of nested members joined by dots.
+    pub name: String,
+    /// The nested members: the name split at its dots, from the outermost in.
     pub path: Vec<String>,
-    /// The required value.
+    /// The condition on the value.
     pub value: ClaimValue,
+}
+
+impl ClaimRule {
+    /// A rule for the claim of this name, or for the member at the end of the path that the name spells.
+    pub fn new(name: String, value: ClaimValue) -> Self {
+        Self { path: name.split('.').map(str::to_owned).collect(), name, value }
+    }
 }
 
 /// The required value of a claim.
@@ -133,7 +142,8 @@ impl TokenPolicy {
             return Ok(());
         }
         let mut names: Vec<&str> = vec!["scope", "scp"];
-        for name in self.claims.iter().filter_map(|rule| rule.path.first()).chain(&self.forwarded_claims) {
+        let of_rules = self.claims.iter().flat_map(|rule| rule.path.first().into_iter().chain([&rule.name]));
+        for name in of_rules.chain(&self.forwarded_claims) {
             if !names.contains(&name.as_str()) {
                 names.push(name);
             }
@@ -143,12 +153,15 @@ impl TokenPolicy {
             let index = names.iter().position(|name| *name == requested)?;
             values.get(index)?.as_ref()
         };
-        let is_met = |rule: &ClaimRule| {
+        let nested = |rule: &ClaimRule| {
             let (first, rest) = rule.path.split_first()?;
-            let value = rest.iter().try_fold(claim(first)?, |value, name| value.get(name))?;
-            Some(rule.value.matches(value))
+            rest.iter().try_fold(claim(first)?, |value, name| value.get(name))
         };
-        if !self.claims.iter().all(|rule| is_met(rule).unwrap_or(false)) {
+        // A name with dots may be the name of one claim, as `https://example.com/roles`: that claim counts first.
+        let is_met = |rule: &ClaimRule| {
+            claim(&rule.name).or_else(|| nested(rule)).is_some_and(|value| rule.value.matches(value))
+        };
+        if !self.claims.iter().all(is_met) {
             return Err(TokenError::ClaimNotAllowed);
         }
         let is_granted = |scope: &String| {
@@ -283,10 +296,10 @@ mod tests {
 
     #[test]
     fn claims_can_be_required() {
-        let rule =
-            |path: &[&str], value| ClaimRule { path: path.iter().map(|name| (*name).to_owned()).collect(), value };
-        let policy =
-            |value, path: &[&str]| TokenPolicy { claims: vec![rule(path, value)], ..TokenPolicy::permissive() };
+        let policy = |value, path: &[&str]| TokenPolicy {
+            claims: vec![ClaimRule::new(path.join("."), value)],
+            ..TokenPolicy::permissive()
+        };
         let cases = [
             (policy(ClaimValue::Any, &["a"]), r#"{"a":0}"#, r#"{"a":null}"#),
             (policy(ClaimValue::Equals(json!("x")), &["a", "b"]), r#"{"a":{"b":"x"}}"#, r#"{"a":{"b":["x"]}}"#),
@@ -294,6 +307,13 @@ mod tests {
             (policy(ClaimValue::Contains(json!("x")), &["a"]), r#"{"a":["y","x"]}"#, r#"{"a":["xx"]}"#),
             (policy(ClaimValue::Contains(json!("x")), &["a"]), r#"{"a":"y x"}"#, r#"{"a":"yx"}"#),
             (policy(ClaimValue::Contains(json!(7)), &["a"]), r#"{"a":[7]}"#, r#"{"a":7}"#),
+            (
+                policy(ClaimValue::Contains(json!("x")), &["https://e", "io/r"]),
+                r#"{"https://e.io/r":["x"]}"#,
+                r#"{"r":1}"#,
+            ),
+            // The claim of the whole name counts first.
+            (policy(ClaimValue::Equals(json!(1)), &["a", "b"]), r#"{"a.b":1,"a":{"b":2}}"#, r#"{"a.b":2,"a":{"b":1}}"#),
         ];
         for (policy, good, bad) in cases {
             assert_eq!(check(&policy, good), Ok(()), "{good}");

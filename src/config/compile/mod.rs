@@ -26,6 +26,9 @@ use crate::{
 
 const DEFAULT_PARKED_REQUESTS: usize = 1024;
 const MAX_PARKED_REQUESTS: usize = 100_000;
+/// Envoy's default `max_request_headers_kb`, and its largest.
+const DEFAULT_TOKEN_BYTES: usize = 60 << 10;
+const TOKEN_BYTES: std::ops::RangeInclusive<usize> = 1024..=8192 << 10;
 
 pub(super) fn plan(config: JwtAuthentication) -> Result<Plan> {
     let root = Path::Root;
@@ -45,7 +48,8 @@ pub(super) fn plan(config: JwtAuthentication) -> Result<Plan> {
         known.push(IndexedProvider { issuer: provider.issuer().map(str::to_owned), locations: index });
         providers.push(provider);
     }
-    let mut requirements = Requirements::new(known, token_locations);
+    let max_token_bytes = max_token_bytes(&root.field("max_token_bytes"), config.max_token_bytes)?;
+    let mut requirements = Requirements::new(known, token_locations, max_token_bytes);
     let mut compiler = rules::Compiler { ids: &ids, providers: &mut providers, requirements: &mut requirements };
     let rules = RouteTable::new(compiler.rules(config.rules, config.requirement_map)?);
     let max_parked_requests = max_parked_requests(&root.field("max_parked_requests"), config.max_parked_requests)?;
@@ -83,6 +87,14 @@ fn max_parked_requests(path: &Path<'_>, wire: Option<u32>) -> Result<usize> {
         None => Ok(DEFAULT_PARKED_REQUESTS),
         Some(Ok(number)) if number <= MAX_PARKED_REQUESTS => Ok(number),
         Some(_) => Err(path.error(format!("must be at most {MAX_PARKED_REQUESTS}"))),
+    }
+}
+
+fn max_token_bytes(path: &Path<'_>, wire: Option<u32>) -> Result<usize> {
+    match wire.map(usize::try_from) {
+        None => Ok(DEFAULT_TOKEN_BYTES),
+        Some(Ok(number)) if TOKEN_BYTES.contains(&number) => Ok(number),
+        Some(_) => Err(path.error(format!("must be from {} to {}", TOKEN_BYTES.start(), TOKEN_BYTES.end()))),
     }
 }
 

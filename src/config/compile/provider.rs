@@ -191,8 +191,7 @@ fn algorithms(path: &Path<'_>, wire: Option<&[String]>, keys: &KeySource) -> Res
 }
 
 fn required_claim(path: &Path<'_>, wire: RequiredClaim) -> Result<ClaimRule> {
-    let names: Vec<_> = wire.claim.split('.').map(str::to_owned).collect();
-    if names.iter().any(String::is_empty) {
+    if wire.claim.split('.').any(str::is_empty) {
         return Err(path.field("claim").error("must be the name of a claim, or names joined by dots"));
     }
     let equals = wire.equals.map(ClaimValue::Equals);
@@ -202,7 +201,7 @@ fn required_claim(path: &Path<'_>, wire: RequiredClaim) -> Result<ClaimRule> {
         Some((_, value)) if is_scalar(&value) => value,
         Some((field, _)) => return Err(path.field(field).error("must be a string, a number or a boolean")),
     };
-    Ok(ClaimRule { path: names, value })
+    Ok(ClaimRule::new(wire.claim, value))
 }
 
 fn is_scalar(value: &ClaimValue) -> bool {

@@ -51,6 +51,9 @@ message! {
         /// provider with the most waiting requests loses its newest one to a provider with fewer; otherwise the new request
         /// gets a 503 ([key-sets.md](key-sets.md#the-room-for-waiting-requests)). Default: `1024`.
         max_parked_requests: Option<u32>,
+        /// Addition. Maximum length of a token in bytes, from 1024 to 8388608. A longer token is denied unread. The default is
+        /// as large as all headers of a request may be in Envoy unless `max_request_headers_kb` is set. Default: `61440`.
+        max_token_bytes: Option<u32>,
         /// Addition. Verifies signatures with the host's `verify_signature`, for each algorithm that passes a self-test. The
         /// Wasm VM verifies all other signatures, except `ES384` and `ES512`, which it verifies only in a build with
         /// `all-curves`. With `false` the shipped build thus denies `ES384` and `ES512`. Default: `true`.

@@ -169,7 +169,7 @@ impl<'r, 'h> Resolver<'r, 'h> {
                 added.push(index);
             }
             if known.is_none() {
-                self.tokens.push(Candidate::new(location.clone(), &token));
+                self.tokens.push(Candidate::new(location.clone(), &token, self.requirements.max_token_bytes));
             }
         }
         added

@@ -36,11 +36,13 @@ pub struct Requirements {
     pub(super) everywhere: Vec<SharedLocation>,
     first_of_issuer: BTreeMap<String, ProviderId>,
     first_of_any_issuer: Option<ProviderId>,
+    /// The longest token that is parsed.
+    pub(super) max_token_bytes: usize,
 }
 
 impl Requirements {
     /// No requirement yet, of these providers. `locations` are the lists that the providers name by index.
-    pub fn new(providers: Vec<IndexedProvider>, locations: Vec<Vec<TokenLocation>>) -> Self {
+    pub fn new(providers: Vec<IndexedProvider>, locations: Vec<Vec<TokenLocation>>, max_token_bytes: usize) -> Self {
         let providers = ProviderMap::from(providers);
         let (mut first_of_issuer, mut first_of_any_issuer) = (BTreeMap::new(), None);
         let mut everywhere: Vec<SharedLocation> = Vec::new();
@@ -64,7 +66,7 @@ impl Requirements {
             }
         }
         let requirements = Vec::new();
-        Self { requirements, providers, locations, everywhere, first_of_issuer, first_of_any_issuer }
+        Self { requirements, providers, locations, everywhere, first_of_issuer, first_of_any_issuer, max_token_bytes }
     }
 
     /// Adds a requirement.

@@ -79,7 +79,7 @@ fn requirements(with_any_issuer: bool) -> Requirements {
     let x_c = TokenLocation::Header { name: "x-c".into(), prefix: String::new() };
     let mut defaults = TokenLocation::defaults();
     defaults.sort();
-    Requirements::new(providers.collect(), vec![defaults, vec![x_c]])
+    Requirements::new(providers.collect(), vec![defaults, vec![x_c]], 1024)
 }
 
 /// Resolves, evaluates and compares: the expectation, and which tokens are checked for which providers.
