@@ -38,8 +38,10 @@ use crate::{
 pub enum Decision {
     /// Let the request through with these changes.
     Continue(Edits, Clearance),
-    /// Report mode: let the request through now, and keep evaluating in the background to count the would-be answer.
-    ContinueAndEvaluate(Edits, Clearance),
+    /// Let the request through with these changes, and call [`super::Engine::on_wake`] soon. Report mode evaluates in the
+    /// background to count the would-be answer; a token that the requirement does not need may name a key that a fetch can
+    /// bring.
+    ContinueAndWake(Edits, Clearance),
     /// Hold headers, body and trailers of the request. An [`Action`] ends the wait.
     Park,
     /// Answer the request.

@@ -1,5 +1,7 @@
 //! Checks the tokens of a request under the present keys: a function of values, asked again whenever the keys change.
 
+use std::time::Duration;
+
 use super::{
     key_sets::KeySets,
     provider_keys::{MissingKey, Patience},
@@ -11,7 +13,7 @@ use crate::{
         plan::Plan,
         reply::Denial,
         requirement::{
-            evaluate::{evaluate, Evaluation, TokenCheck},
+            evaluate::{evaluate, evaluate_now, Evaluation, TokenCheck, Verdict},
             ResolvedRequirement, TokenPolicyRef,
         },
         token_location::Candidate,
@@ -61,10 +63,50 @@ impl<C: SignatureCheck> Authenticator<'_, C> {
         watermark: &FetchWatermark,
         stage: Stage,
     ) -> Evaluation {
-        evaluate(&resolved.root, |policy, token| match resolved.tokens.get(token) {
+        evaluate(&resolved.root, |policy, token| self.check(resolved, policy, token, watermark, stage))
+    }
+
+    /// Evaluates the requirement of a request that just came, and what it comes to if there is no room to wait.
+    ///
+    /// A request waits only if that buys something. Where the requirement is satisfied whatever becomes of the tokens that
+    /// wait, the verdict is Allow at once.
+    pub(super) fn evaluate_arrival(
+        &self,
+        resolved: &ResolvedRequirement,
+        watermark: &FetchWatermark,
+        crowded: Option<ProviderId>,
+    ) -> (Evaluation, Denial) {
+        let stage = Stage::Arriving { crowded };
+        let evaluation = self.evaluate(resolved, watermark, stage);
+        if evaluation.verdict != Verdict::Wait {
+            return (evaluation, Denial::TooManyParked);
+        }
+        let without_waiting = |cause| TokenCheck::Unknown { cause, denial: unknown(cause) };
+        let now = evaluate_now(&resolved.root, &evaluation, without_waiting, |policy, token| {
+            self.check(resolved, policy, token, watermark, stage)
+        });
+        match now.verdict {
+            Verdict::Allow => (now, Denial::TooManyParked),
+            Verdict::Deny(Denial::Token(error)) => (evaluation, Denial::Token(error)),
+            // There is no room, whatever the keys say.
+            Verdict::Deny(Denial::KeysUnavailable(_) | Denial::TooManyParked) | Verdict::Wait => {
+                (evaluation, Denial::TooManyParked)
+            }
+        }
+    }
+
+    fn check(
+        &self,
+        resolved: &ResolvedRequirement,
+        policy: TokenPolicyRef,
+        token: usize,
+        watermark: &FetchWatermark,
+        stage: Stage,
+    ) -> TokenCheck {
+        match resolved.tokens.get(token) {
             Some(candidate) => self.check_token(policy, token, candidate, watermark, stage),
             None => TokenCheck::Denied(Denial::Token(TokenError::Missing)),
-        })
+        }
     }
 
     fn check_token(
@@ -118,8 +160,17 @@ impl<C: SignatureCheck> Authenticator<'_, C> {
     }
 }
 
+/// What is known of a token whose key a fetch could bring, without that fetch.
+fn unknown(cause: Cause) -> Denial {
+    match cause {
+        // The key at hand does not match. There was only a chance that the issuer has replaced the key.
+        Cause::BadSignature => Denial::Token(TokenError::BadSignature),
+        Cause::Schedule | Cause::UnknownKid => Denial::KeysUnavailable(Duration::ZERO),
+    }
+}
+
 /// How long a request may wait for a fetch of this cause.
-pub(super) fn patience(policy: &RotationPolicy, cause: Cause) -> std::time::Duration {
+pub(super) fn patience(policy: &RotationPolicy, cause: Cause) -> Duration {
     match cause {
         Cause::UnknownKid | Cause::BadSignature => policy.unknown_kid_max_wait,
         Cause::Schedule => policy.unknown_kid_max_wait.max(policy.fetch_timeout),

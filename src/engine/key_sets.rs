@@ -17,6 +17,8 @@ use crate::{
     policy::{
         plan::Plan,
         provider::{Provider, Remote},
+        reply::Denial,
+        requirement::{Evaluation, ResolvedRequirement, TokenCheck},
     },
     rotation::{
         http_cache,
@@ -25,6 +27,7 @@ use crate::{
         update::{Applied, Update},
     },
     time::UnixTime,
+    token::TokenError,
 };
 
 /// The key sets of all providers of a configuration, as one worker knows them.
@@ -45,10 +48,6 @@ impl KeySets {
 
     pub(super) fn of(&self, provider: ProviderId) -> &ProviderKeys {
         &self.0[provider]
-    }
-
-    pub(super) fn of_mut(&mut self, provider: ProviderId) -> &mut ProviderKeys {
-        &mut self.0[provider]
     }
 
     /// The hits of each provider's token cache since this was last called.
@@ -199,6 +198,34 @@ impl KeySets {
         match keys.record.lease {
             Some(lease) if lease.is_held(now) => (next.0, next.1.max(lease.until)),
             _ => next,
+        }
+    }
+
+    /// Remembers which tokens were denied for want of a key, and which refreshes were put off.
+    pub(super) fn record_evaluation(
+        &mut self,
+        resolved: &ResolvedRequirement,
+        evaluation: &Evaluation,
+        telemetry: &mut Telemetry,
+    ) {
+        for finding in &evaluation.findings {
+            let keys = &mut self.0[finding.provider];
+            let (denial, wants_refresh) = match finding.check {
+                TokenCheck::MissingKey { denial, wants_refresh } => (denial, wants_refresh),
+                TokenCheck::Unknown { cause: Cause::UnknownKid, .. } => {
+                    keys.refresh_wanted_after = Some(keys.record.started);
+                    continue;
+                }
+                _ => continue,
+            };
+            if wants_refresh {
+                telemetry.add_of(finding.provider, Counter::Refreshes(Refresh::Suppressed));
+                keys.refresh_wanted_after = Some(keys.record.started);
+            }
+            let candidate = finding.token.and_then(|token| resolved.tokens.get(token));
+            if let (Some(candidate), Denial::Token(TokenError::UnknownKey)) = (candidate, denial) {
+                keys.remember_denied(candidate);
+            }
         }
     }
 

@@ -30,7 +30,7 @@ use self::{
     key_sets::KeySets,
     respond::Responder,
     telemetry::Telemetry,
-    waiting::{capacity_denial, ends_at, ParkedRequest, WaitingRoom},
+    waiting::{ends_at, ParkedRequest, WaitingRoom},
 };
 pub use crate::{
     ids::{ProviderId, StreamId},
@@ -48,14 +48,14 @@ pub use crate::{
     },
 };
 use crate::{
-    metrics::{Counter, Counts, Histogram, Metric, Refresh, RequestOutcome, Series},
+    metrics::{Counter, Counts, Histogram, Metric, RequestOutcome, Series},
     policy::{
         plan::Mode,
         reply::{self, Denial},
-        requirement::evaluate::{Evaluation, Outcome, TokenCheck},
+        requirement::evaluate::{Evaluation, Outcome},
     },
     time::UnixTime,
-    token::{signature::SignatureCheck, TokenError},
+    token::signature::SignatureCheck,
 };
 
 /// How many parked requests are decided in one call. Each may cost several signature checks, and other requests wait for the
@@ -113,7 +113,7 @@ impl<C: SignatureCheck> Engine<C> {
         headers: Headers<'_>,
         now: UnixTime,
     ) -> Decision {
-        let edits = Edits::sanitizing(&self.plan.own_headers, headers);
+        let edits = self.responder(now).sanitize(headers);
         if resolved.is_satisfied() {
             let is_preflight = self.plan.bypass_cors_preflight && headers.is_cors_preflight();
             let reason = if is_preflight { NoAuthRequired::CorsPreflight } else { NoAuthRequired::NoRequirement };
@@ -122,14 +122,17 @@ impl<C: SignatureCheck> Engine<C> {
         self.absorb_clock_step(now);
         let providers = resolved.providers();
         let watermark = FetchWatermark::now(&providers, &self.key_sets);
-        let stage = Stage::Arriving { crowded: self.waiting.crowded_by(&providers) };
+        let crowded = self.waiting.crowded_by(&providers);
         let authenticator = Authenticator { plan: &self.plan, key_sets: &self.key_sets, check: &self.check, now };
-        let evaluation = authenticator.evaluate(&resolved, &watermark, stage);
-        self.record_evaluation(&resolved, &evaluation);
+        let (evaluation, without_room) = authenticator.evaluate_arrival(&resolved, &watermark, crowded);
+        self.key_sets.record_evaluation(&resolved, &evaluation, &mut self.telemetry);
         match (evaluation.outcome(), self.plan.mode) {
             (Outcome::Allow(clearance), _) => {
                 self.telemetry.allowed(&evaluation);
                 let edits = self.responder(now).forward(edits, &resolved, &evaluation, &clearance, headers.target());
+                if evaluation.wants_refresh() {
+                    return Decision::ContinueAndWake(edits, clearance);
+                }
                 Decision::Continue(edits, clearance)
             }
             (Outcome::Deny(denial), Mode::Enforce) => {
@@ -153,6 +156,7 @@ impl<C: SignatureCheck> Engine<C> {
                     since: now,
                     watermark,
                     waits,
+                    without_room,
                     is_report: mode == Mode::Report,
                     edits,
                     resolved,
@@ -166,7 +170,7 @@ impl<C: SignatureCheck> Engine<C> {
     fn park(&mut self, stream: StreamId, deadline: UnixTime, request: ParkedRequest, now: UnixTime) -> Decision {
         let provider = request.waits.first.0;
         let decision = if request.is_report {
-            Decision::ContinueAndEvaluate(request.edits.clone(), NoAuthRequired::ReportMode.into())
+            Decision::ContinueAndWake(request.edits.clone(), NoAuthRequired::ReportMode.into())
         } else {
             Decision::Park
         };
@@ -197,8 +201,7 @@ impl<C: SignatureCheck> Engine<C> {
     }
 
     fn deny_for_capacity(&mut self, request: &ParkedRequest) -> Denial {
-        let (provider, cause) = request.waits.first;
-        let denial = capacity_denial(cause);
+        let (provider, denial) = (request.waits.first.0, request.without_room);
         if request.is_report {
             self.telemetry.would_deny(denial, Some(provider));
         } else {
@@ -373,24 +376,8 @@ impl<C: SignatureCheck> Engine<C> {
     }
 
     fn end_wait(&mut self, request: &ParkedRequest, evaluation: &Evaluation, now: UnixTime) {
-        self.record_evaluation(&request.resolved, evaluation);
+        self.key_sets.record_evaluation(&request.resolved, evaluation, &mut self.telemetry);
         self.telemetry.observe(request.waits.first.0, Histogram::WaitMs, now.since(request.since));
-    }
-
-    /// Remembers which tokens were denied for want of a key, and which refreshes the budget put off.
-    fn record_evaluation(&mut self, resolved: &ResolvedRequirement, evaluation: &Evaluation) {
-        for finding in &evaluation.findings {
-            let TokenCheck::MissingKey { denial, wants_refresh } = finding.check else { continue };
-            let keys = self.key_sets.of_mut(finding.provider);
-            if wants_refresh {
-                self.telemetry.add_of(finding.provider, Counter::Refreshes(Refresh::Suppressed));
-                keys.refresh_wanted_after = Some(keys.record.started);
-            }
-            let candidate = finding.token.and_then(|token| resolved.tokens.get(token));
-            if let (Some(candidate), Denial::Token(TokenError::UnknownKey)) = (candidate, denial) {
-                keys.remember_denied(candidate);
-            }
-        }
     }
 
     fn responder(&self, now: UnixTime) -> Responder<'_> {

@@ -5,8 +5,9 @@ use crate::{
     ids::ProviderId,
     policy::{
         forward::Edits,
+        headers::Headers,
         permit::{Clearance, Permit},
-        plan::Plan,
+        plan::{Mode, Plan},
         reply::{self, Denial, Reply, OWN_STATE},
         requirement::{Evaluation, ResolvedRequirement},
     },
@@ -22,6 +23,15 @@ pub(super) struct Responder<'a> {
 }
 
 impl Responder<'_> {
+    /// The changes to a request before anything is known of its tokens. Report mode changes nothing: an enforcing filter
+    /// before this one may have set the headers.
+    pub(super) fn sanitize(&self, headers: Headers<'_>) -> Edits {
+        match self.plan.mode {
+            Mode::Enforce => Edits::sanitizing(&self.plan.own_headers, headers),
+            Mode::Report => Edits::default(),
+        }
+    }
+
     /// The changes to an allowed request, on top of `edits`.
     pub(super) fn forward(
         &self,
@@ -43,7 +53,10 @@ impl Responder<'_> {
             edits.add.push((header.clone(), b"false".to_vec()));
         }
         edits.state.extend(self.failures(evaluation));
-        edits
+        match self.plan.mode {
+            Mode::Enforce => edits,
+            Mode::Report => Edits { state: edits.state, ..Edits::default() },
+        }
     }
 
     /// The reply to a denied request, explained in filter state.

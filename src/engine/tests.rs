@@ -4,6 +4,8 @@ mod world;
 
 use base64::{engine::general_purpose::URL_SAFE_NO_PAD as BASE64, Engine as _};
 
+use serde_json::json;
+
 use self::world::*;
 use super::*;
 use crate::keys::document::DocumentError;
@@ -245,4 +247,67 @@ fn a_token_that_was_verified_ends_with_its_keys() {
     let before = checks(&world);
     assert_eq!(world.request(0, "a"), Some(503));
     assert_eq!(checks(&world), before);
+}
+
+fn configuration(requires: serde_json::Value) -> serde_json::Value {
+    json!({
+        "providers": {"p": {
+            "issuer": "i",
+            "claim_to_headers": [{"header_name": "x-issuer", "claim_name": "iss"}],
+            "remote_jwks": {"http_uri": {"uri": "http://i/jwks", "cluster": "c", "timeout": "2s"}},
+        }},
+        "rules": [{"match": {"prefix": "/"}, "requires": requires}],
+        "max_parked_requests": 1,
+    })
+}
+
+/// Where the requirement is satisfied whatever becomes of the token, waiting buys nothing.
+#[test]
+fn a_request_that_nothing_can_deny_never_waits_nor_needs_room() {
+    let provider = json!({"provider_name": "p"});
+    for requires in [
+        json!({"allow_missing_or_failed": {}}),
+        json!({"extract_only_without_validation": {}}),
+        json!({"requires_any": {"requirements": [provider, {"allow_missing_or_failed": {}}]}}),
+    ] {
+        // No keys yet, an issuer that does not answer, more requests than room.
+        let mut world = world_of(&configuration(requires.clone()));
+        for _ in 0..3 {
+            assert_eq!(world.request(0, "a"), Some(200), "{requires}");
+        }
+        world.wake();
+        world.fetched(Ok(jwks(&["a"])));
+        // An unknown key: let through at once, and the issuer is asked.
+        assert_eq!((world.request(0, "b"), world.engines[0].waiting()), (Some(200), 0), "{requires}");
+        world.wake();
+        assert_eq!(world.fetches.len(), 1, "{requires}");
+        world.fetched(Ok(jwks(&["a", "b"])));
+        assert_eq!(world.request(1, "b"), Some(200));
+    }
+    // What can be denied waits, or is denied for want of room.
+    let mut world =
+        world_of(&configuration(json!({"requires_any": {"requirements": [provider, {"allow_missing": {}}]}})));
+    assert_eq!((world.request(0, "a"), world.request(0, "a")), (None, Some(503)));
+}
+
+#[test]
+fn report_mode_changes_nothing_but_filter_state() {
+    let mut config = configuration(json!({"provider_name": "p"}));
+    config["mode"] = json!("report");
+    let mut world = world_of(&config).started(&["a"]);
+    let bearer = |kid: &str| format!("Bearer {}", token(kid)).into_bytes();
+    for kid in ["a", "x"] {
+        let list = [
+            (":path".to_owned(), b"/".to_vec()),
+            ("authorization".to_owned(), bearer(kid)),
+            ("x-issuer".to_owned(), b"earlier".to_vec()),
+        ];
+        let headers = Headers::new(&list);
+        let resolved = world.engines[0].resolve(headers);
+        let decision = world.engines[0].on_request(StreamId(900), resolved, headers, world.now);
+        let (Decision::Continue(edits, _) | Decision::ContinueAndWake(edits, _)) = decision else {
+            panic!("{decision:?}")
+        };
+        assert_eq!(edits, Edits { state: edits.state.clone(), ..Edits::default() }, "{kid}");
+    }
 }

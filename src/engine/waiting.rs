@@ -17,7 +17,6 @@ use crate::{
     },
     rotation::transition::{self, Cause},
     time::UnixTime,
-    token::TokenError,
 };
 
 /// While requests wait, the engine is woken many times a second. A longer gap is a step of the clock.
@@ -33,6 +32,8 @@ pub(super) struct ParkedRequest {
     pub(super) since: UnixTime,
     pub(super) watermark: FetchWatermark,
     pub(super) waits: Waits,
+    /// The answer where there is no room to wait. A request that nothing can deny is never parked.
+    pub(super) without_room: Denial,
     /// Report mode: the request itself went upstream, and only its evaluation waits.
     pub(super) is_report: bool,
     /// The changes to the request whatever the verdict is.
@@ -159,13 +160,4 @@ pub(super) fn ends_at(plan: &Plan, key_sets: &KeySets, deadline: UnixTime, waits
         (is_promised && cause != Cause::Schedule).then_some(policy.fetch_timeout)
     });
     deadline.plus(promised.max().unwrap_or_default())
-}
-
-/// The denial of a request that would have to wait where there is no room.
-pub(super) fn capacity_denial(cause: Cause) -> Denial {
-    match cause {
-        // The key at hand does not match. There was only a chance that the issuer has replaced the key.
-        Cause::BadSignature => Denial::Token(TokenError::BadSignature),
-        Cause::Schedule | Cause::UnknownKid => Denial::TooManyParked,
-    }
 }

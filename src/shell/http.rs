@@ -53,7 +53,7 @@ impl HttpContext for Http {
     fn on_http_request_headers(&mut self, _headers: usize, _end_of_stream: bool) -> Flow {
         let decision = self.decide();
         // Allowed requests are counted with the next tick: they are most, and each counter is a host call.
-        if let (Some(worker), Decision::Park | Decision::Reply(_) | Decision::ContinueAndEvaluate(..)) =
+        if let (Some(worker), Decision::Park | Decision::Reply(_) | Decision::ContinueAndWake(..)) =
             (&self.worker, &decision)
         {
             worker.flush_counts();
@@ -63,14 +63,14 @@ impl HttpContext for Http {
                 self.let_through = true;
                 Flow::Continue
             }
-            Decision::ContinueAndEvaluate(edits, _) if host::edit(&edits).is_ok() => {
+            Decision::ContinueAndWake(edits, _) if host::edit(&edits).is_ok() => {
                 self.let_through = true;
                 if let Some(worker) = &self.worker {
                     worker.wake_root();
                 }
                 Flow::Continue
             }
-            Decision::Continue(..) | Decision::ContinueAndEvaluate(..) => {
+            Decision::Continue(..) | Decision::ContinueAndWake(..) => {
                 let _ = host::reply(&host::unavailable());
                 Flow::Pause
             }

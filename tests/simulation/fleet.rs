@@ -170,7 +170,7 @@ impl Proxy {
         self.streams += 1;
         let resolved = self.engine.resolve(Headers::new(&list));
         match self.engine.on_request(StreamId(self.streams), resolved, Headers::new(&list), now) {
-            Decision::Continue(..) | Decision::ContinueAndEvaluate(..) => self.count(key, is_good, true, report),
+            Decision::Continue(..) | Decision::ContinueAndWake(..) => self.count(key, is_good, true, report),
             Decision::Reply(_) => self.count(key, is_good, false, report),
             Decision::Park => self.parked.push((self.streams, key, is_good)),
         }

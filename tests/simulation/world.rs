@@ -315,7 +315,7 @@ impl World {
             });
         }
         match decision {
-            Decision::Continue(..) | Decision::ContinueAndEvaluate(..) => self.answered(worker, stream, 200, ""),
+            Decision::Continue(..) | Decision::ContinueAndWake(..) => self.answered(worker, stream, 200, ""),
             Decision::Reply(reply) => self.answered(worker, stream, reply.status, &reply.body),
             Decision::Park => {
                 self.ledger.parked(worker, stream);

@@ -51,6 +51,11 @@ pub(super) fn world_with(max_wait: u32) -> World {
         }}},
         "rules": [{"match": {"prefix": "/"}, "requires": {"provider_name": "p"}}],
     });
+    world_of(&config)
+}
+
+/// With this configuration.
+pub(super) fn world_of(config: &serde_json::Value) -> World {
     let engine = || Engine::new(config::parse(config.to_string().as_bytes()).unwrap(), ByKid::default());
     World {
         engines: [engine(), engine()],
@@ -92,7 +97,7 @@ impl World {
             self.engines[worker].on_record(provider, &self.record);
         }
         match self.engines[worker].on_request(stream, resolved, headers, self.now) {
-            Decision::Continue(..) | Decision::ContinueAndEvaluate(..) => Some(200),
+            Decision::Continue(..) | Decision::ContinueAndWake(..) => Some(200),
             Decision::Reply(reply) => Some(reply.status),
             Decision::Park => {
                 self.wake();

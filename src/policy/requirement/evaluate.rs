@@ -43,6 +43,8 @@ pub enum TokenCheck {
     },
     /// A fetch for this cause, running or due, can tell.
     Wait(Cause),
+    /// The same, but the request does not wait: what is known without the fetch.
+    Unknown { cause: Cause, denial: Denial },
 }
 
 /// The check of one token, as part of an evaluation.
@@ -50,6 +52,8 @@ pub enum TokenCheck {
 pub struct Finding {
     /// The provider whose policy was checked.
     pub provider: ProviderId,
+    /// The index of the policy among the provider's.
+    pub policy: usize,
     /// The index of the token. `None`: the request has no token for the provider.
     pub token: Option<usize>,
     /// What the check says.
@@ -100,11 +104,33 @@ pub fn evaluate(root: &Node, check: impl FnMut(TokenPolicyRef, usize) -> TokenCh
     Evaluation { verdict, findings: evaluator.findings, invalid_header: evaluator.invalid_header }
 }
 
+/// Evaluates a requirement as if no fetch could tell anything: `denied` says what a check that waits comes to then. What
+/// `earlier` found is not checked again. Where this evaluation allows the request, waiting buys nothing.
+pub fn evaluate_now(
+    root: &Node,
+    earlier: &Evaluation,
+    denied: impl Fn(Cause) -> TokenCheck,
+    mut check: impl FnMut(TokenPolicyRef, usize) -> TokenCheck,
+) -> Evaluation {
+    evaluate(root, |policy, token| {
+        let is_known = |finding: &&Finding| {
+            (finding.provider, finding.policy, finding.token) == (policy.provider, policy.policy, Some(token))
+        };
+        let known = earlier.findings.iter().find(is_known).map(|finding| finding.check);
+        match known.unwrap_or_else(|| check(policy, token)) {
+            TokenCheck::Wait(cause) => denied(cause),
+            check => check,
+        }
+    })
+}
+
 impl TokenCheck {
     fn verdict(&self) -> Verdict {
         match self {
             Self::Verified(_) => Verdict::Allow,
-            Self::Denied(denial) | Self::MissingKey { denial, .. } => Verdict::Deny(*denial),
+            Self::Denied(denial) | Self::MissingKey { denial, .. } | Self::Unknown { denial, .. } => {
+                Verdict::Deny(*denial)
+            }
             Self::Wait(_) => Verdict::Wait,
         }
     }
@@ -135,7 +161,7 @@ impl Evaluation {
             Verdict::Wait => {
                 let mut waits = self.findings.iter().filter_map(|finding| match finding.check {
                     TokenCheck::Wait(cause) => Some((finding.provider, cause)),
-                    TokenCheck::Verified(_) | TokenCheck::Denied(_) | TokenCheck::MissingKey { .. } => None,
+                    _ => None,
                 });
                 match waits.next() {
                     Some(first) => Outcome::Wait(Waits { first, rest: waits.collect() }),
@@ -144,6 +170,11 @@ impl Evaluation {
                 }
             }
         }
+    }
+
+    /// Whether a fetch could tell about a token although the request does not wait for the fetch.
+    pub fn wants_refresh(&self) -> bool {
+        self.findings.iter().any(|finding| matches!(finding.check, TokenCheck::Unknown { .. }))
     }
 
     /// The denials, each with its provider.
@@ -175,7 +206,8 @@ impl<F: FnMut(TokenPolicyRef, usize) -> TokenCheck> Evaluator<F> {
             Node::Good(policy, tokens) if tokens.is_empty() => {
                 let denial = Denial::Token(TokenError::Missing);
                 let check = TokenCheck::Denied(denial);
-                self.findings.push(Finding { provider: policy.provider, token: None, check });
+                let TokenPolicyRef { provider, policy } = *policy;
+                self.findings.push(Finding { provider, policy, token: None, check });
                 Verdict::Deny(denial)
             }
             Node::Good(policy, tokens) => self.all(tokens, |this, token| this.token(*policy, *token)),
@@ -239,7 +271,8 @@ impl<F: FnMut(TokenPolicyRef, usize) -> TokenCheck> Evaluator<F> {
 
     fn token(&mut self, policy: TokenPolicyRef, token: usize) -> Verdict {
         let check = (self.check)(policy, token);
-        self.findings.push(Finding { provider: policy.provider, token: Some(token), check });
+        let TokenPolicyRef { provider, policy } = policy;
+        self.findings.push(Finding { provider, policy, token: Some(token), check });
         check.verdict()
     }
 }
