@@ -174,6 +174,8 @@ pub enum Metric {
     FetchFailed,
     /// Keys of fetched JWKSs that cannot be used.
     KeySkipped,
+    /// Values of shared data that another plugin wrote.
+    SharedDataRejected,
     /// Requests that waited for keys.
     Parked,
     /// Requests denied for their token: 401 and 403.
@@ -201,6 +203,7 @@ impl Metric {
             Self::FetchSucceeded,
             Self::FetchFailed,
             Self::KeySkipped,
+            Self::SharedDataRejected,
             Self::Parked,
             Self::PreflightBypassed,
             Self::Denied,
@@ -224,6 +227,7 @@ impl Metric {
             Self::FetchSucceeded => "jwks_fetch_success",
             Self::FetchFailed => "jwks_fetch_failed",
             Self::KeySkipped => "jwks_keys_skipped",
+            Self::SharedDataRejected => "shared_data_rejected",
             Self::Parked => "parked",
             Self::Denied => "denied",
             Self::DeniedFor(error) => return format!("denied.{}", error.reason()),

@@ -25,9 +25,9 @@ const IMPORTS: [(&str, &[&str]); 14] = [
     ("rotation", &["keys", "shared", "time"]),
     ("token", &["crypto", "json", "keys", "string_matcher", "time"]),
     ("metrics", &["ids", "token"]),
-    ("policy", &["ids", "json", "keys", "rotation", "string_matcher", "token"]),
+    ("policy", &["ids", "json", "keys", "rotation", "shared", "string_matcher", "token"]),
     ("engine", &["ids", "keys", "metrics", "policy", "rotation", "time", "token"]),
-    ("config", &["ids", "json", "keys", "policy", "rotation", "string_matcher", "token"]),
+    ("config", &["ids", "json", "keys", "policy", "rotation", "shared", "string_matcher", "token"]),
     ("shell", &["config", "engine", "ids", "keys", "metrics", "policy", "rotation", "shared", "time", "token"]),
 ];
 

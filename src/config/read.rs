@@ -30,8 +30,12 @@ pub(super) fn unexpected<T>(value: &Value, path: &Path<'_>, expected: &str) -> R
     let what = match value {
         Value::Null => "null".to_owned(),
         Value::Bool(_) => format!("boolean `{value}`"),
+        Value::Number(_) if expected == "a string" => "a number".to_owned(),
         Value::Number(number) if number.is_f64() => format!("floating point `{value}`"),
         Value::Number(_) => format!("integer `{value}`"),
+        // A string in the place of an object may be a secret: a JWKS with HMAC keys, given without `inline_string`. So may a
+        // number in the place of a string.
+        Value::String(_) if matches!(expected, "an object" | "a list") => "a string".to_owned(),
         Value::String(_) => format!("string {value}"),
         Value::Array(_) => "a list".to_owned(),
         Value::Object(_) => "an object".to_owned(),

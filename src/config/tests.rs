@@ -208,6 +208,8 @@ fn every_error_names_its_field() {
             "providers.p.remote_jwks.rotation.max_keys: must be from 1 to".into(),
         ),
         ("/max_parked_requests", json!(100_001), "max_parked_requests: must be at most".into()),
+        ("/shared_data_secret", json!(1_234_567), "shared_data_secret: invalid type: a number, expected a string".into()),
+        ("/shared_data_secret", json!("fifteen bytes!!"), "shared_data_secret: must have at least 16 bytes".into()),
         ("/max_token_bytes", json!(1023), "max_token_bytes: must be from 1024 to 8388608".into()),
         ("/providers/p/remote_jwks", Value::Null, "providers.p: expected exactly one of remote_jwks, local_jwks; found none".into()),
         (
@@ -339,13 +341,20 @@ fn secret_keys_must_be_local_and_their_algorithms_listed() {
 
 #[test]
 fn valid_but_risky_configurations_cause_warnings() {
-    assert!(parse(minimal().to_string().as_bytes()).unwrap().warnings.is_empty());
-    let mut json = minimal();
+    let warnings = parse(minimal().to_string().as_bytes()).unwrap().warnings;
+    assert!(matches!(&warnings[..], [one] if one.starts_with("shared_data_secret: not set")), "{warnings:?}");
+    let with_secret = || {
+        let mut json = minimal();
+        json["shared_data_secret"] = json!("a secret of some length");
+        json
+    };
+    assert!(parse(with_secret().to_string().as_bytes()).unwrap().warnings.is_empty());
+    let mut json = with_secret();
     json["rules"] = json!([]);
     json["providers"]["p"]["issuer"] = json!("");
     let warnings = parse(json.to_string().as_bytes()).unwrap().warnings;
     assert!(warnings[0].contains("providers.p.issuer") && warnings[1].contains("rules"), "{warnings:?}");
-    let mut json = minimal();
+    let mut json = with_secret();
     json["providers"]["p"]["remote_jwks"]["rotation"] = json!({"unknown_kid_max_wait": "5s"});
     let warnings = parse(json.to_string().as_bytes()).unwrap().warnings;
     assert!(matches!(&warnings[..], [one] if one.contains("rotation.unknown_kid_max_wait: shorter")), "{warnings:?}");

@@ -56,8 +56,8 @@ impl KeySets {
     }
 
     /// The clock went back behind `then`.
-    pub(super) fn forget_ended(&mut self, then: UnixTime) {
-        self.0.values_mut().for_each(|keys| keys.forget_ended(then));
+    pub(super) fn on_clock_step_back(&mut self, then: UnixTime, now: UnixTime) {
+        self.0.values_mut().for_each(|keys| keys.on_clock_step_back(then, now));
     }
 
     /// The parked requests have been decided under the present records.
@@ -66,9 +66,14 @@ impl KeySets {
     }
 
     /// Takes over a provider's shared record. Bytes that are no record count as absent.
-    pub(super) fn on_record(&mut self, plan: &Plan, provider: ProviderId, bytes: &[u8]) {
-        if let Some(remote) = plan.remote(provider) {
-            self.0[provider].update(Record::decode(bytes).unwrap_or_default(), None, remote);
+    pub(super) fn on_record(&mut self, plan: &Plan, provider: ProviderId, bytes: &[u8], now: UnixTime) {
+        let Some(remote) = plan.remote(provider) else { return };
+        let (keys, record) = (&mut self.0[provider], Record::read(bytes, now).unwrap_or_default());
+        let was_lost = keys.is_lost;
+        keys.update(record, None, remote);
+        if keys.is_lost && !was_lost {
+            let name = &plan.providers[provider].name;
+            warn!("provider {name:?}: shared data lost the JWKS (overwritten by another plugin?); fetching anew, known keys stay");
         }
     }
 
@@ -187,7 +192,13 @@ impl KeySets {
     ) -> (Cause, UnixTime) {
         let keys = &self.0[provider];
         let due = |cause| transition::refresh_due(&keys.record, cause, &remote.rotation, now);
-        let mut next = (Cause::Schedule, due(Cause::Schedule));
+        // Shared data has no JWKS, whatever this worker has.
+        let schedule = match keys.is_lost {
+            true if keys.record.failed_at <= now => keys.record.retry_at(),
+            true => now,
+            false => due(Cause::Schedule),
+        };
+        let mut next = (Cause::Schedule, schedule);
         for cause in [Cause::UnknownKid, Cause::BadSignature] {
             let is_wanted = waits.contains(&(provider, cause))
                 || (cause == Cause::UnknownKid && keys.refresh_wanted_after.is_some());

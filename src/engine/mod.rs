@@ -232,8 +232,8 @@ impl<C: SignatureCheck> Engine<C> {
 
     /// The provider's shared record, as found in shared data. Bytes that are no record count as absent. What the record means
     /// for parked requests follows from the next [`Self::on_wake`].
-    pub fn on_record(&mut self, provider: ProviderId, bytes: &[u8]) {
-        self.key_sets.on_record(&self.plan, provider, bytes);
+    pub fn on_record(&mut self, provider: ProviderId, bytes: &[u8], now: UnixTime) {
+        self.key_sets.on_record(&self.plan, provider, bytes, now);
     }
 
     /// The result of an [`Action::Update`].
@@ -284,8 +284,9 @@ impl<C: SignatureCheck> Engine<C> {
         ticks::BUSY
     }
 
-    /// The counts since this was last called.
-    pub fn take_counts(&mut self) -> Counts {
+    /// The counts since this was last called. `rejected` values of shared data were not authentic.
+    pub fn take_counts(&mut self, rejected: u32) -> Counts {
+        self.telemetry.add_many(Metric::SharedDataRejected, rejected);
         self.telemetry.take(self.key_sets.take_cache_hits())
     }
 
@@ -306,7 +307,7 @@ impl<C: SignatureCheck> Engine<C> {
 
     fn absorb_clock_step(&mut self, now: UnixTime) {
         if let Some(before) = self.waiting.absorb_clock_step(now) {
-            self.key_sets.forget_ended(before);
+            self.key_sets.on_clock_step_back(before, now);
         }
     }
 

@@ -52,6 +52,9 @@ pub(super) struct ProviderKeys {
     denied_kids: DeniedKids,
     /// The generation of a JWKS that cannot be read: another plugin wrote it.
     pub(super) unreadable: Option<u64>,
+    /// Shared data has no JWKS although this worker has one: another plugin overwrote the record. The keys at hand stay until
+    /// their own end, and the JWKS is fetched anew.
+    pub(super) is_lost: bool,
 }
 
 /// What becomes of a token whose key is missing.
@@ -78,7 +81,7 @@ impl ProviderKeys {
             KeySource::Remote(_) => None,
         };
         let verified = provider.policies.iter().map(|_| RefCell::new(TokenCache::new(provider.cache))).collect();
-        let (record, skipped, cache_hits, refresh_wanted_after, last_error, changed, denied_kids, unreadable) =
+        let (record, skipped, cache_hits, refresh_wanted_after, last_error, changed, denied_kids, unreadable, is_lost) =
             Default::default();
         Self {
             record,
@@ -91,6 +94,7 @@ impl ProviderKeys {
             changed,
             denied_kids,
             unreadable,
+            is_lost,
         }
     }
 
@@ -102,28 +106,30 @@ impl ProviderKeys {
         let retired = std::mem::take(&mut record.retired);
         self.unreadable = None;
         match &mut record.document {
-            None => {
-                self.keys = None;
-                self.forget_verified();
-            }
+            None => {}
             Some(cached) => {
                 let body = std::mem::take(&mut cached.body);
-                if known != Some(cached.generation) || self.keys.is_none() {
-                    self.forget_verified();
-                    let document = fetched.map_or_else(|| document::parse(&body, remote.rotation.limits), Ok);
-                    self.unreadable = document.is_err().then_some(cached.generation);
-                    (self.keys, self.skipped) = match document {
+                if known != Some(cached.generation) || self.keys.is_none() || self.is_lost {
+                    match fetched.map_or_else(|| document::parse(&body, remote.rotation.limits), Ok) {
                         Ok(Document { keys, skipped }) => {
+                            self.forget_verified();
                             let keys = keys.with_retired(in_grace(&retired, &remote.rotation));
-                            (Some(Rc::new(keys.without_revoked(&remote.revoked))), skipped)
+                            self.keys = Some(Rc::new(keys.without_revoked(&remote.revoked)));
+                            self.skipped = skipped;
                         }
-                        Err(_) => (None, Vec::new()),
-                    };
+                        Err(_) => self.unreadable = Some(cached.generation),
+                    }
                 }
             }
         }
         if self.unreadable.is_some() {
             record.document = None;
+        }
+        self.is_lost = record.document.is_none() && self.record.document.is_some();
+        if self.is_lost {
+            // The next fetch must bring the JWKS itself, not a 304.
+            let validators = Default::default();
+            record.document = self.record.document.take().map(|known| CachedJwks { validators, ..known });
         }
         if self.refresh_wanted_after.is_some_and(|started| record.started > started) {
             self.refresh_wanted_after = None;
@@ -133,8 +139,12 @@ impl ProviderKeys {
         self.record = record;
     }
 
-    /// The clock went back behind `then`. A grace that had ended by then stays ended.
-    pub(super) fn forget_ended(&mut self, then: UnixTime) {
+    /// The clock went back from `then` to `now`. A grace that had ended by then stays ended, and keys that shared data lost do
+    /// not last longer for that.
+    pub(super) fn on_clock_step_back(&mut self, then: UnixTime, now: UnixTime) {
+        if self.is_lost {
+            self.record = std::mem::take(&mut self.record).clamp_to(now);
+        }
         if let Some(left) = self.keys.as_ref().and_then(|keys| keys.without_expired(then)) {
             self.keys = Some(Rc::new(left));
             self.forget_verified();

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use self::world::*;
 use super::*;
-use crate::keys::document::DocumentError;
+use crate::{keys::document::DocumentError, rotation::record::Record};
 
 #[test]
 fn a_cold_start_parks_everything_and_asks_once() {
@@ -163,9 +163,43 @@ fn keys_outlive_their_lifetime_while_the_issuer_fails_and_not_for_ever() {
 #[test]
 fn bytes_that_are_no_record_count_as_none() {
     let mut world = world().started(&["a"]);
-    world.engines[0].on_record(ISSUER, b"\xff\xffnonsense");
+    world.engines[0].on_record(ISSUER, b"\xff\xffnonsense", world.now);
     assert_eq!(world.engines[0].version(ISSUER), 0);
     assert!(world.engines[0].next_timeout(world.now).is_some());
+}
+
+/// Another plugin overwrites the record: the keys at hand stay, and one fetch writes the record anew.
+#[test]
+fn an_overwritten_record_costs_a_fetch_and_no_known_key() {
+    let immortal = Record { version: u64::MAX, ..Record::default() };
+    for garbage in [Vec::new(), b"<html>".to_vec(), Record::default().encode(), immortal.encode()] {
+        let mut world = world().started(&["a"]);
+        assert_eq!((world.request(0, "a"), world.request(1, "a")), (Some(200), Some(200)));
+        world.record = garbage;
+        world.wake();
+        assert_eq!(world.fetches.len(), 1, "one fetch");
+        assert_eq!((world.request(0, "a"), world.request(1, "a")), (Some(200), Some(200)));
+        world.fetched(Ok(jwks(&["b"])));
+        assert_eq!((world.request(0, "b"), world.request(1, "b")), (Some(200), Some(200)));
+        assert_ne!(world.request(0, "a"), Some(200), "a key that the issuer withdrew");
+    }
+}
+
+#[test]
+fn keys_that_shared_data_lost_end_when_they_would_have_ended() {
+    let mut world = world().started(&["a"]);
+    world.record = Vec::new();
+    // The lifetime and max_stale, while the issuer fails.
+    for second in 0..3_800 {
+        world.pass(SECOND);
+        if !world.fetches.is_empty() {
+            world.fetched(Err(FetchError::Reset));
+        }
+        if second == 3_690 {
+            assert_eq!(world.request(0, "a"), Some(200));
+        }
+    }
+    assert_eq!(world.request(0, "a"), Some(503));
 }
 
 #[test]

@@ -8,7 +8,10 @@ use super::{
     requirement::Requirements,
     route_table::RouteTable,
 };
-use crate::ids::{ProviderId, ProviderMap};
+use crate::{
+    ids::{ProviderId, ProviderMap},
+    shared::seal::Seal,
+};
 
 /// A whole configuration. Nothing invalid can be written in a plan: rules name providers that exist.
 #[derive(Clone, Debug)]
@@ -35,6 +38,8 @@ pub struct Plan {
     pub max_parked_requests: usize,
     /// Whether the host checks signatures where it can.
     pub use_host_crypto: bool,
+    /// Authenticates values in shared data. `None`: no secret is configured.
+    pub seal: Option<Seal>,
     /// What the operator should know about this configuration.
     pub warnings: Vec<String>,
 }

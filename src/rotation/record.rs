@@ -62,6 +62,9 @@ pub struct CachedJwks {
     pub body: Rc<[u8]>,
 }
 
+/// A clock that steps back by more than this makes the plugin discard its own records.
+const LONGEST_CLOCK_STEP: Duration = Duration::from_secs(10 * 365 * 86_400);
+
 /// The format marker. Another layout takes another marker.
 const MARKER: &[u8; 8] = b"jwksgat4";
 
@@ -99,6 +102,17 @@ impl Record {
             out.bytes(&retired.jwk);
         }
         out.into_bytes()
+    }
+
+    /// Reads shared bytes at `now`. `None`: the bytes are no record that this plugin can have written.
+    ///
+    /// Numbers follow the clock. A number far beyond the clock is another plugin's: it would leave no room for the next one.
+    pub fn read(bytes: &[u8], now: UnixTime) -> Option<Self> {
+        let latest = now.plus(LONGEST_CLOCK_STEP).as_millis();
+        let record = Self::decode(bytes)?;
+        let document = record.document.iter().flat_map(|document| [document.fetch, document.generation]);
+        let mut numbers = [record.version, record.started, record.finished].into_iter().chain(document);
+        numbers.all(|number| number <= latest).then_some(record)
     }
 
     /// Reads shared bytes. `None`: the bytes are no whole record of this format.
@@ -272,6 +286,21 @@ mod tests {
             tampered[place] ^= 0xff;
             let _ = Record::decode(&tampered); // must not panic
         }
+    }
+
+    #[test]
+    fn numbers_far_beyond_the_clock_count_as_absent() {
+        let now = UnixTime::from_millis(1_700_000_000_000);
+        let read = |change: fn(&mut Record)| {
+            let mut record = full();
+            change(&mut record);
+            Record::read(&record.encode(), now).is_some()
+        };
+        assert!(read(|_| {}) && read(|record| record.version = 1_700_000_000_000 + 86_400_000));
+        assert!(!read(|record| record.version = u64::MAX) && !read(|record| record.started = u64::MAX - 1));
+        assert!(!read(|record| record.finished = 1 << 50));
+        assert!(!read(|record| record.document.as_mut().unwrap().generation = u64::MAX));
+        assert!(!read(|record| record.document.as_mut().unwrap().fetch = u64::MAX));
     }
 
     #[test]

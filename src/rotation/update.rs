@@ -33,7 +33,7 @@ impl Update {
 
     /// Applies the update to the shared bytes. Bytes that are no record count as absent.
     pub fn apply(&self, bytes: Option<&[u8]>, now: UnixTime) -> Applied {
-        let record = bytes.and_then(Record::decode).unwrap_or_default();
+        let record = bytes.and_then(|bytes| Record::read(bytes, now)).unwrap_or_default();
         match transition::apply(&record, &self.event, &self.policy, now) {
             (Some(record), effect) => Applied { bytes: Some(record.encode()), record, effect },
             (None, effect) => Applied { record, effect, bytes: None },

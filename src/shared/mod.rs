@@ -3,4 +3,5 @@
 pub mod announcement;
 pub mod codec;
 pub mod gauge_owner;
+pub mod seal;
 pub mod worker_totals;

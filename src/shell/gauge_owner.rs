@@ -1,8 +1,10 @@
 //! Which of a plugin's configurations sets the gauges of a provider. The key `<provider>.speaks` holds the owner.
 
+use std::rc::Rc;
+
 use sha2::{Digest, Sha256};
 
-use super::shared_data::{self, Swap};
+use super::shared_data::{self, SharedData, Swap};
 use crate::{
     shared::gauge_owner::{GaugeOwner, Ownership},
     time::UnixTime,
@@ -11,6 +13,7 @@ use crate::{
 /// The ownership of one configuration in the gauges of one provider.
 #[derive(Debug)]
 pub(super) struct GaugeOwnership {
+    data: Rc<SharedData>,
     key: String,
     configuration: u64,
 }
@@ -33,14 +36,20 @@ pub(super) fn digest(configuration: &[u8]) -> u64 {
 
 impl GaugeOwnership {
     /// Two configurations without a gauge in common own each its own: a plugin may be in several listeners.
-    pub(super) fn new(plugin: &[u8], stat_prefix: &str, provider: &str, configuration: u64) -> Self {
+    pub(super) fn new(
+        data: Rc<SharedData>,
+        plugin: &[u8],
+        stat_prefix: &str,
+        provider: &str,
+        configuration: u64,
+    ) -> Self {
         let name = shared_data::name(&[plugin, stat_prefix.as_bytes(), provider.as_bytes()]);
-        Self { key: format!("{name}.speaks"), configuration }
+        Self { data, key: format!("{name}.speaks"), configuration }
     }
 
     /// Claims the gauges for this worker's configuration, unless a newer one has them.
     pub(super) fn claim(&self, worker: u64, now: UnixTime) -> Claim {
-        let swapped = shared_data::swap(&self.key, |bytes| {
+        let swapped = self.data.swap(&self.key, |bytes| {
             let found = bytes.and_then(GaugeOwner::decode);
             match GaugeOwner::ownership(found, self.configuration, worker, now) {
                 Ownership::Held => (None, Claim::Held),
@@ -59,7 +68,7 @@ impl GaugeOwnership {
 
     /// A worker ends. Whether its configuration owned the gauges: then nobody does, until another claims them.
     pub(super) fn release(&self, worker: u64, now: UnixTime) -> bool {
-        let swapped = shared_data::swap(&self.key, |bytes| {
+        let swapped = self.data.swap(&self.key, |bytes| {
             let found = bytes.and_then(GaugeOwner::decode);
             let released = found.and_then(|found| found.released(self.configuration, worker, now));
             (released.map(GaugeOwner::encode), ())

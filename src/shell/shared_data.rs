@@ -1,7 +1,11 @@
 //! Shared data: keys that no other plugin has, and the one compare-and-swap loop.
 
+use std::cell::Cell;
+
 use proxy_wasm::{hostcalls, types::Status};
 use sha2::{Digest, Sha256};
+
+use crate::shared::seal::Seal;
 
 /// More writers than this in a row between a read and its write do not occur. If they do, the next tick tries again.
 const MAX_TRIES: usize = 32;
@@ -18,26 +22,60 @@ pub(super) enum Swap<T> {
     Failed,
 }
 
-/// The value of a key. `None`: the key is absent or empty, which a removed key is.
-pub(super) fn read(key: &str) -> Option<Vec<u8>> {
-    let value = hostcalls::get_shared_data(key).ok().and_then(|(value, _)| value);
-    value.filter(|value| !value.is_empty())
+/// The values of this plugin in shared data.
+#[derive(Debug, Default)]
+pub(super) struct SharedData {
+    /// `None`: no secret is configured, and every value is believed.
+    seal: Option<Seal>,
+    /// Values that another plugin wrote, and that are not counted yet.
+    rejected: Cell<u32>,
 }
 
-/// Changes the value of a key under compare-and-swap. `change` returns the new bytes, or `None` to leave the value, and what
-/// the caller wants to know of it. `change` is called again when another writer was faster.
-pub(super) fn swap<T>(key: &str, mut change: impl FnMut(Option<&[u8]>) -> (Option<Vec<u8>>, T)) -> Swap<T> {
-    for _ in 0..MAX_TRIES {
-        let Ok((value, cas)) = hostcalls::get_shared_data(key) else { return Swap::Failed };
-        let (bytes, result) = change(value.as_deref());
-        let Some(bytes) = bytes else { return Swap::Unchanged(result) };
-        match hostcalls::set_shared_data(key, Some(&bytes), Some(cas.unwrap_or(CREATE))) {
-            Ok(()) => return Swap::Written(result),
-            Err(Status::CasMismatch) => {}
-            Err(_) => return Swap::Failed,
-        }
+impl SharedData {
+    pub(super) fn new(seal: Option<Seal>) -> Self {
+        Self { seal, rejected: Cell::default() }
     }
-    Swap::Failed
+
+    /// The value of a key. `None`: the key is absent or empty, which a removed key is, or another plugin wrote the value.
+    pub(super) fn read(&self, key: &str) -> Option<Vec<u8>> {
+        let value = hostcalls::get_shared_data(key).ok().and_then(|(value, _)| value);
+        self.open(key, value.as_deref()).map(<[u8]>::to_vec)
+    }
+
+    /// Changes the value of a key under compare-and-swap. `change` returns the new bytes, or `None` to leave the value, and
+    /// what the caller wants to know of it. `change` is called again when another writer was faster.
+    pub(super) fn swap<T>(&self, key: &str, mut change: impl FnMut(Option<&[u8]>) -> (Option<Vec<u8>>, T)) -> Swap<T> {
+        for _ in 0..MAX_TRIES {
+            let Ok((value, cas)) = hostcalls::get_shared_data(key) else { return Swap::Failed };
+            let (bytes, result) = change(self.open(key, value.as_deref()));
+            let Some(bytes) = bytes else { return Swap::Unchanged(result) };
+            let bytes = match &self.seal {
+                Some(seal) => seal.seal(key, &bytes),
+                None => bytes,
+            };
+            match hostcalls::set_shared_data(key, Some(&bytes), Some(cas.unwrap_or(CREATE))) {
+                Ok(()) => return Swap::Written(result),
+                Err(Status::CasMismatch) => {}
+                Err(_) => return Swap::Failed,
+            }
+        }
+        Swap::Failed
+    }
+
+    /// The number of values that another plugin wrote, since this was last called.
+    pub(super) fn take_rejected(&self) -> u32 {
+        self.rejected.take()
+    }
+
+    fn open<'v>(&self, key: &str, value: Option<&'v [u8]>) -> Option<&'v [u8]> {
+        let value = value.filter(|value| !value.is_empty())?;
+        let Some(seal) = &self.seal else { return Some(value) };
+        let opened = seal.open(key, value);
+        if opened.is_none() {
+            self.rejected.set(self.rejected.get().saturating_add(1));
+        }
+        opened
+    }
 }
 
 /// A key that no other plugin, and no other issuer of this plugin, has.

@@ -1,8 +1,10 @@
 //! How workers wake each other: one shared queue per worker, all listed under `<plugin>.queues`.
 
+use std::rc::Rc;
+
 use proxy_wasm::{hostcalls, types::Status};
 
-use super::shared_data::{self, Swap};
+use super::shared_data::{self, SharedData, Swap};
 
 /// The longest list of queues. The oldest queues leave the list first, and their workers fall back to their ticks.
 const MAX_QUEUES: usize = 512;
@@ -10,6 +12,7 @@ const MAX_QUEUES: usize = 512;
 /// This worker's queue and the list of all workers' queues.
 #[derive(Debug)]
 pub(super) struct Wakeups {
+    data: Rc<SharedData>,
     list: String,
     queue: Option<u32>,
     worker: u64,
@@ -17,12 +20,12 @@ pub(super) struct Wakeups {
 
 impl Wakeups {
     /// Registers a queue under a name that nobody had before, and lists the queue.
-    pub(super) fn register(plugin: &[u8]) -> Self {
+    pub(super) fn register(data: Rc<SharedData>, plugin: &[u8]) -> Self {
         let name = shared_data::name(&[plugin]);
         let list = format!("{name}.queues");
-        let worker = next_number(&format!("{name}.workers"));
+        let worker = next_number(&data, &format!("{name}.workers"));
         let queue = worker.and_then(|number| hostcalls::register_shared_queue(&format!("{name}.wake.{number}")).ok());
-        let wakeups = Self { list, queue, worker: worker.unwrap_or_default() };
+        let wakeups = Self { data, list, queue, worker: worker.unwrap_or_default() };
         if let Some(queue) = queue {
             wakeups.update(|queues| {
                 queues.push(queue);
@@ -47,7 +50,7 @@ impl Wakeups {
 
     /// Wakes the root contexts of all workers.
     pub(super) fn wake_all(&self) {
-        for queue in decode(shared_data::read(&self.list).as_deref()) {
+        for queue in decode(self.data.read(&self.list).as_deref()) {
             let _ = wake(queue);
         }
     }
@@ -68,7 +71,7 @@ impl Wakeups {
     }
 
     fn update(&self, change: impl Fn(&mut Vec<u32>)) {
-        let _ = shared_data::swap(&self.list, |bytes| {
+        let _ = self.data.swap(&self.list, |bytes| {
             let mut queues = decode(bytes);
             change(&mut queues);
             (Some(queues.into_iter().flat_map(u32::to_le_bytes).collect()), ())
@@ -94,8 +97,8 @@ fn drain(queue: u32) {
 }
 
 /// A number that no other caller gets.
-fn next_number(key: &str) -> Option<u64> {
-    let swapped = shared_data::swap(key, |bytes| {
+fn next_number(data: &SharedData, key: &str) -> Option<u64> {
+    let swapped = data.swap(key, |bytes| {
         let next = shared_data::number(bytes).saturating_add(1);
         (Some(next.to_le_bytes().to_vec()), next)
     });

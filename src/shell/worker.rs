@@ -3,6 +3,7 @@
 use std::{
     cell::{Cell, RefCell},
     collections::{BTreeMap, VecDeque},
+    rc::Rc,
     time::Duration,
 };
 
@@ -10,6 +11,7 @@ use super::{
     gauge_owner::{self, Claim, GaugeOwnership},
     host,
     key_cell::KeyCell,
+    shared_data::SharedData,
     stats::Stats,
     wakeups::Wakeups,
 };
@@ -40,6 +42,7 @@ pub(super) struct Worker {
     /// `None`: the provider's keys are part of the configuration.
     cells: ProviderMap<Option<RemoteCell>>,
     wakeups: Wakeups,
+    data: Rc<SharedData>,
     /// The fetches under way, by the host's token.
     fetches: RefCell<BTreeMap<u32, (ProviderId, u64)>>,
     stats: Stats,
@@ -50,18 +53,21 @@ pub(super) struct Worker {
 impl Worker {
     pub(super) fn new(root: u32, plan: Plan, verifier: Verifier, configuration: &[u8]) -> Self {
         let plugin = [host::property("plugin_name"), b"/".to_vec(), host::property("plugin_root_id")].concat();
+        let plugin = plan.seal.as_ref().map_or(plugin.clone(), |seal| seal.name(&plugin));
         let digest = gauge_owner::digest(configuration);
+        let data = Rc::new(SharedData::new(plan.seal.clone()));
         let cells = plan.providers.map(|_, provider| {
             let issuer = provider.issuer().unwrap_or_default();
             Some(RemoteCell {
-                keys: KeyCell::new(&plugin, &provider.name, issuer, provider.remote()?),
-                gauges: GaugeOwnership::new(&plugin, &plan.stat_prefix, &provider.name, digest),
+                keys: KeyCell::new(data.clone(), &plugin, &provider.name, issuer, provider.remote()?),
+                gauges: GaugeOwnership::new(data.clone(), &plugin, &plan.stat_prefix, &provider.name, digest),
             })
         });
         Self {
             root,
             cells,
-            wakeups: Wakeups::register(&plugin),
+            wakeups: Wakeups::register(data.clone(), &plugin),
+            data,
             fetches: RefCell::default(),
             stats: Stats::define(&plan),
             gauges_set_at: Cell::default(),
@@ -75,7 +81,7 @@ impl Worker {
         let Some(cell) = &self.cells[provider] else { return };
         if cell.keys.version() != self.engine.borrow().version(provider) {
             let bytes = cell.keys.read();
-            self.engine.borrow_mut().on_record(provider, &bytes);
+            self.engine.borrow_mut().on_record(provider, &bytes, host::now());
         }
     }
 
@@ -163,7 +169,8 @@ impl Worker {
     }
 
     pub(super) fn flush_counts(&self) {
-        let counts = self.engine.borrow_mut().take_counts();
+        let rejected = self.data.take_rejected();
+        let counts = self.engine.borrow_mut().take_counts(rejected);
         self.stats.add(&counts, self.engine.borrow().plan());
     }
 

@@ -135,6 +135,45 @@ fn updates_keep_the_keys_or_are_rejected(failure_policy: &'static str) {
     assert!(!site.envoy.log().contains("panicked"));
 }
 
+/// Workers open what other workers sealed, and a configuration with a new secret starts with a record of its own.
+#[test]
+fn workers_share_keys_under_a_secret_and_a_new_secret_costs_one_fetch() {
+    let (first, second) = ("the first secret of this plugin", "the second secret of this plugin");
+    let plan = Plan::new();
+    let mut config = documented(&plan);
+    config["shared_data_secret"] = json!(first);
+    let cluster = config["providers"]["p"]["remote_jwks"]["http_uri"]["cluster"].as_str().unwrap().to_owned();
+    let discovery = Discovery::new("FAIL_RELOAD", &config);
+    let issuer = plan.issuer.addr();
+    let site = plan.cluster(&cluster, issuer).filters(vec![discovery.filter()]).start_with_vms(None);
+    let old = site.issuer.token();
+    assert!(eventually(Duration::from_secs(5), || site.get(&old).status == 200));
+    site.issuer.rotate(Rotation::Hard);
+    let new = site.issuer.token();
+    assert_eq!(site.get_at_once(50, |_| new.clone()), [(200, 50)]);
+    assert_eq!(site.gets(), 2, "one fetch for all workers");
+
+    config["shared_data_secret"] = json!(second);
+    discovery.publish(&config);
+    assert!(eventually(Duration::from_secs(5), || updates(&site, "config_reload") == 2));
+    assert_eq!(site.get_at_once(50, |_| new.clone()), [(200, 50)]);
+    assert_eq!(site.gets(), 3, "one fetch for the new secret");
+    assert_eq!(site.get(&old).status, 401);
+    assert_eq!(site.settled("shared_data_rejected"), 0);
+    let log = site.envoy.log();
+    assert!(!log.contains(first) && !log.contains(second) && !log.contains("panicked"));
+}
+
+/// Without a secret the log tells what that means.
+#[test]
+fn a_configuration_without_a_secret_is_warned_of() {
+    let warning = "shared_data_secret: not set; any Wasm plugin with the same vm_id can inject keys";
+    assert!(Plan::new().start().envoy.log().contains(warning));
+    let site = Plan::new().top("shared_data_secret", "a secret of this plugin").start_warm();
+    assert!(!site.envoy.log().contains(warning));
+    site.assert_healthy();
+}
+
 #[test]
 fn a_configuration_removed_during_its_fetch_releases_the_lease() {
     let plan = Plan::new().timeout("20s").fault(Fault::Hang, Times::Always);

@@ -14,13 +14,14 @@ pub enum Rule {
     ParkingIsBounded,
     RefreshesAreLimited,
     RevokedKeysNeverVerify,
+    SharedDataIsAuthenticated,
     SignaturesAreChecked,
     UnknownKeysAreFetched,
     WorkersRunOnTicks,
 }
 
 /// Each rule, with the invariant that depends on it.
-pub const RULES: [(Rule, Invariant); 11] = [
+pub const RULES: [(Rule, Invariant); 12] = [
     (Rule::EveryAnswerArrives, Invariant::NothingLost),
     (Rule::EveryAnswerArrivesOnce, Invariant::NothingLost),
     (Rule::IssuersAreIndependent, Invariant::NoOutage),
@@ -29,6 +30,7 @@ pub const RULES: [(Rule, Invariant); 11] = [
     (Rule::ParkingIsBounded, Invariant::BoundedMemory),
     (Rule::RefreshesAreLimited, Invariant::NoStampede),
     (Rule::RevokedKeysNeverVerify, Invariant::NoHole),
+    (Rule::SharedDataIsAuthenticated, Invariant::NoHole),
     (Rule::SignaturesAreChecked, Invariant::NoHole),
     (Rule::UnknownKeysAreFetched, Invariant::NoOutage),
     (Rule::WorkersRunOnTicks, Invariant::NothingLost),

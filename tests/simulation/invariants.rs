@@ -45,6 +45,8 @@ struct Account {
     trouble_since: u64,
     /// The time from which earlier trouble must have no effect; `u64::MAX` during trouble.
     healthy_from: u64,
+    /// When the lease of a holder that died has ended at the latest.
+    dead_lease_until: u64,
     renamed_at: Option<u64>,
     /// Worker, fetch number, and start time.
     in_flight: Vec<(usize, u64, u64)>,
@@ -135,6 +137,7 @@ impl Ledger {
     pub fn holder_died(&mut self, issuer: usize, now: u64) {
         let account = &mut self.accounts[issuer];
         account.healthy_from = account.healthy_from.max(now + 3_500);
+        account.dead_lease_until = now + 3_500;
     }
 
     pub fn vm_died(&mut self, worker: usize, now: u64) {
@@ -157,6 +160,12 @@ impl Ledger {
 
     pub fn clock_stepped(&mut self, now: u64, step: i64) {
         self.steps.push((now, step));
+        // The lease of a holder that died keeps its length, and begins anew.
+        for issuer in 0..self.accounts.len() {
+            if step < 0 && now < self.accounts[issuer].dead_lease_until {
+                self.holder_died(issuer, now);
+            }
+        }
         for account in &mut self.accounts {
             account.disturbed_at = now;
             account.last_refresh = None;
@@ -237,7 +246,7 @@ impl Ledger {
     fn accepted(&mut self, stream: u32, request: &Request, now: u64, issuer: &Issuer) {
         let key = &issuer.history[request.key];
         let revoked = &request.settings.revoked;
-        let problem = if matches!(request.kind, Kind::Unknown | Kind::Forged) {
+        let problem = if matches!(request.kind, Kind::Unknown | Kind::Forged | Kind::Injected) {
             Some("no key made its signature".to_owned())
         } else if revoked.contains(&key.kid) || revoked.iter().any(|name| name == keys::thumbprint(key.material)) {
             Some("its key is revoked".to_owned())

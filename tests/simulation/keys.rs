@@ -35,6 +35,9 @@ fn parts(material: Material) -> &'static Parts {
     &all[material.0 % MATERIALS]
 }
 
+/// The key that another plugin injects. No issuer publishes it.
+pub const INJECTED: Material = Material(MATERIALS - 1);
+
 /// The RFC 7638 thumbprint.
 pub fn thumbprint(material: Material) -> &'static str {
     &parts(material).thumbprint

@@ -32,6 +32,8 @@ pub struct Scenario {
     pub cache: Vec<CacheStyle>,
     /// The longest delay of a timer or a wake-up in a loaded event loop, in milliseconds.
     pub lateness: u64,
+    /// Whether a secret authenticates shared data. Then another plugin also writes well-formed records.
+    pub has_secret: bool,
     /// The time of the last event, in milliseconds.
     pub length: u64,
     pub events: Vec<(u64, Event)>,
@@ -48,6 +50,8 @@ pub enum Kind {
     Unknown,
     /// Names the current key, which did not sign it.
     Forged,
+    /// A token of a key that another plugin wrote into shared data.
+    Injected,
 }
 
 impl Scenario {
@@ -62,6 +66,7 @@ impl Scenario {
             settings: (0..issuers).map(|issuer| settings(&mut Rng::with_seed(seed ^ (77 << issuer)), issuer)).collect(),
             cache: (0..issuers).map(|issuer| cache(&mut Rng::with_seed(seed ^ (99 << issuer)))).collect(),
             lateness: [0, 3, 40][rng.usize(0..3)],
+            has_secret: rng.bool(),
             length,
             events: Vec::new(),
         };
@@ -153,7 +158,14 @@ impl Scenario {
             self.push(rng.u64(0..self.length), Event::Reconfigure);
         }
         if rng.u8(0..5) == 0 {
-            self.push(rng.u64(0..self.length), Event::OverwriteRecord(rng.usize(0..issuers), rng.u64(..)));
+            let (at, issuer) = (rng.u64(0..self.length), rng.usize(0..issuers));
+            self.push(at, Event::OverwriteRecord(issuer, rng.u64(..)));
+            if self.has_secret {
+                for _ in 0..4 {
+                    let (at, draw) = (at + rng.u64(0..1_500), rng.usize(..));
+                    self.push(at, Event::Request { issuer, kind: Kind::Injected, patience: None, draw });
+                }
+            }
         }
     }
 

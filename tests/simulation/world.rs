@@ -14,7 +14,7 @@ use jwks_gate::{
         record::Record,
         transition::{self, Cause, Effect},
     },
-    shared::announcement,
+    shared::{announcement, seal::Seal},
     time::UnixTime,
 };
 
@@ -28,6 +28,9 @@ use crate::{
 
 /// The start of the proxies' clock. True time starts at zero.
 const EPOCH: u64 = 1_800_000_000_000;
+/// The key of a record in shared data, and the `kid` that another plugin injects.
+const KEY: &str = "record";
+const INJECTED: &str = "injected";
 pub const LATENCY: u64 = 20;
 
 fn millis(time: std::time::Duration) -> u64 {
@@ -114,6 +117,7 @@ pub struct World {
     sequence: u64,
     workers: Vec<Worker>,
     cells: Vec<KeyCell>,
+    seal: Option<Seal>,
     pub issuers: Vec<Issuer>,
     pub ledger: Ledger,
     streams: u32,
@@ -125,7 +129,9 @@ impl World {
     pub fn new(scenario: Scenario, broken: Option<Rule>) -> Self {
         let issuers = scenario.cache.iter().enumerate().map(|(number, cache)| Issuer::new(number, *cache)).collect();
         let ledger = Ledger::new(&scenario);
+        let is_sealed = scenario.has_secret && broken != Some(Rule::SharedDataIsAuthenticated);
         let mut world = Self {
+            seal: is_sealed.then(|| Seal::new(b"the plugin's secret")).flatten(),
             broken,
             now: 0,
             skew: 0,
@@ -285,13 +291,14 @@ impl World {
         let key = match kind {
             Kind::Good | Kind::Forged => from.current,
             Kind::Old => from.current.saturating_sub(1),
-            Kind::Unknown => from.current,
+            Kind::Unknown | Kind::Injected => from.current,
         };
         let published = &from.history[key];
         let token = match kind {
             Kind::Good | Kind::Old => keys::token(&from.name, &published.kid, Some(published.material)),
             Kind::Unknown => keys::token(&from.name, &format!("unknown-{draw}"), None),
             Kind::Forged => keys::token(&from.name, &published.kid, None),
+            Kind::Injected => keys::token(&from.name, INJECTED, Some(keys::INJECTED)),
         };
         let list = [
             (":path".to_owned(), format!("/i{issuer}/").into_bytes()),
@@ -386,7 +393,9 @@ impl World {
         let provider = ProviderId::new(issuer);
         let cell = &self.cells[issuer];
         if cell.announced != self.workers[worker].engine.version(provider) {
-            self.workers[worker].engine.on_record(provider, &cell.record);
+            let now = self.clock();
+            let bytes = &self.open(issuer);
+            self.workers[worker].engine.on_record(provider, bytes, now);
         }
     }
 
@@ -426,8 +435,8 @@ impl World {
     /// before or after the update.
     fn apply(&mut self, worker: usize, issuer: usize, update: &Update) -> Applied {
         let found = match update.cause() {
-            Some(_) => Rule::break_record(self.broken, &self.cells[issuer].record),
-            None => self.cells[issuer].record.clone(),
+            Some(_) => Rule::break_record(self.broken, &self.open(issuer)),
+            None => self.open(issuer),
         };
         let mut applied = update.apply(Some(&found), self.clock());
         if matches!(applied.effect, Effect::Fetch(_)) && update.cause().is_some_and(|cause| cause != Cause::Schedule) {
@@ -436,14 +445,14 @@ impl World {
         if applied.bytes.is_some() && self.broken == Some(Rule::IssuersAreIndependent) {
             // All issuers share one back-off.
             let now = self.clock();
-            let others = self.cells.iter().filter_map(|cell| Record::decode(&cell.record));
+            let others = (0..self.cells.len()).filter_map(|issuer| Record::decode(&self.open(issuer)));
             let pauses = others.map(|record| record.retry_at().since(now)).chain([applied.record.pause]);
             applied.record.pause = pauses.max().unwrap_or_default();
             applied.record.failed_at = now;
             applied.bytes = Some(applied.record.encode());
         }
         let Some(bytes) = applied.bytes.take() else { return applied };
-        self.cells[issuer].record = bytes;
+        self.cells[issuer].record = self.seal.as_ref().map_or(bytes.clone(), |seal| seal.seal(KEY, &bytes));
         self.ledger.stored(issuer, self.cells[issuer].record.len());
         let mut random = self.random(issuer);
         let delay = if random.u8(0..5) == 0 { random.u64(1..5) } else { 0 };
@@ -455,9 +464,18 @@ impl World {
         applied
     }
 
+    /// The shared bytes of an issuer's record; empty if they are not authentic.
+    fn open(&self, issuer: usize) -> Vec<u8> {
+        let bytes = self.cells[issuer].record.as_slice();
+        let opened = self.seal.as_ref().map_or(Some(bytes), |seal| seal.open(KEY, bytes));
+        opened.unwrap_or_default().to_vec()
+    }
+
     fn announce(&mut self, issuer: usize, version: u64) {
+        let now = self.clock();
+        let bytes = self.open(issuer);
         let cell = &mut self.cells[issuer];
-        let current = || Record::decode(&cell.record).map_or(0, |record| record.version);
+        let current = || Record::read(&bytes, now).map_or(0, |record| record.version);
         if announcement::is_due(version, cell.announced, current) {
             cell.announced = version;
         }
@@ -526,23 +544,32 @@ impl World {
         self.start_workers();
     }
 
+    /// Another plugin writes into shared data. It knows the format, but not the secret.
     fn overwrite_record(&mut self, issuer: usize, garbage: u64) {
+        let (now, opened) = (self.clock(), self.open(issuer));
         let cell = &mut self.cells[issuer];
-        match garbage % 5 {
+        let forged = |body: String, version: u64| {
+            let mut record = Record::decode(&opened).unwrap_or_default();
+            let mut document = record.document.take().unwrap_or_default();
+            (document.body, document.generation, document.fetched_at) = (body.into_bytes().into(), version, now);
+            Record { version, document: Some(document), lease: None, ..record }.encode()
+        };
+        match garbage % 7 {
             0 => cell.record.clear(),
             1 => cell.record.truncate(cell.record.len() / 2),
             2 => cell.record = garbage.to_le_bytes().repeat(20),
             3 => cell.announced = garbage,
+            4 => {
+                (cell.record, cell.announced) = (forged("<html>".to_owned(), garbage >> 1), garbage >> 1);
+            }
+            _ if !self.scenario.has_secret => {
+                let version = now.as_millis() + 1_000;
+                (cell.record, cell.announced) = (forged("<html>".to_owned(), version), version);
+            }
             _ => {
-                // A well-formed record whose document is not a JWKS.
-                let mut record = Record::decode(&cell.record).unwrap_or_default();
-                if let Some(document) = &mut record.document {
-                    document.body = b"<html>"[..].into();
-                    document.generation = garbage;
-                }
-                record.version = garbage >> 1;
-                cell.record = record.encode();
-                cell.announced = record.version;
+                let version = now.as_millis() + 1_000;
+                let jwks = format!(r#"{{"keys":[{}]}}"#, keys::jwk(INJECTED, keys::INJECTED));
+                (cell.record, cell.announced) = (forged(jwks, version), version);
             }
         }
         self.ledger.record_overwritten(issuer, self.now);

@@ -22,12 +22,15 @@ use crate::{
         route_table::RouteTable,
         token_location::TokenLocation,
     },
+    shared::seal::Seal,
 };
 
 const DEFAULT_PARKED_REQUESTS: usize = 1024;
 const MAX_PARKED_REQUESTS: usize = 100_000;
 /// Envoy's default `max_request_headers_kb`, and its largest.
 const DEFAULT_TOKEN_BYTES: usize = 60 << 10;
+/// Shorter secrets can be guessed.
+const MIN_SECRET_BYTES: usize = 16;
 const TOKEN_BYTES: std::ops::RangeInclusive<usize> = 1024..=8192 << 10;
 
 pub(super) fn plan(config: JwtAuthentication) -> Result<Plan> {
@@ -53,6 +56,7 @@ pub(super) fn plan(config: JwtAuthentication) -> Result<Plan> {
     let mut compiler = rules::Compiler { ids: &ids, providers: &mut providers, requirements: &mut requirements };
     let rules = RouteTable::new(compiler.rules(config.rules, config.requirement_map)?);
     let max_parked_requests = max_parked_requests(&root.field("max_parked_requests"), config.max_parked_requests)?;
+    let seal = seal(&root.field("shared_data_secret"), &config.shared_data_secret)?;
     check_stat_prefix(&root.field("stat_prefix"), &config.stat_prefix)?;
     check_resource_metadata(&root.field("resource_metadata"), config.resource_metadata.as_deref())?;
     let mut own_headers = BTreeSet::new();
@@ -60,7 +64,7 @@ pub(super) fn plan(config: JwtAuthentication) -> Result<Plan> {
     own_headers.extend(requirements.status_headers().into_iter().map(str::to_owned));
     check_states(&path, &providers)?;
     Ok(Plan {
-        warnings: warnings(&rules, &requirements, &providers),
+        warnings: warnings(&rules, &requirements, &providers, seal.as_ref()),
         own_headers,
         providers: providers.into(),
         routes: rules,
@@ -78,6 +82,7 @@ pub(super) fn plan(config: JwtAuthentication) -> Result<Plan> {
         explain_allowed: config.decision_in_filter_state,
         stat_prefix: config.stat_prefix,
         max_parked_requests,
+        seal,
         use_host_crypto: config.use_host_crypto.unwrap_or(true),
     })
 }
@@ -95,6 +100,15 @@ fn max_token_bytes(path: &Path<'_>, wire: Option<u32>) -> Result<usize> {
         None => Ok(DEFAULT_TOKEN_BYTES),
         Some(Ok(number)) if TOKEN_BYTES.contains(&number) => Ok(number),
         Some(_) => Err(path.error(format!("must be from {} to {}", TOKEN_BYTES.start(), TOKEN_BYTES.end()))),
+    }
+}
+
+/// The secret is never part of an error.
+fn seal(path: &Path<'_>, secret: &str) -> Result<Option<Seal>> {
+    match secret.len() {
+        0 => Ok(None),
+        length if length < MIN_SECRET_BYTES => Err(path.error(format!("must have at least {MIN_SECRET_BYTES} bytes"))),
+        _ => Ok(Seal::new(secret.as_bytes())),
     }
 }
 
@@ -138,7 +152,12 @@ fn check_states(path: &Path<'_>, providers: &[Provider]) -> Result<()> {
 }
 
 /// Valid settings that are likely mistakes.
-fn warnings(rules: &RouteTable, requirements: &Requirements, providers: &[Provider]) -> Vec<String> {
+fn warnings(
+    rules: &RouteTable,
+    requirements: &Requirements,
+    providers: &[Provider],
+    seal: Option<&Seal>,
+) -> Vec<String> {
     let mut warnings = Vec::new();
     for provider in providers.iter().filter(|provider| provider.issuer().is_none()) {
         warnings.push(format!("providers.{}.issuer: not set; tokens of any issuer are accepted", provider.name));
@@ -152,6 +171,9 @@ fn warnings(rules: &RouteTable, requirements: &Requirements, providers: &[Provid
     }
     if !rules.iter().any(|rule| rule.requires.is_some_and(|id| requirements.can_deny(id))) {
         warnings.push("rules: no rule can deny a request; every request is allowed".to_owned());
+    }
+    if seal.is_none() && providers.iter().any(|provider| provider.remote().is_some()) {
+        warnings.push("shared_data_secret: not set; any Wasm plugin with the same vm_id can inject keys".to_owned());
     }
     warnings
 }

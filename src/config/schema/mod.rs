@@ -51,6 +51,10 @@ message! {
         /// provider with the most waiting requests loses its newest one to a provider with fewer; otherwise the new request
         /// gets a 503 ([key-sets.md](key-sets.md#the-room-for-waiting-requests)). Default: `1024`.
         max_parked_requests: Option<u32>,
+        /// Addition. Secret that authenticates what workers share, at least 16 bytes. Without a secret, any Wasm plugin with the
+        /// same `vm_id` can inject keys; under Istio, every plugin of the proxy. Filters of one plugin share keys only under the
+        /// same secret. Envoy's config dump shows the secret.
+        shared_data_secret: String,
         /// Addition. Maximum length of a token in bytes, from 1024 to 8388608. A longer token is denied unread. The default is
         /// as large as all headers of a request may be in Envoy unless `max_request_headers_kb` is set. Default: `61440`.
         max_token_bytes: Option<u32>,

@@ -94,7 +94,7 @@ impl World {
         let headers = Headers::new(&list);
         let resolved = self.engines[worker].resolve(headers);
         for provider in resolved.providers() {
-            self.engines[worker].on_record(provider, &self.record);
+            self.engines[worker].on_record(provider, &self.record, self.now);
         }
         match self.engines[worker].on_request(stream, resolved, headers, self.now) {
             Decision::Continue(..) | Decision::ContinueAndWake(..) => Some(200),
@@ -109,7 +109,7 @@ impl World {
     /// Both workers look at the record and do what is due.
     pub(super) fn wake(&mut self) {
         for worker in [0, 1] {
-            self.engines[worker].on_record(ISSUER, &self.record);
+            self.engines[worker].on_record(ISSUER, &self.record, self.now);
             let actions = self.engines[worker].on_wake(self.now);
             self.perform(worker, actions);
         }
