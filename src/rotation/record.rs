@@ -152,8 +152,11 @@ impl Record {
     }
 
     /// This record under a clock that shows `now`. A timestamp from the future was written before the clock stepped back. Keys
-    /// and leases then count as of `now`, so that no step makes them last for ever, and what forbids a fetch is forgotten.
+    /// and leases then count as of `now`, so that no step makes them last for ever, and what forbids a fetch is forgotten. A
+    /// document keeps the age that later timestamps prove, so that no step revives an expired document.
     pub fn clamp_to(mut self, now: UnixTime) -> Self {
+        let latest = [Some(self.failed_at), self.unknown_kid_at, self.lease.map(|lease| lease.taken_at)];
+        let latest = latest.into_iter().flatten().max().unwrap_or_default();
         if self.failed_at > now {
             (self.failed_at, self.pause) = (now, Duration::ZERO);
         }
@@ -161,7 +164,9 @@ impl Record {
         self.lease = self.lease.map(|lease| lease.clamp_to(now));
         if let Some(document) = &mut self.document {
             document.rotated_at = document.rotated_at.min(now);
-            document.fetched_at = document.fetched_at.min(now);
+            if document.fetched_at > now {
+                document.fetched_at = now.minus(latest.since(document.fetched_at));
+            }
         }
         self.retired = self.retired.into_iter().map(|retired| retired.clamp_to(now)).collect();
         self
@@ -316,5 +321,9 @@ mod tests {
         assert_eq!(record.retired[0].gone_at, at(3), "what is over of its grace stays so");
         assert!(!record.has_future_timestamps(now));
         assert_eq!(full().clamp_to(at(1000)), full());
+        // A fetch failed when the document was 60 ms old: the document is not younger after the step.
+        let mut expired = full();
+        (expired.failed_at, expired.document.as_mut().unwrap().fetched_at) = (at(160), at(100));
+        assert_eq!(expired.clamp_to(at(70)).document.map(|document| document.fetched_at), Some(at(10)));
     }
 }
