@@ -65,8 +65,8 @@ fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
 
 /// The text above the first test module, without comments. (Test modules stand last in this repository.)
 fn code_of(text: &str) -> String {
-    let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
-    let code = code.split("#[cfg(test)]\npub(super) mod tests").next().unwrap_or_default();
+    let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+    let code = code.split("#[cfg(test)]\npub(super) mod tests {").next().unwrap_or_default();
     code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
 }
 
