@@ -14,6 +14,7 @@ use crate::{
         plan::Plan,
         reply::Denial,
         requirement::{evaluate::Waits, ResolvedRequirement},
+        token_location::Candidate,
     },
     rotation::transition::{self, Cause},
     time::UnixTime,
@@ -38,6 +39,13 @@ pub(super) struct ParkedRequest {
     pub(super) is_report: bool,
     /// The changes to the request whatever the verdict is.
     pub(super) edits: Edits,
+}
+
+impl ParkedRequest {
+    /// A client that fills the room with long tokens must not hold several times their bytes.
+    fn forget_parsed(&mut self) {
+        self.resolved.tokens.iter_mut().for_each(Candidate::forget_parsed);
+    }
 }
 
 /// The parked requests of one worker.
@@ -76,9 +84,10 @@ impl WaitingRoom {
         &mut self,
         stream: StreamId,
         deadline: UnixTime,
-        request: ParkedRequest,
+        mut request: ParkedRequest,
     ) -> Result<Option<(StreamId, ParkedRequest)>, Box<ParkedRequest>> {
         let group = request.waits.first.0;
+        request.forget_parsed();
         self.parked.park(stream, group, deadline, request).map_err(|Full(request)| Box::new(request))
     }
 
@@ -126,6 +135,7 @@ impl WaitingRoom {
     pub(super) fn wait_on(&mut self, stream: StreamId, waits: Waits) {
         if let Some(request) = self.parked.get_mut(stream) {
             request.waits = waits;
+            request.forget_parsed();
         }
     }
 

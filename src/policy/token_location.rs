@@ -129,6 +129,11 @@ impl Candidate {
         parsed.as_ref().map_err(|error| *error)
     }
 
+    /// Forgets the parsed token, which is several times larger than the token itself.
+    pub fn forget_parsed(&mut self) {
+        self.jws.take();
+    }
+
     /// The decoded payload; parsed or not, verified or not.
     pub fn payload(&self) -> Option<Cow<'_, [u8]>> {
         if let Some(Ok(jws)) = self.jws.get() {
