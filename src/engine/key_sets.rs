@@ -160,8 +160,10 @@ impl KeySets {
         let mut actions = Vec::new();
         for (provider, remote) in plan.remotes() {
             let keys = &self.0[provider];
-            let mut update =
-                |event| actions.push(Action::Update(provider, Box::new(Update::new(event, remote.rotation))));
+            let mut update = |event| {
+                let update = Update::new(event, remote.rotation).seen_at(keys.stepped_from);
+                actions.push(Action::Update(provider, Box::new(update)));
+            };
             if let Some(generation) = keys.unreadable {
                 update(Event::Discard(generation));
             }

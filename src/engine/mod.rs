@@ -233,6 +233,8 @@ impl<C: SignatureCheck> Engine<C> {
     /// The provider's shared record, as found in shared data. Bytes that are no record count as absent. What the record means
     /// for parked requests follows from the next [`Self::on_wake`].
     pub fn on_record(&mut self, provider: ProviderId, bytes: &[u8], now: UnixTime) {
+        // The record may be as of after a step of the clock that the keys at hand do not know of.
+        self.absorb_clock_step(now);
         self.key_sets.on_record(&self.plan, provider, bytes, now);
     }
 

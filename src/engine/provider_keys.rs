@@ -55,6 +55,8 @@ pub(super) struct ProviderKeys {
     /// Shared data has no JWKS although this worker has one: another plugin overwrote the record. The keys at hand stay until
     /// their own end, and the JWKS is fetched anew.
     pub(super) is_lost: bool,
+    /// The time before the clock stepped back, until this worker takes over a record written since.
+    pub(super) stepped_from: UnixTime,
 }
 
 /// What becomes of a token whose key is missing.
@@ -81,8 +83,9 @@ impl ProviderKeys {
             KeySource::Remote(_) => None,
         };
         let verified = provider.policies.iter().map(|_| RefCell::new(TokenCache::new(provider.cache))).collect();
-        let (record, skipped, cache_hits, refresh_wanted_after, last_error, changed, denied_kids, unreadable, is_lost) =
+        let (record, skipped, cache_hits, refresh_wanted_after, last_error, changed, denied_kids, unreadable) =
             Default::default();
+        let (is_lost, stepped_from) = Default::default();
         Self {
             record,
             keys,
@@ -95,6 +98,7 @@ impl ProviderKeys {
             denied_kids,
             unreadable,
             is_lost,
+            stepped_from,
         }
     }
 
@@ -135,6 +139,9 @@ impl ProviderKeys {
             self.refresh_wanted_after = None;
         }
         // A lease that somebody took changes no verdict: deciding all parked requests again would only cost signatures.
+        if record.version != self.record.version {
+            self.stepped_from = UnixTime::default();
+        }
         self.changed |= record.decision_fingerprint() != fingerprint;
         self.record = record;
     }
@@ -142,6 +149,7 @@ impl ProviderKeys {
     /// The clock went back from `then` to `now`. A grace that had ended by then stays ended, and keys that shared data lost do
     /// not last longer for that.
     pub(super) fn on_clock_step_back(&mut self, then: UnixTime, now: UnixTime) {
+        self.stepped_from = self.stepped_from.max(then);
         if self.is_lost {
             self.record = std::mem::take(&mut self.record).clamp_to(now);
         }

@@ -202,6 +202,29 @@ fn keys_that_shared_data_lost_end_when_they_would_have_ended() {
     assert_eq!(world.request(0, "a"), Some(503));
 }
 
+/// A grace of a minute; the key left after a rotation. Both workers have seen the time before the clock steps back.
+#[test]
+fn a_grace_neither_comes_back_nor_ends_when_the_clock_steps_back() {
+    let mut config = configuration(json!({"provider_name": "p"}));
+    config["providers"]["p"]["remote_jwks"]["rotation"] = json!({"retired_key_grace": "60s"});
+    for step in [100, 86_400] {
+        for (age, status) in [(10, Some(200)), (65, None)] {
+            let mut world = world_of(&config).started(&["a"]);
+            world.pass(11 * SECOND);
+            assert_eq!(world.request(0, "b"), None);
+            world.fetched(Ok(jwks(&["b"])));
+            world.pass(age * SECOND);
+            world.wake();
+            let before = [0, 1].map(|worker| world.request(worker, "b"));
+            assert_eq!(before, [Some(200); 2]);
+            world.now = world.now.minus(step * SECOND);
+            world.wake();
+            let after = [0, 1].map(|worker| world.request(worker, "a").filter(|status| *status == 200));
+            assert_eq!(after, [status; 2], "{age} s into the grace, {step} s back");
+        }
+    }
+}
+
 #[test]
 fn a_step_of_the_clock_takes_no_time_from_who_waits_and_gives_none() {
     let day = Duration::from_secs(86_400);

@@ -172,6 +172,15 @@ impl Record {
         self
     }
 
+    /// This record as a worker knows it whose clock showed `seen` before it stepped back to `now`: what is over of a grace was
+    /// over at `seen`.
+    pub fn observed(mut self, seen: UnixTime, now: UnixTime) -> Self {
+        for retired in self.retired.iter_mut().filter(|retired| retired.last_observed_at() > now) {
+            retired.gone_for = retired.gone_for.max(seen.since(retired.gone_at));
+        }
+        self
+    }
+
     /// Whether any timestamp lies in the future.
     pub fn has_future_timestamps(&self, now: UnixTime) -> bool {
         let lease = self.lease.map(|lease| lease.taken_at);

@@ -13,6 +13,8 @@ use crate::{keys::document::Document, time::UnixTime};
 pub struct Update {
     event: Event,
     policy: RotationPolicy,
+    /// The time before the last step back of the worker's clock.
+    seen: UnixTime,
 }
 
 /// What an [`Update`] comes to.
@@ -28,12 +30,18 @@ pub struct Applied {
 
 impl Update {
     pub fn new(event: Event, policy: RotationPolicy) -> Self {
-        Self { event, policy }
+        Self { event, policy, seen: UnixTime::default() }
+    }
+
+    /// The update of a worker whose clock showed `seen` before the clock stepped back.
+    pub fn seen_at(self, seen: UnixTime) -> Self {
+        Self { seen, ..self }
     }
 
     /// Applies the update to the shared bytes. Bytes that are no record count as absent.
     pub fn apply(&self, bytes: Option<&[u8]>, now: UnixTime) -> Applied {
         let record = bytes.and_then(|bytes| Record::read(bytes, now)).unwrap_or_default();
+        let record = record.observed(self.seen, now);
         match transition::apply(&record, &self.event, &self.policy, now) {
             (Some(record), effect) => Applied { bytes: Some(record.encode()), record, effect },
             (None, effect) => Applied { record, effect, bytes: None },
