@@ -15,7 +15,10 @@ use super::{
     query,
     token_location::{Candidate, TokenLocation},
 };
-use crate::{json, token::claims};
+use crate::{
+    json,
+    token::claims::{ClaimName, SelectedClaims},
+};
 
 /// Changes to a request. The shell applies the fields in their order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,8 +63,8 @@ pub struct Forward {
 pub struct ClaimHeader {
     /// The header's name, in lower case.
     pub header: String,
-    /// The claim's path: member names from the outermost in.
-    pub path: Vec<String>,
+    /// The claim.
+    pub claim: ClaimName,
 }
 
 impl Forward {
@@ -83,7 +86,7 @@ impl Forward {
 
     /// The top-level claims that the headers need.
     pub fn claims(&self) -> impl Iterator<Item = &str> {
-        self.claims.iter().filter_map(|claim| claim.path.first()).map(String::as_str)
+        self.claims.iter().filter_map(|header| header.claim.outermost())
     }
 }
 
@@ -155,22 +158,10 @@ impl Edits {
         if forward.claims.is_empty() {
             return;
         }
-        let mut names: Vec<_> = forward.claims().collect();
-        // A name with dots may be the name of one claim, which then counts first.
-        let whole_names: Vec<_> = forward.claims.iter().map(|claim| claim.path.join(".")).collect();
-        for name in whole_names.iter().map(String::as_str) {
-            if !names.contains(&name) {
-                names.push(name);
-            }
-        }
-        let Ok(values) = claims::select(payload, &names) else { return };
-        let claim = |wanted: &str| values.get(names.iter().position(|name| *name == wanted)?)?.as_ref();
-        for (header, whole_name) in forward.claims.iter().zip(&whole_names) {
-            let nested = header
-                .path
-                .split_first()
-                .and_then(|(first, rest)| rest.iter().try_fold(claim(first)?, |value, name| value.get(name)));
-            let value = claim(whole_name).or(nested).and_then(text).filter(|text| !text.is_empty());
+        let names = forward.claims.iter().flat_map(|header| header.claim.candidates());
+        let Ok(claims) = SelectedClaims::read(payload, names) else { return };
+        for header in &forward.claims {
+            let value = claims.find(&header.claim).and_then(text).filter(|text| !text.is_empty());
             // A line break would begin another header.
             if let Some(value) = value.filter(|text| !text.chars().any(|c| c.is_ascii_control() && c != '\t')) {
                 self.add.push((header.header.clone(), value.into_bytes()));

@@ -133,6 +133,68 @@ impl<'de> Deserialize<'de> for Audiences {
     }
 }
 
+/// The name of a claim as a configuration spells it. A name with dots may be the name of one claim, as
+/// `https://example.com/roles`, or the names of nested members; one claim counts first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClaimName {
+    whole: String,
+    /// The nested members: the name split at its dots, from the outermost in.
+    pub(crate) path: Vec<String>,
+}
+
+impl ClaimName {
+    /// The claim of this name, or the member at the end of the path that the name spells.
+    pub fn new(name: String) -> Self {
+        Self { path: name.split('.').map(str::to_owned).collect(), whole: name }
+    }
+
+    /// The claim within which a nested claim stands.
+    pub fn outermost(&self) -> Option<&str> {
+        self.path.first().map(String::as_str)
+    }
+
+    /// The claims of a payload that may hold the value.
+    pub fn candidates(&self) -> impl Iterator<Item = &str> {
+        self.outermost().into_iter().chain([self.whole.as_str()])
+    }
+}
+
+/// Some claims of a payload.
+pub struct SelectedClaims<'n> {
+    names: Vec<&'n str>,
+    values: Vec<Option<Value>>,
+}
+
+impl<'n> SelectedClaims<'n> {
+    /// Reads the claims of these names. A name may come more than once.
+    ///
+    /// # Errors
+    /// As for [`select`].
+    pub fn read(payload: &[u8], names: impl Iterator<Item = &'n str>) -> Result<Self, TokenError> {
+        let mut distinct = Vec::new();
+        for name in names {
+            if !distinct.contains(&name) {
+                distinct.push(name);
+            }
+        }
+        Ok(Self { values: select(payload, &distinct)?, names: distinct })
+    }
+
+    /// The claim of this name, which was read.
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        self.values.get(self.names.iter().position(|known| *known == name)?)?.as_ref()
+    }
+
+    /// The claim that a configuration means by this name.
+    pub fn find(&self, name: &ClaimName) -> Option<&Value> {
+        let nested = || {
+            let (first, rest) = name.path.split_first()?;
+            rest.iter().try_fold(self.get(first)?, |value, member| value.get(member))
+        };
+        self.get(&name.whole).or_else(nested)
+    }
+}
+
 /// The claim for which a payload could not be read.
 fn malformed_field(payload: &[u8]) -> MalformedField {
     let Ok(Value::Object(members)) = json::parse(payload) else { return MalformedField::Whole };

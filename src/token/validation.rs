@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::{
-    claims::{self, Claims, NumericDate, Times},
+    claims::{ClaimName, Claims, NumericDate, SelectedClaims, Times},
     jws::Jws,
     TokenError,
 };
@@ -20,7 +20,7 @@ pub struct TokenPolicy {
     /// The required `iss`; `None` allows any.
     pub issuer: Option<String>,
     /// `aud` must contain one of these; empty allows any. Both sides are compared in the form of
-    /// [`claims::normalize_audience`].
+    /// [`super::claims::normalize_audience`].
     pub audiences: Vec<String>,
     /// Matches `sub`, where a missing `sub` counts as empty; `None` allows any.
     pub subjects: Option<StringMatcher>,
@@ -45,19 +45,10 @@ pub struct TokenPolicy {
 /// A requirement on one claim.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClaimRule {
-    /// The name of the claim, or the names of nested members joined by dots.
-    pub name: String,
-    /// The nested members: the name split at its dots, from the outermost in.
-    pub path: Vec<String>,
+    /// The claim.
+    pub name: ClaimName,
     /// The condition on the value.
     pub value: ClaimValue,
-}
-
-impl ClaimRule {
-    /// A rule for the claim of this name, or for the member at the end of the path that the name spells.
-    pub fn new(name: String, value: ClaimValue) -> Self {
-        Self { path: name.split('.').map(str::to_owned).collect(), name, value }
-    }
 }
 
 /// The required value of a claim.
@@ -141,32 +132,16 @@ impl TokenPolicy {
         if self.claims.is_empty() && self.scopes.is_empty() && self.forwarded_claims.is_empty() {
             return Ok(());
         }
-        let mut names: Vec<&str> = vec!["scope", "scp"];
-        let of_rules = self.claims.iter().flat_map(|rule| rule.path.first().into_iter().chain([&rule.name]));
-        for name in of_rules.chain(&self.forwarded_claims) {
-            if !names.contains(&name.as_str()) {
-                names.push(name);
-            }
-        }
-        let values = claims::select(payload, &names)?;
-        let claim = |requested: &str| {
-            let index = names.iter().position(|name| *name == requested)?;
-            values.get(index)?.as_ref()
-        };
-        let nested = |rule: &ClaimRule| {
-            let (first, rest) = rule.path.split_first()?;
-            rest.iter().try_fold(claim(first)?, |value, name| value.get(name))
-        };
-        // A name with dots may be the name of one claim, as `https://example.com/roles`: that claim counts first.
-        let is_met = |rule: &ClaimRule| {
-            claim(&rule.name).or_else(|| nested(rule)).is_some_and(|value| rule.value.matches(value))
-        };
+        let of_rules = self.claims.iter().flat_map(|rule| rule.name.candidates());
+        let forwarded = self.forwarded_claims.iter().map(String::as_str);
+        let claims = SelectedClaims::read(payload, ["scope", "scp"].into_iter().chain(of_rules).chain(forwarded))?;
+        let is_met = |rule: &ClaimRule| claims.find(&rule.name).is_some_and(|value| rule.value.matches(value));
         if !self.claims.iter().all(is_met) {
             return Err(TokenError::ClaimNotAllowed);
         }
         let is_granted = |scope: &String| {
             let scope = ClaimValue::Contains(Value::from(scope.as_str()));
-            [claim("scope"), claim("scp")].into_iter().flatten().any(|value| scope.matches(value))
+            [claims.get("scope"), claims.get("scp")].into_iter().flatten().any(|value| scope.matches(value))
         };
         if self.scopes.iter().all(is_granted) {
             Ok(())
@@ -297,7 +272,7 @@ mod tests {
     #[test]
     fn claims_can_be_required() {
         let policy = |value, path: &[&str]| TokenPolicy {
-            claims: vec![ClaimRule::new(path.join("."), value)],
+            claims: vec![ClaimRule { name: ClaimName::new(path.join(".")), value }],
             ..TokenPolicy::permissive()
         };
         let cases = [

@@ -24,7 +24,7 @@ use crate::{
     },
     token::{
         cache,
-        claims::normalize_audience,
+        claims::{normalize_audience, ClaimName},
         validation::{normalize_media_type, ClaimRule, ClaimValue, TokenPolicy, DEFAULT_CLOCK_SKEW},
     },
 };
@@ -141,7 +141,7 @@ fn forward(path: &Path<'_>, wire: &JwtProvider) -> Result<Forward> {
         }
         claims.push(ClaimHeader {
             header: writable_header(&path.field("header_name"), header_name)?,
-            path: claim_name.split('.').map(str::to_owned).collect(),
+            claim: ClaimName::new(claim_name.clone()),
         });
     }
     let given = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
@@ -201,7 +201,7 @@ fn required_claim(path: &Path<'_>, wire: RequiredClaim) -> Result<ClaimRule> {
         Some((_, value)) if is_scalar(&value) => value,
         Some((field, _)) => return Err(path.field(field).error("must be a string, a number or a boolean")),
     };
-    Ok(ClaimRule::new(wire.claim, value))
+    Ok(ClaimRule { name: ClaimName::new(wire.claim), value })
 }
 
 fn is_scalar(value: &ClaimValue) -> bool {
