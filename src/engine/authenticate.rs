@@ -81,7 +81,7 @@ impl<C: SignatureCheck> Authenticator<'_, C> {
         if evaluation.verdict != Verdict::Wait {
             return (evaluation, Denial::TooManyParked);
         }
-        let without_waiting = |cause| TokenCheck::Unknown { cause, denial: unknown(cause) };
+        let without_waiting = |cause| TokenCheck::Unknown { cause, denial: untold(cause, Duration::ZERO) };
         let now = evaluate_now(&resolved.root, &evaluation, without_waiting, |policy, token| {
             self.check(resolved, policy, token, watermark, stage)
         });
@@ -136,7 +136,7 @@ impl<C: SignatureCheck> Authenticator<'_, C> {
         let missing = keys.missing_key(cause, error, &remote.rotation, Patience { watermark, until }, self.now);
         match (missing, stage) {
             (MissingKey::Wait(cause), Stage::Parked { is_over: true, .. }) => {
-                TokenCheck::Denied(self.deadline_denial(provider, cause))
+                TokenCheck::Denied(untold(cause, keys.record.retry_at().since(self.now)))
             }
             (MissingKey::Wait(Cause::UnknownKid), Stage::Arriving { crowded: Some(crowded) })
                 if crowded == provider && keys.has_denied(candidate) =>
@@ -148,24 +148,14 @@ impl<C: SignatureCheck> Authenticator<'_, C> {
             (MissingKey::DenyAndRefresh(denial), _) => TokenCheck::MissingKey { denial, wants_refresh: true },
         }
     }
-
-    /// The denial of a request that waited for as long as it may.
-    fn deadline_denial(&self, provider: ProviderId, cause: Cause) -> Denial {
-        match cause {
-            Cause::BadSignature => Denial::Token(TokenError::BadSignature),
-            Cause::Schedule | Cause::UnknownKid => {
-                Denial::KeysUnavailable(self.key_sets.of(provider).record.retry_at().since(self.now))
-            }
-        }
-    }
 }
 
-/// What is known of a token whose key a fetch could bring, without that fetch.
-fn unknown(cause: Cause) -> Denial {
+/// The denial of a token of which only a fetch could tell more, if the request does not wait, or waits no longer.
+fn untold(cause: Cause, retry_after: Duration) -> Denial {
     match cause {
         // The key at hand does not match. There was only a chance that the issuer has replaced the key.
         Cause::BadSignature => Denial::Token(TokenError::BadSignature),
-        Cause::Schedule | Cause::UnknownKid => Denial::KeysUnavailable(Duration::ZERO),
+        Cause::Schedule | Cause::UnknownKid => Denial::KeysUnavailable(retry_after),
     }
 }
 

@@ -196,8 +196,7 @@ impl KeySets {
         let due = |cause| transition::refresh_due(&keys.record, cause, &remote.rotation, now);
         // Shared data has no JWKS, whatever this worker has.
         let schedule = match keys.is_lost {
-            true if keys.record.failed_at <= now => keys.record.retry_at(),
-            true => now,
+            true => transition::retry_due(&keys.record, now),
             false => due(Cause::Schedule),
         };
         let mut next = (Cause::Schedule, schedule);

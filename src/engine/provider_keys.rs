@@ -32,7 +32,7 @@ use crate::{
 };
 
 /// The keys of one provider as one worker knows them.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct ProviderKeys {
     /// The shared record, without the bytes of JWKS and retired keys.
     pub(super) record: Record,
@@ -83,23 +83,7 @@ impl ProviderKeys {
             KeySource::Remote(_) => None,
         };
         let verified = provider.policies.iter().map(|_| RefCell::new(TokenCache::new(provider.cache))).collect();
-        let (record, skipped, cache_hits, refresh_wanted_after, last_error, changed, denied_kids, unreadable) =
-            Default::default();
-        let (is_lost, stepped_from) = Default::default();
-        Self {
-            record,
-            keys,
-            skipped,
-            verified,
-            cache_hits,
-            refresh_wanted_after,
-            last_error,
-            changed,
-            denied_kids,
-            unreadable,
-            is_lost,
-            stepped_from,
-        }
+        Self { keys, verified, ..Self::default() }
     }
 
     /// Takes over a record. The keys are parsed once per generation; not even once where this worker fetched the JWKS and has
@@ -173,8 +157,8 @@ impl ProviderKeys {
         }
     }
 
-    /// Verifies a token under one of the provider's policies; for one request possibly several times. The signature of a token that was verified before under the same
-    /// keys is not checked again.
+    /// Verifies a token under one of the provider's policies; for one request possibly several times. The signature of a token
+    /// that was verified before under the same keys is not checked again.
     pub(super) fn check_token(
         &self,
         provider: &Provider,

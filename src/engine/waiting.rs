@@ -124,8 +124,7 @@ impl WaitingRoom {
     pub(super) fn pop_due(&mut self) -> Option<(StreamId, UnixTime, &ParkedRequest)> {
         loop {
             let stream = self.due.pop_first()?;
-            if self.parked.get(stream).is_some() {
-                let (deadline, request) = self.parked.get(stream)?;
+            if let Some((deadline, request)) = self.parked.get(stream) {
                 return Some((stream, deadline, request));
             }
         }
@@ -164,10 +163,11 @@ impl WaitingRoom {
 /// When a request stops waiting: at its deadline; where the refresh that it was promised has not ended by then, one fetch
 /// timeout later. A refresh is promised if it is due by the deadline, however late this worker starts it.
 pub(super) fn ends_at(plan: &Plan, key_sets: &KeySets, deadline: UnixTime, waits: &Waits, now: UnixTime) -> UnixTime {
-    let promised = waits.iter().filter_map(|(provider, cause)| {
+    let for_tokens = waits.iter().filter(|(_, cause)| *cause != Cause::Schedule);
+    let promised = for_tokens.filter_map(|(provider, cause)| {
         let (record, policy) = (&key_sets.of(provider).record, &plan.remote(provider)?.rotation);
         let is_promised = record.is_fetching(now) || transition::refresh_due(record, cause, policy, now) <= deadline;
-        (is_promised && cause != Cause::Schedule).then_some(policy.fetch_timeout)
+        is_promised.then_some(policy.fetch_timeout)
     });
     deadline.plus(promised.max().unwrap_or_default())
 }

@@ -155,8 +155,7 @@ impl Record {
     /// and leases then count as of `now`, so that no step makes them last for ever, and what forbids a fetch is forgotten. A
     /// document keeps the age that later timestamps prove, so that no step revives an expired document.
     pub fn clamp_to(mut self, now: UnixTime) -> Self {
-        let latest = [Some(self.failed_at), self.unknown_kid_at, self.lease.map(|lease| lease.taken_at)];
-        let latest = latest.into_iter().flatten().max().unwrap_or_default();
+        let latest = self.last_event_at();
         if self.failed_at > now {
             (self.failed_at, self.pause) = (now, Duration::ZERO);
         }
@@ -175,19 +174,25 @@ impl Record {
     /// This record as a worker knows it whose clock showed `seen` before it stepped back to `now`: what is over of a grace was
     /// over at `seen`.
     pub fn observed(mut self, seen: UnixTime, now: UnixTime) -> Self {
-        for retired in self.retired.iter_mut().filter(|retired| retired.last_observed_at() > now) {
-            retired.gone_for = retired.gone_for.max(seen.since(retired.gone_at));
-        }
+        let observe = |retired: RetiredKey| match retired.last_observed_at() > now {
+            true => retired.observed_gone(seen),
+            false => retired,
+        };
+        self.retired = self.retired.into_iter().map(observe).collect();
         self
     }
 
     /// Whether any timestamp lies in the future.
     pub fn has_future_timestamps(&self, now: UnixTime) -> bool {
-        let lease = self.lease.map(|lease| lease.taken_at);
-        let document = self.document.as_ref().map(|document| document.fetched_at);
+        let document = self.document.iter().map(|document| document.fetched_at);
         let retired = self.retired.iter().map(RetiredKey::last_observed_at);
-        let mut all = [Some(self.failed_at), self.unknown_kid_at, lease, document].into_iter().flatten().chain(retired);
-        all.any(|at| at > now)
+        std::iter::once(self.last_event_at()).chain(document).chain(retired).any(|at| at > now)
+    }
+
+    /// When a fetch last started or failed, as far as the record tells.
+    fn last_event_at(&self) -> UnixTime {
+        let lease = self.lease.map(|lease| lease.taken_at);
+        [self.unknown_kid_at, lease].into_iter().flatten().fold(self.failed_at, UnixTime::max)
     }
 
     /// What makes the running fetch conditional. The date of a file does not tell whether an older file was put back, so where

@@ -214,10 +214,20 @@ impl Record {
     }
 }
 
+/// The earliest time at which any refresh may start if no fetch runs. A failure in the future counts as in
+/// [`Record::clamp_to`].
+pub fn retry_due(record: &Record, now: UnixTime) -> UnixTime {
+    if record.failed_at <= now {
+        record.retry_at()
+    } else {
+        now
+    }
+}
+
 /// The earliest time at which a refresh of this cause may start if no fetch runs. Timestamps from the future count as in
 /// [`Record::clamp_to`].
 pub fn refresh_due(record: &Record, cause: Cause, policy: &RotationPolicy, now: UnixTime) -> UnixTime {
-    let retry = if record.failed_at <= now { record.retry_at() } else { now };
+    let retry = retry_due(record, now);
     let document = record.document.as_ref();
     let for_token = match record.unknown_kid_at {
         Some(last) if last <= now => retry.max(last.plus(policy.unknown_kid_min_interval)),

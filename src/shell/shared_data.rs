@@ -38,8 +38,11 @@ impl SharedData {
 
     /// The value of a key. `None`: the key is absent or empty, which a removed key is, or another plugin wrote the value.
     pub(super) fn read(&self, key: &str) -> Option<Vec<u8>> {
-        let value = hostcalls::get_shared_data(key).ok().and_then(|(value, _)| value);
-        self.open(key, value.as_deref()).map(<[u8]>::to_vec)
+        let mut value = hostcalls::get_shared_data(key).ok().and_then(|(value, _)| value)?;
+        // The tag stands behind the value.
+        let length = self.open(key, Some(&value))?.len();
+        value.truncate(length);
+        Some(value)
     }
 
     /// Changes the value of a key under compare-and-swap. `change` returns the new bytes, or `None` to leave the value, and

@@ -53,7 +53,10 @@ pub(super) struct Worker {
 impl Worker {
     pub(super) fn new(root: u32, plan: Plan, verifier: Verifier, configuration: &[u8]) -> Self {
         let plugin = [host::property("plugin_name"), b"/".to_vec(), host::property("plugin_root_id")].concat();
-        let plugin = plan.seal.as_ref().map_or(plugin.clone(), |seal| seal.name(&plugin));
+        let plugin = match &plan.seal {
+            Some(seal) => seal.name(&plugin),
+            None => plugin,
+        };
         let digest = gauge_owner::digest(configuration);
         let data = Rc::new(SharedData::new(plan.seal.clone()));
         let cells = plan.providers.map(|_, provider| {
