@@ -126,8 +126,8 @@ impl<C: SignatureCheck> Engine<C> {
         let authenticator = Authenticator { plan: &self.plan, key_sets: &self.key_sets, check: &self.check, now };
         let (evaluation, without_room) = authenticator.evaluate_arrival(&resolved, &watermark, crowded);
         self.key_sets.record_evaluation(&resolved, &evaluation, &mut self.telemetry);
-        match (evaluation.outcome(), self.plan.mode) {
-            (Outcome::Allow(clearance), _) => {
+        match evaluation.outcome() {
+            Outcome::Allow(clearance) => {
                 self.telemetry.allowed(&evaluation);
                 let edits = self.responder(now).forward(edits, &resolved, &evaluation, &clearance, headers.target());
                 if evaluation.wants_refresh() {
@@ -135,17 +135,16 @@ impl<C: SignatureCheck> Engine<C> {
                 }
                 Decision::Continue(edits, clearance)
             }
-            (Outcome::Deny(denial), Mode::Enforce) => {
-                self.telemetry.denied(denial, evaluation.last_denied());
+            Outcome::Deny(denial) => {
+                self.telemetry.denied(self.plan.mode, denial, evaluation.last_denied());
+                if self.is_report() {
+                    let edits = self.responder(now).report(edits, denial, &evaluation);
+                    return Decision::Continue(edits, NoAuthRequired::ReportMode.into());
+                }
                 let reply = self.responder(now).deny(denial, &evaluation, &resolved, &reply::realm(headers));
                 Decision::Reply(reply)
             }
-            (Outcome::Deny(denial), Mode::Report) => {
-                self.telemetry.would_deny(denial, evaluation.last_denied());
-                let edits = self.responder(now).report(edits, denial, &evaluation);
-                Decision::Continue(edits, NoAuthRequired::ReportMode.into())
-            }
-            (Outcome::Wait(waits), mode) => {
+            Outcome::Wait(waits) => {
                 let patience = waits.iter().filter_map(|(provider, cause)| {
                     self.plan.remote(provider).map(|remote| patience(&remote.rotation, cause))
                 });
@@ -157,7 +156,6 @@ impl<C: SignatureCheck> Engine<C> {
                     watermark,
                     waits,
                     without_room,
-                    is_report: mode == Mode::Report,
                     edits,
                     resolved,
                 };
@@ -169,7 +167,7 @@ impl<C: SignatureCheck> Engine<C> {
     /// Parks a request, or denies it for want of room.
     fn park(&mut self, stream: StreamId, deadline: UnixTime, request: ParkedRequest, now: UnixTime) -> Decision {
         let provider = request.waits.first.0;
-        let decision = if request.is_report {
+        let decision = if self.is_report() {
             Decision::ContinueAndWake(request.edits.clone(), NoAuthRequired::ReportMode.into())
         } else {
             Decision::Park
@@ -180,7 +178,7 @@ impl<C: SignatureCheck> Engine<C> {
                 self.telemetry.add_of(provider, Counter::Requests(RequestOutcome::Parked));
                 if let Some((stream, request)) = evicted {
                     let denial = self.deny_for_capacity(&request);
-                    if request.is_report {
+                    if self.is_report() {
                         self.waiting.remove(stream);
                     } else {
                         let reply = self.responder(now).reply(denial, &request.resolved, &request.realm);
@@ -191,7 +189,7 @@ impl<C: SignatureCheck> Engine<C> {
             }
             Err(request) => {
                 let denial = self.deny_for_capacity(&request);
-                if request.is_report {
+                if self.is_report() {
                     Decision::Continue(request.edits, NoAuthRequired::ReportMode.into())
                 } else {
                     Decision::Reply(self.responder(now).reply(denial, &request.resolved, &request.realm))
@@ -201,13 +199,8 @@ impl<C: SignatureCheck> Engine<C> {
     }
 
     fn deny_for_capacity(&mut self, request: &ParkedRequest) -> Denial {
-        let (provider, denial) = (request.waits.first.0, request.without_room);
-        if request.is_report {
-            self.telemetry.would_deny(denial, Some(provider));
-        } else {
-            self.telemetry.denied(denial, Some(provider));
-        }
-        denial
+        self.telemetry.denied(self.plan.mode, request.without_room, Some(request.waits.first.0));
+        request.without_room
     }
 
     /// Whether a parked request has been let through. Only then may its body go on.
@@ -349,7 +342,7 @@ impl<C: SignatureCheck> Engine<C> {
         let request = self.waiting.answer(stream, true)?;
         self.end_wait(&request, evaluation, now);
         self.telemetry.allowed(evaluation);
-        if request.is_report {
+        if self.is_report() {
             self.waiting.remove(stream);
             return None;
         }
@@ -368,12 +361,11 @@ impl<C: SignatureCheck> Engine<C> {
     ) -> Option<Action> {
         let request = self.waiting.answer(stream, false)?;
         self.end_wait(&request, evaluation, now);
-        if request.is_report {
-            self.telemetry.would_deny(denial, evaluation.last_denied());
+        self.telemetry.denied(self.plan.mode, denial, evaluation.last_denied());
+        if self.is_report() {
             self.waiting.remove(stream);
             return None;
         }
-        self.telemetry.denied(denial, evaluation.last_denied());
         let reply = self.responder(now).deny(denial, evaluation, &request.resolved, &request.realm);
         Some(Action::Reply(stream, reply))
     }
@@ -381,6 +373,10 @@ impl<C: SignatureCheck> Engine<C> {
     fn end_wait(&mut self, request: &ParkedRequest, evaluation: &Evaluation, now: UnixTime) {
         self.key_sets.record_evaluation(&request.resolved, evaluation, &mut self.telemetry);
         self.telemetry.observe(request.waits.first.0, Histogram::WaitMs, now.since(request.since));
+    }
+
+    fn is_report(&self) -> bool {
+        self.plan.mode == Mode::Report
     }
 
     fn responder(&self, now: UnixTime) -> Responder<'_> {

@@ -6,7 +6,7 @@ use super::provider_keys::ProviderKeys;
 use crate::{
     ids::ProviderId,
     metrics::{Counter, Counts, Histogram, Metric, RequestOutcome},
-    policy::{provider::Remote, reply::Denial, requirement::Evaluation},
+    policy::{plan::Mode, provider::Remote, reply::Denial, requirement::Evaluation},
     rotation::{policy::MaxStale, schedule},
     time::UnixTime,
 };
@@ -47,31 +47,27 @@ impl Telemetry {
         }
     }
 
-    /// Counts a denied request, for the provider that denied its token.
-    pub(super) fn denied(&mut self, denial: Denial, provider: Option<ProviderId>) {
-        match denial {
-            Denial::Token(error) => {
+    /// Counts a denied request, or one that report mode lets through although it would be denied. `provider` is the provider
+    /// that denied its token.
+    pub(super) fn denied(&mut self, mode: Mode, denial: Denial, provider: Option<ProviderId>) {
+        match (mode, denial) {
+            (Mode::Enforce, Denial::Token(error)) => {
                 self.add(Metric::Denied);
                 self.add(Metric::DeniedFor(error.kind()));
             }
-            Denial::KeysUnavailable(_) | Denial::TooManyParked => self.add(Metric::Unavailable),
-        }
-        if let Some(provider) = provider {
-            self.add_of(provider, Counter::Requests(RequestOutcome::Denied(denial.reason())));
-        }
-    }
-
-    /// Counts a request that report mode lets through and that would be denied.
-    pub(super) fn would_deny(&mut self, denial: Denial, provider: Option<ProviderId>) {
-        match denial {
-            Denial::Token(error) => {
+            (Mode::Report, Denial::Token(error)) => {
                 self.add(Metric::WouldDeny);
                 self.add(Metric::WouldDenyFor(error.kind()));
             }
-            Denial::KeysUnavailable(_) | Denial::TooManyParked => self.add(Metric::WouldBeUnavailable),
+            (Mode::Enforce, Denial::KeysUnavailable(_) | Denial::TooManyParked) => self.add(Metric::Unavailable),
+            (Mode::Report, Denial::KeysUnavailable(_) | Denial::TooManyParked) => self.add(Metric::WouldBeUnavailable),
         }
         if let Some(provider) = provider {
-            self.add_of(provider, Counter::WouldDeny(denial.reason()));
+            let counter = match mode {
+                Mode::Enforce => Counter::Requests(RequestOutcome::Denied(denial.reason())),
+                Mode::Report => Counter::WouldDeny(denial.reason()),
+            };
+            self.add_of(provider, counter);
         }
     }
 

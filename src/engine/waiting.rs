@@ -23,7 +23,8 @@ use crate::{
 /// While requests wait, the engine is woken many times a second. A longer gap is a step of the clock.
 const LONGEST_GAP: Duration = Duration::from_secs(5);
 
-/// A parked request: what the engine needs to decide it again.
+/// A parked request: what the engine needs to decide it again. In report mode the request itself went upstream, and only its
+/// evaluation waits.
 #[derive(Debug)]
 pub(super) struct ParkedRequest {
     pub(super) resolved: ResolvedRequirement,
@@ -35,8 +36,6 @@ pub(super) struct ParkedRequest {
     pub(super) waits: Waits,
     /// The answer where there is no room to wait. A request that nothing can deny is never parked.
     pub(super) without_room: Denial,
-    /// Report mode: the request itself went upstream, and only its evaluation waits.
-    pub(super) is_report: bool,
     /// The changes to the request whatever the verdict is.
     pub(super) edits: Edits,
 }
