@@ -174,7 +174,7 @@ pub enum Metric {
     FetchFailed,
     /// Keys of fetched JWKSs that cannot be used.
     KeySkipped,
-    /// Values of shared data that another plugin wrote.
+    /// Reads of shared data that found a value of another plugin.
     SharedDataRejected,
     /// Requests that waited for keys.
     Parked,

@@ -11,7 +11,8 @@ use crate::{
 /// The value of a gauge for a time without end: a year.
 const LONGEST_SECONDS: u64 = 365 * 86_400;
 
-/// The gauges of each remote provider's key set, but for [`Gauge::ParkedNow`]. All workers report equal values.
+/// The gauges of each remote provider's key set, but for [`Gauge::ParkedNow`]. All workers that have the same record report equal
+/// values.
 pub(super) fn of(plan: &Plan, key_sets: &KeySets, now: UnixTime) -> Vec<(Series, u64)> {
     let of = |(provider, remote)| {
         let values = key_set_gauges(key_sets.of(provider), remote, now);
