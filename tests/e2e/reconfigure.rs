@@ -83,6 +83,15 @@ fn documented(plan: &Plan) -> Value {
     config
 }
 
+/// An Envoy that discovers a [`documented`] configuration.
+fn start(failure_policy: &'static str, plan: Plan, config: &Value) -> (Discovery, Site) {
+    let discovery = Discovery::new(failure_policy, config);
+    let issuer = plan.issuer.addr();
+    let cluster = config["providers"]["p"]["remote_jwks"]["http_uri"]["cluster"].as_str().unwrap().to_owned();
+    let site = plan.cluster(&cluster, issuer).filters(vec![discovery.filter()]).start_with_vms(None);
+    (discovery, site)
+}
+
 #[test]
 fn a_new_configuration_keeps_the_keys_and_an_invalid_one_changes_nothing() {
     updates_keep_the_keys_or_are_rejected("FAIL_RELOAD");
@@ -96,10 +105,7 @@ fn a_new_configuration_keeps_the_keys_under_fail_closed_too() {
 fn updates_keep_the_keys_or_are_rejected(failure_policy: &'static str) {
     let plan = Plan::new();
     let mut config = documented(&plan);
-    let discovery = Discovery::new(failure_policy, &config);
-    let issuer = plan.issuer.addr();
-    let cluster = config["providers"]["p"]["remote_jwks"]["http_uri"]["cluster"].as_str().unwrap().to_owned();
-    let site = plan.cluster(&cluster, issuer).filters(vec![discovery.filter()]).start_with_vms(None);
+    let (discovery, site) = start(failure_policy, plan, &config);
     let token = site.issuer.token();
     assert!(eventually(Duration::from_secs(5), || site.get(&token).status == 200));
     assert_eq!((site.gets(), updates(&site, "config_reload")), (1, 1));
@@ -142,10 +148,7 @@ fn workers_share_keys_under_a_secret_and_a_new_secret_costs_one_fetch() {
     let plan = Plan::new();
     let mut config = documented(&plan);
     config["shared_data_secret"] = json!(first);
-    let cluster = config["providers"]["p"]["remote_jwks"]["http_uri"]["cluster"].as_str().unwrap().to_owned();
-    let discovery = Discovery::new("FAIL_RELOAD", &config);
-    let issuer = plan.issuer.addr();
-    let site = plan.cluster(&cluster, issuer).filters(vec![discovery.filter()]).start_with_vms(None);
+    let (discovery, site) = start("FAIL_RELOAD", plan, &config);
     let old = site.issuer.token();
     assert!(eventually(Duration::from_secs(5), || site.get(&old).status == 200));
     site.issuer.rotate(Rotation::Hard);
