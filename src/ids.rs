@@ -1,4 +1,4 @@
-//! Small numbers that stand for a provider, a requirement or a stream, and the map with one entry per provider.
+//! Small numbers that stand for a provider, a requirement, a stream or a client, and the map with one entry per provider.
 
 use std::ops::{Index, IndexMut};
 
@@ -32,6 +32,10 @@ impl RequirementId {
 /// A request's stream within its worker: the context id that the host gave it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct StreamId(pub u32);
+
+/// A client, by a digest of its network: the address of an IPv4 client, the /64 prefix of an IPv6 client.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ClientId(pub u64);
 
 /// One entry for each provider of a configuration.
 ///

@@ -61,8 +61,8 @@ pub enum Action {
     Reply(StreamId, Reply),
     /// Let a parked request through with these changes.
     Resume(StreamId, Edits, Clearance),
-    /// Tell all workers that a shared record changed.
-    WakeWorkers,
+    /// Tell all workers that the provider's shared record changed.
+    WakeWorkers(ProviderId),
 }
 
 /// The response to a fetch.

@@ -1,6 +1,6 @@
 //! Checks the tokens of a request under the present keys: a function of values, asked again whenever the keys change.
 
-use std::time::Duration;
+use std::{cell::Cell, time::Duration};
 
 use super::{
     key_sets::KeySets,
@@ -8,33 +8,114 @@ use super::{
 };
 use crate::{
     ids::ProviderId,
+    keys::{Algorithm, Key},
     policy::{
-        permit::Permit,
+        permit::{Clearance, Permit},
         plan::Plan,
         reply::Denial,
         requirement::{
-            evaluate::{evaluate, evaluate_now, Evaluation, TokenCheck, Verdict},
+            evaluate::{evaluate, evaluate_now, Effort, Evaluation, Outcome, TokenCheck, Waits},
             ResolvedRequirement, TokenPolicyRef,
         },
         token_location::Candidate,
     },
     rotation::{policy::RotationPolicy, transition::Cause},
     time::UnixTime,
-    token::{signature::SignatureCheck, verify::Unverified, TokenError},
+    token::{
+        signature::{BadSignature, SignatureCheck},
+        verify::{Unverified, Verified},
+        TokenError,
+    },
 };
 
-/// The newest fetch of each provider's keys that had begun when a request came.
-#[derive(Clone, Debug)]
-pub(super) struct FetchWatermark(Vec<(ProviderId, u64)>);
+/// How many signatures are checked for one request at a time, at most. A token without `kid` is tried under every key that
+/// fits; a request with many such tokens must not hold the worker.
+const CHECKS_PER_REQUEST: u32 = 256;
 
-impl FetchWatermark {
-    /// The watermark of a request that needs these providers and comes now.
-    pub(super) fn now(providers: &[ProviderId], key_sets: &KeySets) -> Self {
-        Self(providers.iter().map(|provider| (*provider, key_sets.of(*provider).record.started)).collect())
+/// What is known of a request before its keys are asked, and what was found while the request waits.
+#[derive(Debug)]
+pub(super) struct Progress {
+    /// The newest fetch of each provider's keys that had begun when the request came.
+    watermark: Vec<(ProviderId, u64)>,
+    failed: Vec<Failed>,
+}
+
+/// A token that no key of a generation verified. The keys of a generation only become fewer.
+#[derive(Clone, Copy, Debug)]
+struct Failed {
+    policy: TokenPolicyRef,
+    token: usize,
+    generation: u64,
+    error: Unverified,
+}
+
+impl Progress {
+    /// The progress of a request that needs these providers and comes now.
+    pub(super) fn new(providers: &[ProviderId], key_sets: &KeySets) -> Self {
+        let watermark = providers.iter().map(|provider| (*provider, key_sets.of(*provider).record.started));
+        Self { watermark: watermark.collect(), failed: Vec::new() }
     }
 
-    fn of(&self, provider: ProviderId) -> Option<u64> {
-        self.0.iter().find(|(known, _)| *known == provider).map(|(_, fetch)| *fetch)
+    fn watermark(&self, provider: ProviderId) -> Option<u64> {
+        self.watermark.iter().find(|(known, _)| *known == provider).map(|(_, fetch)| *fetch)
+    }
+
+    fn failure(&self, policy: TokenPolicyRef, token: usize, generation: u64) -> Option<Unverified> {
+        let is_known = |known: &&Failed| (known.policy, known.token, known.generation) == (policy, token, generation);
+        self.failed.iter().find(is_known).map(|known| known.error)
+    }
+
+    fn remember_failure(&mut self, failed: Failed) {
+        self.failed.retain(|known| (known.policy, known.token) != (failed.policy, failed.token));
+        self.failed.push(failed);
+    }
+}
+
+/// Counts signature checks, and refuses those beyond a budget.
+struct Metered<'c, C> {
+    check: &'c C,
+    left: Cell<u32>,
+    has_refused: Cell<bool>,
+}
+
+impl<'c, C> Metered<'c, C> {
+    fn new(check: &'c C, budget: u32) -> Self {
+        Self { check, left: Cell::new(budget), has_refused: Cell::new(false) }
+    }
+}
+
+impl<C: SignatureCheck> SignatureCheck for Metered<'_, C> {
+    fn check(&self, key: &Key, algorithm: Algorithm, signed: &[u8], signature: &[u8]) -> Result<(), BadSignature> {
+        match self.left.get().checked_sub(1) {
+            Some(left) => {
+                self.left.set(left);
+                self.check.check(key, algorithm, signed, signature)
+            }
+            None => {
+                self.has_refused.set(true);
+                Err(BadSignature)
+            }
+        }
+    }
+
+    fn supports(&self, algorithm: Algorithm) -> bool {
+        self.check.supports(algorithm)
+    }
+}
+
+/// What a request that just came comes to.
+pub(super) enum Arrival {
+    Allow(Evaluation, Clearance),
+    Deny(Evaluation, Denial),
+    /// A fetch can tell more. `without_room` is the denial where there is no room to wait: only a request that can be denied
+    /// waits.
+    Wait(Evaluation, Waits, Denial),
+}
+
+impl Arrival {
+    pub(super) fn evaluation(&self) -> &Evaluation {
+        let (Self::Allow(evaluation, _) | Self::Deny(evaluation, _) | Self::Wait(evaluation, ..)) = self;
+        evaluation
     }
 }
 
@@ -56,69 +137,82 @@ pub(super) struct Authenticator<'a, C> {
 }
 
 impl<C: SignatureCheck> Authenticator<'_, C> {
-    /// Evaluates the requirement of a request.
+    /// Evaluates the requirement of a parked request. Returns the number of signature checks that this took, too.
     pub(super) fn evaluate(
         &self,
         resolved: &ResolvedRequirement,
-        watermark: &FetchWatermark,
+        progress: &mut Progress,
         stage: Stage,
-    ) -> Evaluation {
-        evaluate(&resolved.root, |policy, token| self.check(resolved, policy, token, watermark, stage))
+    ) -> (Evaluation, u32) {
+        let mut request = self.request(resolved, progress, stage);
+        let evaluation = evaluate(&resolved.root, |policy, token, effort| request.check(policy, token, effort));
+        (evaluation, CHECKS_PER_REQUEST.saturating_sub(request.left))
     }
 
-    /// Evaluates the requirement of a request that just came, and what it comes to if there is no room to wait.
+    /// Evaluates the requirement of a request that just came.
     ///
     /// A request waits only if that buys something. Where the requirement is satisfied whatever becomes of the tokens that
     /// wait, the verdict is Allow at once.
     pub(super) fn evaluate_arrival(
         &self,
         resolved: &ResolvedRequirement,
-        watermark: &FetchWatermark,
+        progress: &mut Progress,
         crowded: Option<ProviderId>,
-    ) -> (Evaluation, Denial) {
-        let stage = Stage::Arriving { crowded };
-        let evaluation = self.evaluate(resolved, watermark, stage);
-        if evaluation.verdict != Verdict::Wait {
-            return (evaluation, Denial::TooManyParked);
-        }
+    ) -> Arrival {
+        let mut request = self.request(resolved, progress, Stage::Arriving { crowded });
+        let evaluation = evaluate(&resolved.root, |policy, token, effort| request.check(policy, token, effort));
+        let waits = match evaluation.outcome() {
+            Outcome::Allow(clearance) => return Arrival::Allow(evaluation, clearance),
+            Outcome::Deny(denial) => return Arrival::Deny(evaluation, denial),
+            Outcome::Wait(waits) => waits,
+        };
         let without_waiting = |cause| TokenCheck::Unknown { cause, denial: untold(cause, Duration::ZERO) };
-        let now = evaluate_now(&resolved.root, &evaluation, without_waiting, |policy, token| {
-            self.check(resolved, policy, token, watermark, stage)
+        let now = evaluate_now(&resolved.root, &evaluation, without_waiting, |policy, token, effort| {
+            request.check(policy, token, effort)
         });
-        match now.verdict {
-            Verdict::Allow => (now, Denial::TooManyParked),
-            Verdict::Deny(Denial::Token(error)) => (evaluation, Denial::Token(error)),
+        match now.outcome() {
+            Outcome::Allow(clearance) => Arrival::Allow(now, clearance),
+            Outcome::Deny(denial @ Denial::Token(_)) => Arrival::Wait(evaluation, waits, denial),
             // There is no room, whatever the keys say.
-            Verdict::Deny(Denial::KeysUnavailable(_) | Denial::TooManyParked) | Verdict::Wait => {
-                (evaluation, Denial::TooManyParked)
+            Outcome::Deny(Denial::KeysUnavailable(_) | Denial::TooManyParked) | Outcome::Wait(_) => {
+                Arrival::Wait(evaluation, waits, Denial::TooManyParked)
             }
         }
     }
 
-    fn check(
-        &self,
-        resolved: &ResolvedRequirement,
-        policy: TokenPolicyRef,
-        token: usize,
-        watermark: &FetchWatermark,
+    fn request<'r>(
+        &'r self,
+        resolved: &'r ResolvedRequirement,
+        progress: &'r mut Progress,
         stage: Stage,
-    ) -> TokenCheck {
-        match resolved.tokens.get(token) {
-            Some(candidate) => self.check_token(policy, token, candidate, watermark, stage),
-            None => TokenCheck::Denied(Denial::Token(TokenError::Missing)),
-        }
+    ) -> CheckedRequest<'r, C> {
+        CheckedRequest { authenticator: self, resolved, progress, stage, left: CHECKS_PER_REQUEST }
     }
+}
 
-    fn check_token(
-        &self,
-        TokenPolicyRef { provider, policy }: TokenPolicyRef,
-        token: usize,
-        candidate: &Candidate,
-        watermark: &FetchWatermark,
-        stage: Stage,
-    ) -> TokenCheck {
-        let (known, keys) = (&self.plan.providers[provider], self.key_sets.of(provider));
-        let (cause, error) = match keys.check_token(known, policy, candidate, self.check, self.now) {
+/// One request whose tokens are checked.
+struct CheckedRequest<'r, C> {
+    authenticator: &'r Authenticator<'r, C>,
+    resolved: &'r ResolvedRequirement,
+    progress: &'r mut Progress,
+    stage: Stage,
+    /// How many signatures may still be checked.
+    left: u32,
+}
+
+impl<C: SignatureCheck> CheckedRequest<'_, C> {
+    fn check(&mut self, policy: TokenPolicyRef, token: usize, effort: Effort) -> TokenCheck {
+        let Some(candidate) = self.resolved.tokens.get(token) else {
+            return TokenCheck::Denied(Denial::Token(TokenError::Missing));
+        };
+        let Authenticator { plan, key_sets, now, .. } = *self.authenticator;
+        let TokenPolicyRef { provider, .. } = policy;
+        let (known, keys) = (&plan.providers[provider], key_sets.of(provider));
+        let verified = match self.verify(policy, token, candidate, effort) {
+            Some(verified) => verified,
+            None => return TokenCheck::Unchecked,
+        };
+        let (cause, error) = match verified {
             Ok(verified) => return TokenCheck::Verified(Permit::new(provider, token, verified)),
             Err(Unverified::Denied(error)) => return TokenCheck::Denied(Denial::Token(error)),
             Err(Unverified::NoKeys) => (Cause::Schedule, None),
@@ -128,15 +222,15 @@ impl<C: SignatureCheck> Authenticator<'_, C> {
         let Some(remote) = known.remote() else {
             return TokenCheck::Denied(Denial::Token(error.unwrap_or(TokenError::UnknownKey)));
         };
-        let until = match stage {
-            Stage::Arriving { .. } => self.now.plus(patience(&remote.rotation, cause)),
+        let until = match self.stage {
+            Stage::Arriving { .. } => now.plus(patience(&remote.rotation, cause)),
             Stage::Parked { deadline, .. } => deadline,
         };
-        let watermark = watermark.of(provider).unwrap_or(keys.record.started);
-        let missing = keys.missing_key(cause, error, &remote.rotation, Patience { watermark, until }, self.now);
-        match (missing, stage) {
+        let watermark = self.progress.watermark(provider).unwrap_or(keys.record.started);
+        let missing = keys.missing_key(cause, error, &remote.rotation, Patience { watermark, until }, now);
+        match (missing, self.stage) {
             (MissingKey::Wait(cause), Stage::Parked { is_over: true, .. }) => {
-                TokenCheck::Denied(untold(cause, keys.record.retry_at().since(self.now)))
+                TokenCheck::Denied(untold(cause, keys.record.retry_at().since(now)))
             }
             (MissingKey::Wait(Cause::UnknownKid), Stage::Arriving { crowded: Some(crowded) })
                 if crowded == provider && keys.has_denied(candidate) =>
@@ -147,6 +241,38 @@ impl<C: SignatureCheck> Authenticator<'_, C> {
             (MissingKey::Deny(denial), _) => TokenCheck::MissingKey { denial, wants_refresh: false },
             (MissingKey::DenyAndRefresh(denial), _) => TokenCheck::MissingKey { denial, wants_refresh: true },
         }
+    }
+
+    /// Verifies a token, unless the token failed before under the same keys. `None`: that takes a signature check, and the
+    /// effort is not worth it.
+    fn verify(
+        &mut self,
+        policy: TokenPolicyRef,
+        token: usize,
+        candidate: &Candidate,
+        effort: Effort,
+    ) -> Option<Result<Verified, Unverified>> {
+        let Authenticator { plan, key_sets, check, now } = *self.authenticator;
+        let (known, keys) = (&plan.providers[policy.provider], key_sets.of(policy.provider));
+        let generation = keys.generation_in_use(known.remote(), now);
+        if let Some(error) = generation.and_then(|generation| self.progress.failure(policy, token, generation)) {
+            return Some(Err(error));
+        }
+        let budget = if effort == Effort::Cheap { 0 } else { self.left };
+        let metered = Metered::new(check, budget);
+        let verified = keys.check_token(known, policy.policy, candidate, &metered, now);
+        key_sets.count_cache_hits(policy.provider);
+        self.left = self.left.saturating_sub(budget.saturating_sub(metered.left.get()));
+        if metered.has_refused.get() {
+            // A token beyond the budget of its request counts as failed for now.
+            return (effort == Effort::Full).then_some(verified);
+        }
+        if let (Some(generation), Err(error @ (Unverified::UnknownKey(_) | Unverified::BadSignature))) =
+            (generation, verified)
+        {
+            self.progress.remember_failure(Failed { policy, token, generation, error });
+        }
+        Some(verified)
     }
 }
 

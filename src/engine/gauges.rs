@@ -1,7 +1,10 @@
 //! The gauges of key sets.
 
+use std::collections::BTreeSet;
+
 use super::{key_sets::KeySets, provider_keys::ProviderKeys};
 use crate::{
+    ids::ProviderId,
     metrics::{Gauge, ProviderStat, Series},
     policy::{plan::Plan, provider::Remote},
     rotation::schedule,
@@ -11,14 +14,20 @@ use crate::{
 /// The value of a gauge for a time without end: a year.
 const LONGEST_SECONDS: u64 = 365 * 86_400;
 
-/// The gauges of each remote provider's key set, but for [`Gauge::ParkedNow`]. All workers that have the same record report equal
+/// The gauges of these remote providers' key sets, but for [`Gauge::ParkedNow`]. All workers that have the same record report equal
 /// values.
-pub(super) fn of(plan: &Plan, key_sets: &KeySets, now: UnixTime) -> Vec<(Series, u64)> {
-    let of = |(provider, remote)| {
+pub(super) fn of(
+    plan: &Plan,
+    key_sets: &KeySets,
+    providers: BTreeSet<ProviderId>,
+    now: UnixTime,
+) -> Vec<(Series, u64)> {
+    let of = |provider| {
+        let remote = plan.remote(provider)?;
         let values = key_set_gauges(key_sets.of(provider), remote, now);
-        values.into_iter().map(move |(gauge, value)| (Series { provider, stat: ProviderStat::Gauge(gauge) }, value))
+        Some(values.map(|(gauge, value)| (Series { provider, stat: ProviderStat::Gauge(gauge) }, value)))
     };
-    plan.remotes().flat_map(of).collect()
+    providers.into_iter().filter_map(of).flatten().collect()
 }
 
 /// The gauges of a configuration that ended. Envoy keeps a stat, and its last value would keep an alert firing.

@@ -1,4 +1,6 @@
-//! The key sets of all providers: what fetches and records change, and which refresh is due next.
+//! The key sets of all providers: what fetches and records change.
+
+use std::{cell::RefCell, collections::BTreeSet};
 
 use log::{info, log, warn, Level};
 
@@ -23,7 +25,7 @@ use crate::{
     rotation::{
         http_cache,
         record::Record,
-        transition::{self, Cause, Effect, Event, FetchedJwks, Outcome},
+        transition::{Cause, Effect, Event, FetchedJwks, Outcome},
         update::{Applied, Update},
     },
     time::UnixTime,
@@ -32,7 +34,13 @@ use crate::{
 
 /// The key sets of all providers of a configuration, as one worker knows them.
 #[derive(Debug)]
-pub(super) struct KeySets(ProviderMap<ProviderKeys>);
+pub(super) struct KeySets {
+    sets: ProviderMap<ProviderKeys>,
+    /// The key sets whose records changed since this was last taken.
+    touched: BTreeSet<ProviderId>,
+    /// The providers with tokens found in the cache and not yet counted.
+    with_cache_hits: RefCell<BTreeSet<ProviderId>>,
+}
 
 /// The keys of a provider before a change, for the log.
 struct Before {
@@ -43,41 +51,69 @@ struct Before {
 
 impl KeySets {
     pub(super) fn new(plan: &Plan) -> Self {
-        Self(plan.providers.map(|_, provider| ProviderKeys::new(provider)))
+        let sets = plan.providers.map(|_, provider| ProviderKeys::new(provider));
+        Self { sets, touched: BTreeSet::new(), with_cache_hits: RefCell::default() }
     }
 
     pub(super) fn of(&self, provider: ProviderId) -> &ProviderKeys {
-        &self.0[provider]
+        &self.sets[provider]
+    }
+
+    /// A token of the provider may have been found in the cache.
+    pub(super) fn count_cache_hits(&self, provider: ProviderId) {
+        if self.of(provider).cache_hits.get() > 0 {
+            self.with_cache_hits.borrow_mut().insert(provider);
+        }
     }
 
     /// The hits of each provider's token cache since this was last called.
     pub(super) fn take_cache_hits(&self) -> impl Iterator<Item = (ProviderId, u32)> + use<'_> {
-        self.0.iter().map(|(provider, keys)| (provider, keys.cache_hits.take()))
+        let providers = self.with_cache_hits.take();
+        providers.into_iter().map(|provider| (provider, self.of(provider).cache_hits.take()))
+    }
+
+    /// The key sets whose records changed since this was last called.
+    pub(super) fn take_touched(&mut self) -> BTreeSet<ProviderId> {
+        std::mem::take(&mut self.touched)
+    }
+
+    /// Every key set counts as changed.
+    pub(super) fn touch_all(&mut self) {
+        self.touched.extend(self.sets.ids());
+    }
+
+    /// Newer configurations revoke these keys of the provider.
+    pub(super) fn revoke(&mut self, plan: &Plan, provider: ProviderId, names: BTreeSet<String>) {
+        if let Some(remote) = plan.remote(provider) {
+            if self.sets[provider].revoke(names, remote) {
+                warn!("provider {:?}: honoring revoked_keys of a newer configuration", plan.providers[provider].name);
+                self.log_revoked(plan, provider);
+            }
+        }
     }
 
     /// The clock went back behind `then`.
     pub(super) fn on_clock_step_back(&mut self, then: UnixTime, now: UnixTime) {
-        self.0.values_mut().for_each(|keys| keys.on_clock_step_back(then, now));
+        self.sets.values_mut().for_each(|keys| keys.on_clock_step_back(then, now));
     }
 
-    /// The parked requests have been decided under the present records.
-    pub(super) fn clear_changed(&mut self) {
-        self.0.values_mut().for_each(|keys| keys.changed = false);
-    }
-
-    /// Takes over a provider's shared record. Bytes that are no record count as absent.
-    pub(super) fn on_record(&mut self, plan: &Plan, provider: ProviderId, bytes: &[u8], now: UnixTime) {
-        let Some(remote) = plan.remote(provider) else { return };
-        let (keys, record) = (&mut self.0[provider], Record::read(bytes, now).unwrap_or_default());
+    /// Takes over a provider's shared record. Bytes that are no record count as absent. Returns whether that can change the
+    /// verdict on a waiting request.
+    pub(super) fn on_record(&mut self, plan: &Plan, provider: ProviderId, bytes: &[u8], now: UnixTime) -> bool {
+        let Some(remote) = plan.remote(provider) else { return false };
+        self.touched.insert(provider);
+        let (keys, record) = (&mut self.sets[provider], Record::read(bytes, now).unwrap_or_default());
         let was_lost = keys.is_lost;
-        keys.update(record, None, remote);
+        let has_changed = keys.update(record, None, remote);
         if keys.is_lost && !was_lost {
             let name = &plan.providers[provider].name;
             warn!("provider {name:?}: shared data lost the JWKS (overwritten by another plugin?); fetching anew, known keys stay");
         }
+        has_changed
     }
 
-    /// Takes over the result of an update.
+    /// Takes over the result of an update. Returns whether that can change the verdict on a waiting request, and what
+    /// follows.
     pub(super) fn on_updated(
         &mut self,
         plan: &Plan,
@@ -86,15 +122,16 @@ impl KeySets {
         applied: Applied,
         telemetry: &mut Telemetry,
         now: UnixTime,
-    ) -> Option<Action> {
-        let remote = plan.remote(provider)?;
-        let keys = &mut self.0[provider];
+    ) -> (bool, Option<Action>) {
+        let Some(remote) = plan.remote(provider) else { return (false, None) };
+        self.touched.insert(provider);
+        let keys = &mut self.sets[provider];
         let rotated_at = |keys: &ProviderKeys| Some(keys.record.document.as_ref()?.rotated_at);
         let before = Before { keys: keys.keys.clone(), skipped: keys.skipped.clone(), rotated_at: rotated_at(keys) };
         // The document that this worker parsed is the record's only if the fetch counted.
         let fetched = update.into_document().filter(|_| applied.effect == Effect::Completed);
-        keys.update(applied.record, fetched, remote);
-        match applied.effect {
+        let has_changed = keys.update(applied.record, fetched, remote);
+        let action = match applied.effect {
             Effect::Fetch(fetch) => {
                 if keys.record.is_fetching_for_token() {
                     telemetry.add_of(provider, Counter::Refreshes(Refresh::Started));
@@ -108,15 +145,16 @@ impl KeySets {
                     telemetry.add_many_of(provider, Counter::Rotations, u32::from(is_rotation));
                 }
                 log_fetch(&plan.providers[provider], remote, keys, &before, now);
-                Some(Action::WakeWorkers)
+                Some(Action::WakeWorkers(provider))
             }
             Effect::Discarded => {
                 let name = &plan.providers[provider].name;
                 warn!("provider {name:?}: discarding shared data: not a JWKS (written by another plugin?)");
-                Some(Action::WakeWorkers)
+                Some(Action::WakeWorkers(provider))
             }
             Effect::Superseded | Effect::NotBefore(_) | Effect::InFlight => None,
-        }
+        };
+        (has_changed, action)
     }
 
     /// Turns the end of a fetch into an update. `jitter` is a random number.
@@ -130,7 +168,7 @@ impl KeySets {
         now: UnixTime,
     ) -> Option<Update> {
         let remote = plan.remote(provider)?;
-        let keys = &mut self.0[provider];
+        let keys = &mut self.sets[provider];
         let (outcome, error) = match response {
             Ok(response) => {
                 let retry_after = http_cache::retry_after(&response.headers, now);
@@ -155,96 +193,43 @@ impl KeySets {
         Some(Update::new(Event::FetchEnded { fetch, outcome, jitter }, remote.rotation))
     }
 
-    /// The updates that are due. `waits` are the fetches that parked requests wait for.
-    pub(super) fn due(&self, plan: &Plan, waits: &[(ProviderId, Cause)], now: UnixTime) -> Vec<Action> {
-        let mut actions = Vec::new();
-        for (provider, remote) in plan.remotes() {
-            let keys = &self.0[provider];
-            let mut update = |event| {
-                let update = Update::new(event, remote.rotation).seen_at(keys.stepped_from);
-                actions.push(Action::Update(provider, Box::new(update)));
-            };
-            if let Some(generation) = keys.unreadable {
-                update(Event::Discard(generation));
-            }
-            let (cause, due) = self.next_refresh(provider, remote, waits, now);
-            // The first worker to see that the clock stepped back puts the record right, whatever is due.
-            if due <= now || keys.record.has_future_timestamps(now) {
-                update(Event::Refresh(cause));
-            }
-        }
-        actions
-    }
-
-    /// When the next update is due.
-    pub(super) fn next_due(&self, plan: &Plan, waits: &[(ProviderId, Cause)], now: UnixTime) -> Option<UnixTime> {
-        if self.0.iter().any(|(_, keys)| keys.unreadable.is_some()) {
-            return Some(now);
-        }
-        plan.remotes().map(|(provider, remote)| self.next_refresh(provider, remote, waits, now).1).min()
-    }
-
-    /// The refresh that a provider needs next, and when it may start. While a fetch runs: when its lease ends.
-    fn next_refresh(
-        &self,
-        provider: ProviderId,
-        remote: &Remote,
-        waits: &[(ProviderId, Cause)],
-        now: UnixTime,
-    ) -> (Cause, UnixTime) {
-        let keys = &self.0[provider];
-        let due = |cause| transition::refresh_due(&keys.record, cause, &remote.rotation, now);
-        // Shared data has no JWKS, whatever this worker has.
-        let schedule = match keys.is_lost {
-            true => transition::retry_due(&keys.record, now),
-            false => due(Cause::Schedule),
-        };
-        let mut next = (Cause::Schedule, schedule);
-        for cause in [Cause::UnknownKid, Cause::BadSignature] {
-            let is_wanted = waits.contains(&(provider, cause))
-                || (cause == Cause::UnknownKid && keys.refresh_wanted_after.is_some());
-            if is_wanted && due(cause) < next.1 {
-                next = (cause, due(cause));
-            }
-        }
-        match keys.record.lease {
-            Some(lease) if lease.is_held(now) => (next.0, next.1.max(lease.until)),
-            _ => next,
-        }
-    }
-
-    /// Remembers which tokens were denied for want of a key, and which refreshes were put off.
+    /// Remembers which tokens were denied for want of a key, and which refreshes were put off. Returns the providers of these
+    /// refreshes.
     pub(super) fn record_evaluation(
         &mut self,
         resolved: &ResolvedRequirement,
         evaluation: &Evaluation,
         telemetry: &mut Telemetry,
-    ) {
+    ) -> Vec<ProviderId> {
+        let mut wanted = Vec::new();
         for finding in &evaluation.findings {
-            let keys = &mut self.0[finding.provider];
+            let keys = &mut self.sets[finding.provider];
             let (denial, wants_refresh) = match finding.check {
                 TokenCheck::MissingKey { denial, wants_refresh } => (denial, wants_refresh),
-                TokenCheck::Unknown { cause: Cause::UnknownKid, .. } => {
-                    keys.refresh_wanted_after = Some(keys.record.started);
+                TokenCheck::Unknown { cause: cause @ (Cause::UnknownKid | Cause::BadSignature), .. } => {
+                    keys.want_refresh(cause);
+                    wanted.push(finding.provider);
                     continue;
                 }
                 _ => continue,
             };
             if wants_refresh {
                 telemetry.add_of(finding.provider, Counter::Refreshes(Refresh::Suppressed));
-                keys.refresh_wanted_after = Some(keys.record.started);
+                keys.want_refresh(Cause::UnknownKid);
+                wanted.push(finding.provider);
             }
             let candidate = finding.token.and_then(|token| resolved.tokens.get(token));
             if let (Some(candidate), Denial::Token(TokenError::UnknownKey)) = (candidate, denial) {
                 keys.remember_denied(candidate);
             }
         }
+        wanted
     }
 
     /// Logs the revoked keys of a provider, for a configuration that takes over keys which were fetched before it came: an
     /// operator who revokes a key wants to see that the revocation took effect.
     pub(super) fn log_revoked(&self, plan: &Plan, provider: ProviderId) {
-        for change in self.0[provider].keys.iter().flat_map(|keys| changes::revoked(keys)) {
+        for change in self.sets[provider].keys.iter().flat_map(|keys| changes::revoked(keys)) {
             warn!("provider {:?}: {change}", plan.providers[provider].name);
         }
     }

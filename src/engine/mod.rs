@@ -4,17 +4,20 @@
 //! the start, whenever the keys of its provider change.
 //!
 //! This file composes the parts and is the only one that sees them all: [`authenticate`] checks tokens, [`key_sets`] keeps
-//! keys, [`waiting`] holds parked requests, [`respond`] makes replies and edits, [`telemetry`] counts,
-//! [`gauges`] measures.
+//! keys, [`refreshes`] plans fetches, [`waiting`] holds parked requests, [`respond`] makes replies and edits, [`telemetry`]
+//! counts, [`gauges`] measures.
 
 mod action;
 mod authenticate;
 mod denied_kids;
+mod due_times;
 mod gauges;
 mod key_sets;
 mod parked;
 mod provider_keys;
+mod refreshes;
 mod respond;
+mod shares;
 mod telemetry;
 mod ticks;
 mod waiting;
@@ -22,18 +25,19 @@ mod waiting;
 #[cfg(test)]
 mod tests;
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 pub use self::action::{Action, Decision, FetchError, Response};
 use self::{
-    authenticate::{patience, Authenticator, FetchWatermark, Stage},
+    authenticate::{patience, Arrival, Authenticator, Progress, Stage},
     key_sets::KeySets,
+    refreshes::{Refreshes, Situation},
     respond::Responder,
     telemetry::Telemetry,
     waiting::{ends_at, ParkedRequest, WaitingRoom},
 };
 pub use crate::{
-    ids::{ProviderId, StreamId},
+    ids::{ClientId, ProviderId, StreamId},
     policy::{
         forward::Edits,
         headers::Headers,
@@ -58,9 +62,10 @@ use crate::{
     token::signature::SignatureCheck,
 };
 
-/// How many parked requests are decided in one call. Each may cost several signature checks, and other requests wait for the
-/// worker.
+/// How many parked requests are decided in one call. Other requests wait for the worker.
 const BATCH: usize = 64;
+/// How many signatures are checked for parked requests in one call, but for those of the last request.
+const CHECKS_PER_CALL: u32 = 64;
 
 /// One worker's engine for one configuration.
 #[derive(Debug)]
@@ -68,6 +73,7 @@ pub struct Engine<C> {
     plan: Plan,
     check: C,
     key_sets: KeySets,
+    refreshes: Refreshes,
     waiting: WaitingRoom,
     /// The replies to parked requests that lost their place to another provider's.
     evicted: Vec<Action>,
@@ -77,9 +83,9 @@ pub struct Engine<C> {
 impl<C: SignatureCheck> Engine<C> {
     /// An engine without keys. `check` checks signatures.
     pub fn new(plan: Plan, check: C) -> Self {
-        let key_sets = KeySets::new(&plan);
+        let (key_sets, refreshes) = (KeySets::new(&plan), Refreshes::new(&plan));
         let waiting = WaitingRoom::new(plan.max_parked_requests);
-        Self { plan, check, key_sets, waiting, evicted: Vec::new(), telemetry: Telemetry::default() }
+        Self { plan, check, key_sets, refreshes, waiting, evicted: Vec::new(), telemetry: Telemetry::default() }
     }
 
     /// The configuration.
@@ -105,12 +111,13 @@ impl<C: SignatureCheck> Engine<C> {
         }
     }
 
-    /// Decides a request.
+    /// Decides a request. `client` tells whose request this is; only a request that has to wait needs to know.
     pub fn on_request(
         &mut self,
         stream: StreamId,
         resolved: ResolvedRequirement,
         headers: Headers<'_>,
+        client: impl FnOnce() -> ClientId,
         now: UnixTime,
     ) -> Decision {
         let edits = self.responder(now).sanitize(headers);
@@ -121,13 +128,13 @@ impl<C: SignatureCheck> Engine<C> {
         }
         self.absorb_clock_step(now);
         let providers = resolved.providers();
-        let watermark = FetchWatermark::now(&providers, &self.key_sets);
+        let mut progress = Progress::new(&providers, &self.key_sets);
         let crowded = self.waiting.crowded_by(&providers);
         let authenticator = Authenticator { plan: &self.plan, key_sets: &self.key_sets, check: &self.check, now };
-        let (evaluation, without_room) = authenticator.evaluate_arrival(&resolved, &watermark, crowded);
-        self.key_sets.record_evaluation(&resolved, &evaluation, &mut self.telemetry);
-        match evaluation.outcome() {
-            Outcome::Allow(clearance) => {
+        let arrival = authenticator.evaluate_arrival(&resolved, &mut progress, crowded);
+        self.record_evaluation(&resolved, arrival.evaluation(), now);
+        match arrival {
+            Arrival::Allow(evaluation, clearance) => {
                 self.telemetry.allowed(&evaluation);
                 let edits = self.responder(now).forward(edits, &resolved, &evaluation, &clearance, headers.target());
                 if evaluation.wants_refresh() {
@@ -135,7 +142,7 @@ impl<C: SignatureCheck> Engine<C> {
                 }
                 Decision::Continue(edits, clearance)
             }
-            Outcome::Deny(denial) => {
+            Arrival::Deny(evaluation, denial) => {
                 self.telemetry.denied(self.plan.mode, denial, evaluation.last_denied());
                 if self.is_report() {
                     let edits = self.responder(now).report(edits, denial, &evaluation);
@@ -144,38 +151,32 @@ impl<C: SignatureCheck> Engine<C> {
                 let reply = self.responder(now).deny(denial, &evaluation, &resolved, &reply::realm(headers));
                 Decision::Reply(reply)
             }
-            Outcome::Wait(waits) => {
-                let patience = waits.iter().filter_map(|(provider, cause)| {
-                    self.plan.remote(provider).map(|remote| patience(&remote.rotation, cause))
-                });
-                let deadline = now.plus(patience.max().unwrap_or_default());
-                let request = ParkedRequest {
-                    realm: reply::realm(headers),
-                    target: headers.target().to_vec(),
-                    since: now,
-                    watermark,
-                    waits,
-                    without_room,
-                    edits,
-                    resolved,
-                };
-                self.park(stream, deadline, request, now)
+            Arrival::Wait(_, waits, without_room) => {
+                let (realm, target) = (reply::realm(headers), headers.target().to_vec());
+                let request =
+                    ParkedRequest { realm, target, since: now, progress, waits, without_room, edits, resolved };
+                self.park(stream, client(), request)
             }
         }
     }
 
     /// Parks a request, or denies it for want of room.
-    fn park(&mut self, stream: StreamId, deadline: UnixTime, request: ParkedRequest, now: UnixTime) -> Decision {
-        let provider = request.waits.first.0;
+    fn park(&mut self, stream: StreamId, client: ClientId, request: ParkedRequest) -> Decision {
+        let (now, waits) = (request.since, request.waits.clone());
+        let patience = waits
+            .iter()
+            .filter_map(|(provider, cause)| self.plan.remote(provider).map(|remote| patience(&remote.rotation, cause)));
+        let deadline = now.plus(patience.max().unwrap_or_default());
         let decision = if self.is_report() {
             Decision::ContinueAndWake(request.edits.clone(), NoAuthRequired::ReportMode.into())
         } else {
             Decision::Park
         };
-        match self.waiting.park(stream, deadline, request) {
+        match self.waiting.park(stream, client, deadline, request) {
             Ok(evicted) => {
                 self.telemetry.add(Metric::Parked);
-                self.telemetry.add_of(provider, Counter::Requests(RequestOutcome::Parked));
+                self.telemetry.add_of(waits.first.0, Counter::Requests(RequestOutcome::Parked));
+                waits.iter().for_each(|(provider, _)| self.plan_look(provider, now));
                 if let Some((stream, request)) = evicted {
                     let denial = self.deny_for_capacity(&request);
                     if self.is_report() {
@@ -218,22 +219,28 @@ impl<C: SignatureCheck> Engine<C> {
         self.waiting.len()
     }
 
-    /// The number of parked requests that wait for this provider's keys.
-    pub fn waiting_for(&self, provider: ProviderId) -> usize {
-        self.waiting.len_of(provider)
-    }
-
     /// The provider's shared record, as found in shared data. Bytes that are no record count as absent. What the record means
     /// for parked requests follows from the next [`Self::on_wake`].
     pub fn on_record(&mut self, provider: ProviderId, bytes: &[u8], now: UnixTime) {
         // The record may be as of after a step of the clock that the keys at hand do not know of.
         self.absorb_clock_step(now);
-        self.key_sets.on_record(&self.plan, provider, bytes, now);
+        let has_changed = self.key_sets.on_record(&self.plan, provider, bytes, now);
+        self.on_change(provider, has_changed, now);
+    }
+
+    /// Another worker changed the provider's shared record.
+    pub fn on_news(&mut self, provider: ProviderId, now: UnixTime) {
+        self.refreshes.hurry(provider, now);
     }
 
     /// The result of an [`Action::Update`].
     pub fn on_updated(&mut self, id: ProviderId, update: Box<Update>, applied: Applied, now: UnixTime) -> Vec<Action> {
-        let action = self.key_sets.on_updated(&self.plan, id, *update, applied, &mut self.telemetry, now);
+        if update.cause().is_some() {
+            self.refreshes.on_refresh(id, applied.started());
+        }
+        let (has_changed, action) =
+            self.key_sets.on_updated(&self.plan, id, *update, applied, &mut self.telemetry, now);
+        self.on_change(id, has_changed, now);
         action.into_iter().chain(self.decide_parked(now)).collect()
     }
 
@@ -246,16 +253,28 @@ impl<C: SignatureCheck> Engine<C> {
         jitter: u32,
         now: UnixTime,
     ) -> Vec<Action> {
+        self.refreshes.on_fetched(provider);
         let fetch = (provider, fetch);
         let update = self.key_sets.on_fetched(&self.plan, fetch, response, jitter, &mut self.telemetry, now);
         update.into_iter().map(|update| Action::Update(provider, Box::new(update))).collect()
+    }
+
+    /// The providers whose records the caller brings up to date with [`Self::on_record`] before [`Self::on_wake`]: those that
+    /// are due, and those of the requests whose wait may be over. Never more than a few providers at a time, however many
+    /// are due.
+    pub fn due(&mut self, now: UnixTime) -> Vec<ProviderId> {
+        self.absorb_clock_step(now);
+        let ending = self.waiting.ending(now).collect();
+        self.refreshes.hand_out(ending, now)
     }
 
     /// Time has passed, or records may have changed: decides the parked requests that are due and starts the refreshes that
     /// are.
     pub fn on_wake(&mut self, now: UnixTime) -> Vec<Action> {
         let mut actions = self.decide_parked(now);
-        actions.extend(self.key_sets.due(&self.plan, &self.waiting.waits(), now));
+        let Self { plan, key_sets, refreshes, waiting, .. } = self;
+        let updates = refreshes.start_due(Situation { plan, key_sets, waiting, now });
+        actions.extend(updates.into_iter().map(|(provider, update)| Action::Update(provider, Box::new(update))));
         actions
     }
 
@@ -264,9 +283,7 @@ impl<C: SignatureCheck> Engine<C> {
         if !self.evicted.is_empty() {
             return Some(now);
         }
-        let parked = self.waiting.next_due(&self.plan, &self.key_sets, now);
-        let refresh = self.key_sets.next_due(&self.plan, &self.waiting.waits(), now);
-        parked.into_iter().chain(refresh).min()
+        self.waiting.next_due(now).into_iter().chain(self.refreshes.next_due(now)).min()
     }
 
     /// How long after this call [`Self::on_wake`] is to be called at the latest.
@@ -285,9 +302,25 @@ impl<C: SignatureCheck> Engine<C> {
         self.telemetry.take(self.key_sets.take_cache_hits())
     }
 
-    /// The gauges of each remote provider's key set. All workers report equal values.
-    pub fn gauges(&self, now: UnixTime) -> Vec<(Series, u64)> {
-        gauges::of(&self.plan, &self.key_sets, now)
+    /// The gauges of the key sets whose records changed since this was last called. All workers report equal values.
+    pub fn take_gauges(&mut self, now: UnixTime) -> Vec<(Series, u64)> {
+        let touched = self.key_sets.take_touched();
+        gauges::of(&self.plan, &self.key_sets, touched, now)
+    }
+
+    /// The next [`Self::take_gauges`] has the gauges of all key sets.
+    pub fn measure_all(&mut self) {
+        self.key_sets.touch_all();
+    }
+
+    /// The numbers of parked requests, by the provider whose keys they wait for; none that is zero.
+    pub fn parked(&self) -> Vec<(ProviderId, u32)> {
+        self.waiting.counts()
+    }
+
+    /// Newer configurations of the plugin revoke these keys of the provider.
+    pub fn on_revoked_elsewhere(&mut self, provider: ProviderId, names: BTreeSet<String>) {
+        self.key_sets.revoke(&self.plan, provider, names);
     }
 
     /// The gauges of a configuration that ended.
@@ -303,17 +336,41 @@ impl<C: SignatureCheck> Engine<C> {
     fn absorb_clock_step(&mut self, now: UnixTime) {
         if let Some(before) = self.waiting.absorb_clock_step(now) {
             self.key_sets.on_clock_step_back(before, now);
+            self.refreshes.hurry_all(&self.plan, now);
+        }
+    }
+
+    /// The provider's record is another.
+    fn on_change(&mut self, provider: ProviderId, changes_verdicts: bool, now: UnixTime) {
+        if changes_verdicts {
+            self.waiting.mark_changed(provider);
+        }
+        self.plan_look(provider, now);
+    }
+
+    fn plan_look(&mut self, provider: ProviderId, now: UnixTime) {
+        let Self { plan, key_sets, refreshes, waiting, .. } = self;
+        refreshes.plan_look(provider, Situation { plan, key_sets, waiting, now });
+    }
+
+    fn record_evaluation(&mut self, resolved: &ResolvedRequirement, evaluation: &Evaluation, now: UnixTime) {
+        for provider in self.key_sets.record_evaluation(resolved, evaluation, &mut self.telemetry) {
+            self.plan_look(provider, now);
         }
     }
 
     /// Decides the parked requests whose keys have changed, and those whose wait is over.
     fn decide_parked(&mut self, now: UnixTime) -> Vec<Action> {
         self.absorb_clock_step(now);
-        self.waiting.mark_due(&self.plan, &self.key_sets, now);
-        self.key_sets.clear_changed();
+        self.waiting.mark_over(&self.plan, &self.key_sets, now);
         let mut actions = std::mem::take(&mut self.evicted);
+        let mut checks = 0_u32;
         for _ in 0..BATCH {
-            let Some((stream, evaluation)) = self.evaluate_next(now) else { break };
+            if checks >= CHECKS_PER_CALL {
+                break;
+            }
+            let Some((stream, evaluation, spent)) = self.evaluate_next(now) else { break };
+            checks = checks.saturating_add(spent);
             match evaluation.outcome() {
                 Outcome::Wait(waits) => self.waiting.wait_on(stream, waits),
                 Outcome::Allow(clearance) => actions.extend(self.resume(stream, &evaluation, clearance, now)),
@@ -323,12 +380,13 @@ impl<C: SignatureCheck> Engine<C> {
         actions
     }
 
-    fn evaluate_next(&mut self, now: UnixTime) -> Option<(StreamId, Evaluation)> {
+    fn evaluate_next(&mut self, now: UnixTime) -> Option<(StreamId, Evaluation, u32)> {
         let authenticator = Authenticator { plan: &self.plan, key_sets: &self.key_sets, check: &self.check, now };
         let (stream, deadline, request) = self.waiting.pop_due()?;
         let is_over = ends_at(&self.plan, &self.key_sets, deadline, &request.waits, now) <= now;
         let stage = Stage::Parked { deadline, is_over };
-        Some((stream, authenticator.evaluate(&request.resolved, &request.watermark, stage)))
+        let (evaluation, checks) = authenticator.evaluate(&request.resolved, &mut request.progress, stage);
+        Some((stream, evaluation, checks))
     }
 
     /// A parked request is allowed.
@@ -371,7 +429,7 @@ impl<C: SignatureCheck> Engine<C> {
     }
 
     fn end_wait(&mut self, request: &ParkedRequest, evaluation: &Evaluation, now: UnixTime) {
-        self.key_sets.record_evaluation(&request.resolved, evaluation, &mut self.telemetry);
+        self.record_evaluation(&request.resolved, evaluation, now);
         self.telemetry.observe(request.waits.first.0, Histogram::WaitMs, now.since(request.since));
     }
 

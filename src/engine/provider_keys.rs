@@ -2,6 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    collections::BTreeSet,
     rc::Rc,
 };
 
@@ -9,6 +10,7 @@ use super::{action::FetchError, denied_kids::DeniedKids};
 use crate::{
     keys::{
         document::{self, Document},
+        revoked::RevokedKeys,
         KeyError, KeySet,
     },
     policy::{
@@ -44,12 +46,12 @@ pub(super) struct ProviderKeys {
     verified: Vec<RefCell<TokenCache>>,
     /// Tokens found in the cache and not yet counted.
     pub(super) cache_hits: Cell<u32>,
-    /// Set when a token was denied for an unknown key while the budget forbade a refresh: the newest fetch at that time.
-    pub(super) refresh_wanted_after: Option<u64>,
+    /// Set when a token was decided without the refresh that it wants: the cause, and the newest fetch at that time.
+    refresh_wanted: Option<(Cause, u64)>,
     pub(super) last_error: Option<FetchError>,
-    /// Whether the record has changed since the parked requests were last decided.
-    pub(super) changed: bool,
     denied_kids: DeniedKids,
+    /// `revoked_keys` of newer configurations of the plugin.
+    revoked_elsewhere: BTreeSet<String>,
     /// The generation of a JWKS that cannot be read: another plugin wrote it.
     pub(super) unreadable: Option<u64>,
     /// Shared data has no JWKS although this worker has one: another plugin overwrote the record. The keys at hand stay until
@@ -87,8 +89,8 @@ impl ProviderKeys {
     }
 
     /// Takes over a record. The keys are parsed once per generation; not even once where this worker fetched the JWKS and has
-    /// parsed it as `fetched`.
-    pub(super) fn update(&mut self, mut record: Record, fetched: Option<Document>, remote: &Remote) {
+    /// parsed it as `fetched`. Returns whether that can change the verdict on a waiting request.
+    pub(super) fn update(&mut self, mut record: Record, fetched: Option<Document>, remote: &Remote) -> bool {
         let known = self.record.document.as_ref().map(|document| document.generation);
         let fingerprint = self.record.decision_fingerprint();
         let retired = std::mem::take(&mut record.retired);
@@ -102,7 +104,7 @@ impl ProviderKeys {
                         Ok(Document { keys, skipped }) => {
                             self.forget_verified();
                             let keys = keys.with_retired(in_grace(&retired, &remote.rotation));
-                            self.keys = Some(Rc::new(keys.without_revoked(&remote.revoked)));
+                            self.keys = Some(Rc::new(keys.without_revoked(&self.revoked(remote))));
                             self.skipped = skipped;
                         }
                         Err(_) => self.unreadable = Some(cached.generation),
@@ -119,15 +121,16 @@ impl ProviderKeys {
             let validators = Default::default();
             record.document = self.record.document.take().map(|known| CachedJwks { validators, ..known });
         }
-        if self.refresh_wanted_after.is_some_and(|started| record.started > started) {
-            self.refresh_wanted_after = None;
+        if self.refresh_wanted.is_some_and(|(_, started)| record.started > started) {
+            self.refresh_wanted = None;
         }
         // A lease that somebody took changes no verdict: deciding all parked requests again would only cost signatures.
         if record.version != self.record.version {
             self.stepped_from = UnixTime::default();
         }
-        self.changed |= record.decision_fingerprint() != fingerprint;
+        let has_changed = record.decision_fingerprint() != fingerprint;
         self.record = record;
+        has_changed
     }
 
     /// The clock went back from `then` to `now`. A grace that had ended by then stays ended, and keys that shared data lost do
@@ -143,6 +146,25 @@ impl ProviderKeys {
         }
     }
 
+    /// Newer configurations revoke these keys. Returns whether the list is another one than before. A key that leaves the list
+    /// verifies again when the JWKS is next parsed.
+    pub(super) fn revoke(&mut self, names: BTreeSet<String>, remote: &Remote) -> bool {
+        if self.revoked_elsewhere == names {
+            return false;
+        }
+        self.revoked_elsewhere = names;
+        if let Some(keys) = self.keys.take() {
+            self.keys = Some(Rc::new(KeySet::clone(&keys).without_revoked(&self.revoked(remote))));
+            self.forget_verified();
+        }
+        true
+    }
+
+    /// All keys that never verify.
+    fn revoked(&self, remote: &Remote) -> RevokedKeys {
+        remote.revoked.with(&self.revoked_elsewhere)
+    }
+
     fn forget_verified(&mut self) {
         self.verified.iter_mut().for_each(|cache| cache.get_mut().clear());
     }
@@ -154,6 +176,26 @@ impl ProviderKeys {
             (Some(_), Some(cached)) if !is_usable(cached) => None,
             (Some(_), None) => None,
             _ => self.keys.as_deref(),
+        }
+    }
+
+    /// The generation of the keys that may be used now; 0 for keys that are part of the configuration.
+    pub(super) fn generation_in_use(&self, remote: Option<&Remote>, now: UnixTime) -> Option<u64> {
+        self.usable_keys(remote.map(|remote| &remote.rotation), now)?;
+        Some(self.record.document.as_ref().map_or(0, |cached| cached.generation))
+    }
+
+    /// Whether tokens that do not wait want a refresh of this cause.
+    pub(super) fn wants_refresh(&self, cause: Cause) -> bool {
+        self.refresh_wanted.is_some_and(|(wanted, _)| wanted == cause)
+    }
+
+    /// A token wants a refresh of this cause, and does not wait for the refresh. An unknown key goes before a bad signature,
+    /// which the same refresh answers.
+    pub(super) fn want_refresh(&mut self, cause: Cause) {
+        let is_wanted = self.wants_refresh(Cause::UnknownKid) && cause == Cause::BadSignature;
+        if !is_wanted {
+            self.refresh_wanted = Some((cause, self.record.started));
         }
     }
 

@@ -133,7 +133,8 @@ fn a_fetch_that_never_ends_keeps_nobody_waiting_beyond_the_deadline() {
     assert_eq!(world.statuses(), [503; 2]);
     world.fetches.clear();
     assert_eq!(world.request(0, "a"), None);
-    world.pass(SECOND);
+    // The worker still waits for its fetch, and renews the lease up to twice its length.
+    world.pass(2 * SECOND);
     world.fetched(Ok(jwks(&["a"])));
     assert_eq!(world.statuses(), [200]);
 }
@@ -361,7 +362,7 @@ fn report_mode_changes_nothing_but_filter_state() {
         ];
         let headers = Headers::new(&list);
         let resolved = world.engines[0].resolve(headers);
-        let decision = world.engines[0].on_request(StreamId(900), resolved, headers, world.now);
+        let decision = world.engines[0].on_request(StreamId(900), resolved, headers, ClientId::default, world.now);
         let (Decision::Continue(edits, _) | Decision::ContinueAndWake(edits, _)) = decision else {
             panic!("{decision:?}")
         };

@@ -1,14 +1,14 @@
 //! The requests that wait: who may wait, when a request is decided again, and when its wait ends.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, ops::RangeInclusive, time::Duration};
 
 use super::{
-    authenticate::FetchWatermark,
+    authenticate::Progress,
     key_sets::KeySets,
-    parked::{Full, Parked},
+    parked::{Full, Group, Parked},
 };
 use crate::{
-    ids::{ProviderId, StreamId},
+    ids::{ClientId, ProviderId, StreamId},
     policy::{
         forward::Edits,
         plan::Plan,
@@ -23,6 +23,9 @@ use crate::{
 /// While requests wait, the engine is woken many times a second. A longer gap is a step of the clock.
 const LONGEST_GAP: Duration = Duration::from_secs(5);
 
+/// A request that was found over is looked at again after this time, if the engine did not come to decide it.
+const NEXT_LOOK: Duration = Duration::from_millis(5);
+
 /// A parked request: what the engine needs to decide it again. In report mode the request itself went upstream, and only its
 /// evaluation waits.
 #[derive(Debug)]
@@ -32,7 +35,7 @@ pub(super) struct ParkedRequest {
     /// The `:path` of the request.
     pub(super) target: Vec<u8>,
     pub(super) since: UnixTime,
-    pub(super) watermark: FetchWatermark,
+    pub(super) progress: Progress,
     pub(super) waits: Waits,
     /// The answer where there is no room to wait. A request that nothing can deny is never parked.
     pub(super) without_room: Denial,
@@ -50,7 +53,9 @@ impl ParkedRequest {
 /// The parked requests of one worker.
 #[derive(Debug)]
 pub(super) struct WaitingRoom {
-    parked: Parked<ProviderId, ParkedRequest>,
+    parked: Parked<ParkedRequest>,
+    /// The requests that wait for each fetch.
+    waiters: BTreeSet<(ProviderId, Cause, StreamId)>,
     /// Requests that are to be decided again.
     due: BTreeSet<StreamId>,
     last_seen: UnixTime,
@@ -58,15 +63,17 @@ pub(super) struct WaitingRoom {
 
 impl WaitingRoom {
     pub(super) fn new(capacity: usize) -> Self {
-        Self { parked: Parked::new(capacity), due: BTreeSet::new(), last_seen: UnixTime::default() }
+        let (waiters, due, last_seen) = Default::default();
+        Self { parked: Parked::new(capacity), waiters, due, last_seen }
     }
 
     pub(super) fn len(&self) -> usize {
         self.parked.waiting()
     }
 
-    pub(super) fn len_of(&self, provider: ProviderId) -> usize {
-        self.parked.waiting_of(provider)
+    /// The numbers of waiting requests by provider; none that is zero.
+    pub(super) fn counts(&self) -> Vec<(ProviderId, u32)> {
+        self.parked.counts()
     }
 
     pub(super) fn is_let_through(&self, stream: StreamId) -> bool {
@@ -82,21 +89,31 @@ impl WaitingRoom {
     pub(super) fn park(
         &mut self,
         stream: StreamId,
+        client: ClientId,
         deadline: UnixTime,
         mut request: ParkedRequest,
     ) -> Result<Option<(StreamId, ParkedRequest)>, Box<ParkedRequest>> {
-        let group = request.waits.first.0;
+        let group = Group { provider: request.waits.first.0, client };
         request.forget_parsed();
-        self.parked.park(stream, group, deadline, request).map_err(|Full(request)| Box::new(request))
+        let waits = request.waits.clone();
+        let evicted = self.parked.park(stream, group, deadline, request).map_err(|Full(request)| Box::new(request))?;
+        self.add_waiter(stream, &waits);
+        if let Some((evicted, request)) = &evicted {
+            self.remove_waiter(*evicted, &request.waits);
+        }
+        Ok(evicted)
     }
 
     pub(super) fn remove(&mut self, stream: StreamId) {
-        self.parked.remove(stream);
-        self.due.remove(&stream);
+        if let Some(request) = self.parked.remove(stream) {
+            self.remove_waiter(stream, &request.waits);
+        }
     }
 
     pub(super) fn answer(&mut self, stream: StreamId, let_through: bool) -> Option<ParkedRequest> {
-        self.parked.answer(stream, let_through)
+        let request = self.parked.answer(stream, let_through)?;
+        self.remove_waiter(stream, &request.waits);
+        Some(request)
     }
 
     /// Keeps the time that each request has left when the clock steps. Returns the time before the step if the clock went
@@ -109,54 +126,85 @@ impl WaitingRoom {
         (now < last).then_some(last)
     }
 
-    /// Marks the requests whose keys have changed, and those whose wait is over.
-    pub(super) fn mark_due(&mut self, plan: &Plan, key_sets: &KeySets, now: UnixTime) {
-        for (stream, deadline, request) in self.parked.iter() {
-            let has_changed = request.waits.iter().any(|(provider, _)| key_sets.of(provider).changed);
-            if has_changed || ends_at(plan, key_sets, deadline, &request.waits, now) <= now {
+    /// The keys of a provider changed: the requests that wait for them are to be decided again.
+    pub(super) fn mark_changed(&mut self, provider: ProviderId) {
+        let waiters = self.waiters.range(of(provider, Cause::FIRST, Cause::LAST));
+        self.due.extend(waiters.map(|(_, _, stream)| *stream));
+    }
+
+    /// Marks the requests whose wait is over.
+    pub(super) fn mark_over(&mut self, plan: &Plan, key_sets: &KeySets, now: UnixTime) {
+        while let Some((stream, deadline, request)) = self.parked.first_alarm(now) {
+            let end = ends_at(plan, key_sets, deadline, &request.waits, now);
+            if end <= now {
                 self.due.insert(stream);
             }
+            self.parked.set_alarm(stream, end.max(now.plus(NEXT_LOOK)));
         }
     }
 
-    /// A request that is to be decided again, with its deadline.
-    pub(super) fn pop_due(&mut self) -> Option<(StreamId, UnixTime, &ParkedRequest)> {
+    /// The providers of the requests whose wait may be over. Their records are to be read before the requests are decided.
+    pub(super) fn ending(&self, now: UnixTime) -> impl Iterator<Item = ProviderId> + use<'_> {
+        let requests = self.parked.due_alarms(now);
+        requests.flat_map(|request| request.waits.iter().map(|(provider, _)| provider))
+    }
+
+    /// A request that is to be decided again, with its deadline. The request is handed back with [`Self::wait_on`] or
+    /// answered.
+    pub(super) fn pop_due(&mut self) -> Option<(StreamId, UnixTime, &mut ParkedRequest)> {
         loop {
             let stream = self.due.pop_first()?;
-            if let Some((deadline, request)) = self.parked.get(stream) {
-                return Some((stream, deadline, request));
+            if self.parked.get(stream).is_some() {
+                return self.parked.get_mut(stream).map(|(deadline, request)| (stream, deadline, request));
             }
         }
     }
 
     /// What a request waits for now.
     pub(super) fn wait_on(&mut self, stream: StreamId, waits: Waits) {
-        if let Some(request) = self.parked.get_mut(stream) {
-            request.waits = waits;
-            request.forget_parsed();
+        let Some((_, request)) = self.parked.get_mut(stream) else { return };
+        request.forget_parsed();
+        if request.waits != waits {
+            let before = std::mem::replace(&mut request.waits, waits.clone());
+            self.remove_waiter(stream, &before);
+            self.add_waiter(stream, &waits);
         }
     }
 
-    /// The fetches that parked requests wait for, each once.
-    pub(super) fn waits(&self) -> Vec<(ProviderId, Cause)> {
-        let mut waits = Vec::new();
-        for wait in self.parked.iter().flat_map(|(_, _, request)| request.waits.iter()) {
-            if !waits.contains(&wait) {
-                waits.push(wait);
-            }
-        }
-        waits
+    /// Whether a request waits for this fetch.
+    pub(super) fn awaits(&self, provider: ProviderId, cause: Cause) -> bool {
+        self.waiters.range(of(provider, cause, cause)).next().is_some()
     }
 
-    /// When a request is to be decided again, if nothing else happens before.
-    pub(super) fn next_due(&self, plan: &Plan, key_sets: &KeySets, now: UnixTime) -> Option<UnixTime> {
-        if !self.due.is_empty() {
-            return Some(now);
-        }
-        let ends =
-            |(_, deadline, request): (_, _, &ParkedRequest)| ends_at(plan, key_sets, deadline, &request.waits, now);
-        self.parked.iter().map(ends).min()
+    /// Whether a request waits for any fetch of this provider.
+    pub(super) fn awaits_any(&self, provider: ProviderId) -> bool {
+        self.waiters.range(of(provider, Cause::FIRST, Cause::LAST)).next().is_some()
     }
+
+    /// When a request is to be decided again, if nothing else happens before. `None`: no request waits.
+    pub(super) fn next_due(&self, now: UnixTime) -> Option<UnixTime> {
+        if self.due.is_empty() {
+            self.parked.next_alarm()
+        } else {
+            Some(now)
+        }
+    }
+
+    fn add_waiter(&mut self, stream: StreamId, waits: &Waits) {
+        self.waiters.extend(waits.iter().map(|(provider, cause)| (provider, cause, stream)));
+    }
+
+    fn remove_waiter(&mut self, stream: StreamId, waits: &Waits) {
+        self.due.remove(&stream);
+        for (provider, cause) in waits.iter() {
+            self.waiters.remove(&(provider, cause, stream));
+        }
+    }
+}
+
+/// The waiters for a provider's fetches of these causes.
+fn of(provider: ProviderId, first: Cause, last: Cause) -> RangeInclusive<(ProviderId, Cause, StreamId)> {
+    (provider, first, StreamId(0))..=(provider, last, StreamId(u32::MAX))
 }
 
 /// When a request stops waiting: at its deadline; where the refresh that it was promised has not ended by then, one fetch

@@ -20,9 +20,6 @@ struct Entry {
     until: Option<UnixTime>,
 }
 
-/// Largest number of keys tried for one token: each costs a signature verification.
-const MAX_CANDIDATES: usize = 8;
-
 impl KeySet {
     /// Creates a set of published keys.
     pub fn new(keys: Vec<Key>) -> Self {
@@ -105,7 +102,7 @@ impl KeySet {
             || (self.revoked_keys.iter().any(|key| key.kid() == Some(kid)) && !self.contains_kid(kid, now))
     }
 
-    /// The keys that a token with this `kid` and algorithm may be verified with, at most eight. A retired key comes
+    /// The keys that a token with this `kid` and algorithm may be verified with. A retired key comes
     /// with the time at which its grace ends.
     ///
     /// A `kid` selects the keys that carry it. If no key does, the keys without a `kid` are selected, as in Envoy's
@@ -124,7 +121,6 @@ impl KeySet {
                 (None, _) => true,
             })
             .filter(move |entry| entry.key.fits(algorithm))
-            .take(MAX_CANDIDATES)
             .map(|entry| (&entry.key, entry.until))
     }
 
@@ -160,7 +156,7 @@ mod tests {
         assert_eq!(kids(&set, None, NOW).len(), 3);
         assert_eq!(set.candidates(Some("a"), Algorithm::Es(Hash::Sha256), NOW).count(), 0);
         let many = KeySet::new((0..100).map(|n| key(Some("a"), n)).collect());
-        assert_eq!(kids(&many, Some("a"), NOW).len(), MAX_CANDIDATES);
+        assert_eq!(kids(&many, Some("a"), NOW).len(), 100);
     }
 
     #[test]

@@ -16,6 +16,16 @@ impl RevokedKeys {
         Self(set)
     }
 
+    /// This list and more names.
+    pub fn with(&self, names: &BTreeSet<String>) -> Self {
+        Self(self.0.union(names).cloned().collect())
+    }
+
+    /// The names on the list.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
+    }
+
     /// Whether the list has the `kid` or the thumbprint of `key`.
     pub fn contains_key(&self, key: &Key) -> bool {
         self.contains_name(key.thumbprint()) || key.kid().is_some_and(|kid| self.contains_name(kid))

@@ -35,6 +35,13 @@ pub enum Cause {
     BadSignature,
 }
 
+impl Cause {
+    /// The first cause in their order.
+    pub const FIRST: Self = Self::Schedule;
+    /// The last cause in their order.
+    pub const LAST: Self = Self::BadSignature;
+}
+
 /// Something that happens to a key set.
 #[derive(Debug)]
 pub enum Event {
@@ -42,6 +49,8 @@ pub enum Event {
     Refresh(Cause),
     /// Fetch number `fetch` ended. `jitter` is a random number.
     FetchEnded { fetch: u64, outcome: Outcome, jitter: u32 },
+    /// Fetch number `fetch` still runs, although its end was expected: its worker is late.
+    Renew(u64),
     /// The JWKS of this generation cannot be read: another plugin wrote it.
     Discard(u64),
 }
@@ -96,6 +105,7 @@ pub fn apply(record: &Record, event: &Event, policy: &RotationPolicy, now: UnixT
     let (changed, effect) = match event {
         Event::Refresh(cause) => refresh(current, *cause, policy, now),
         Event::FetchEnded { fetch, outcome, jitter } => complete_fetch(current, *fetch, outcome, *jitter, policy, now),
+        Event::Renew(fetch) => renew(current, *fetch, policy, now),
         Event::Discard(generation) => discard(current, *generation, now),
     };
     let observed = |record: Record| Record {
@@ -103,6 +113,27 @@ pub fn apply(record: &Record, event: &Event, policy: &RotationPolicy, now: UnixT
         ..record
     };
     (changed.or(clamped).map(observed), effect)
+}
+
+/// Whether the worker of this fetch may renew its lease.
+pub fn is_renewable(record: &Record, fetch: u64, policy: &RotationPolicy) -> bool {
+    let longest = lease_length(policy).saturating_mul(2);
+    record.started == fetch && record.lease.is_some_and(|lease| lease.is_renewable(longest))
+}
+
+/// How long a lease lasts that nobody renews.
+fn lease_length(policy: &RotationPolicy) -> Duration {
+    policy.fetch_timeout.saturating_add(LEASE_MARGIN)
+}
+
+fn renew(record: Record, fetch: u64, policy: &RotationPolicy, now: UnixTime) -> (Option<Record>, Effect) {
+    match record.lease.filter(|_| is_renewable(&record, fetch, policy)) {
+        Some(lease) => {
+            let version = next(record.version, now);
+            (Some(Record { version, lease: Some(lease.renewed(now)), ..record }), Effect::InFlight)
+        }
+        None => (None, Effect::Superseded),
+    }
 }
 
 fn discard(record: Record, generation: u64, now: UnixTime) -> (Option<Record>, Effect) {
@@ -127,7 +158,7 @@ fn refresh(record: Record, cause: Cause, policy: &RotationPolicy, now: UnixTime)
     let changed = Record {
         version: next(record.version, now),
         started: fetch,
-        lease: Some(Lease::take(now, policy.fetch_timeout.saturating_add(LEASE_MARGIN))),
+        lease: Some(Lease::take(now, lease_length(policy))),
         unknown_kid_at: if cause == Cause::Schedule { record.unknown_kid_at } else { Some(now) },
         ..record
     };

@@ -28,6 +28,16 @@ pub struct Applied {
     pub bytes: Option<Vec<u8>>,
 }
 
+impl Applied {
+    /// The number of the fetch that starts, if one does.
+    pub fn started(&self) -> Option<u64> {
+        match self.effect {
+            Effect::Fetch(fetch) => Some(fetch),
+            _ => None,
+        }
+    }
+}
+
 impl Update {
     pub fn new(event: Event, policy: RotationPolicy) -> Self {
         Self { event, policy, seen: UnixTime::default() }
@@ -52,7 +62,7 @@ impl Update {
     pub fn cause(&self) -> Option<Cause> {
         match self.event {
             Event::Refresh(cause) => Some(cause),
-            Event::FetchEnded { .. } | Event::Discard(_) => None,
+            Event::FetchEnded { .. } | Event::Renew(_) | Event::Discard(_) => None,
         }
     }
 
@@ -60,7 +70,7 @@ impl Update {
     pub fn into_document(self) -> Option<Document> {
         match self.event {
             Event::FetchEnded { outcome: Outcome::Jwks(jwks), .. } => Some(jwks.document),
-            Event::FetchEnded { .. } | Event::Refresh(_) | Event::Discard(_) => None,
+            Event::FetchEnded { .. } | Event::Refresh(_) | Event::Renew(_) | Event::Discard(_) => None,
         }
     }
 }

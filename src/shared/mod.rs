@@ -2,6 +2,7 @@
 
 pub mod announcement;
 pub mod codec;
-pub mod gauge_owner;
+pub mod manifest;
+pub mod registry;
 pub mod seal;
 pub mod worker_totals;

@@ -10,8 +10,10 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     engine::{FetchError, Response},
+    ids::ClientId,
     keys::document::DocumentError,
     policy::{
+        client,
         forward::Edits,
         provider::Remote,
         reply::{self, ChallengeContext, Denial, Reply, ResponseFormat},
@@ -35,6 +37,12 @@ pub(super) fn configuration(size: usize) -> Vec<u8> {
 /// A property; empty if the host lacks the property.
 pub(super) fn property(name: &str) -> Vec<u8> {
     hostcalls::get_property(vec![name]).ok().flatten().unwrap_or_default()
+}
+
+/// The client of the current request.
+pub(super) fn client() -> ClientId {
+    let address = hostcalls::get_property(vec!["source", "address"]).ok().flatten().unwrap_or_default();
+    client::client(&address)
 }
 
 /// The headers of the current request.

@@ -34,7 +34,7 @@ impl Http {
         for provider in resolved.providers() {
             worker.sync(provider);
         }
-        worker.engine.borrow_mut().on_request(self.stream, resolved, headers, host::now())
+        worker.engine.borrow_mut().on_request(self.stream, resolved, headers, host::client, host::now())
     }
 
     /// No part of a request goes on before its verdict, nor ever after a denial. The host holds the body back by itself unless

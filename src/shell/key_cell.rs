@@ -1,7 +1,6 @@
 //! The shared keys of one provider:
-//! * `<provider>.record`: the record, changed by compare-and-swap only;
-//! * `<provider>.version`: the record's version, eight bytes that a request can afford to read;
-//! * `<provider>.parked`: the number of parked requests of each worker.
+//! * `<cell>.record`: the record, changed by compare-and-swap only;
+//! * `<cell>.version`: the record's version, eight bytes that a request can afford to read.
 
 use std::rc::Rc;
 
@@ -10,7 +9,7 @@ use crate::{
     engine::{Applied, Update},
     policy::provider::Remote,
     rotation::record::Record,
-    shared::{announcement, worker_totals::WorkerTotals},
+    shared::{announcement, manifest::CellName},
     time::UnixTime,
 };
 
@@ -20,36 +19,42 @@ pub(super) struct KeyCell {
     data: Rc<SharedData>,
     record: String,
     version: String,
-    parked: String,
+}
+
+/// The name of the cell for what `remote` fetches, on behalf of this plugin.
+pub(super) fn name(plugin: &[u8], issuer: &str, remote: &Remote) -> CellName {
+    let Remote { cluster, scheme, authority, path, rotation, .. } = remote;
+    // A configuration with other limits may not be able to read what this one accepts.
+    let limits = [rotation.limits.max_document_bytes, rotation.limits.max_keys];
+    let limits = limits.map(|limit| (limit as u64).to_le_bytes());
+    shared_data::digest(&[
+        plugin,
+        issuer.as_bytes(),
+        cluster.as_bytes(),
+        scheme.as_bytes(),
+        authority.as_bytes(),
+        path.as_bytes(),
+        limits.as_flattened(),
+    ])
+}
+
+/// Empties a cell that no configuration uses any more.
+pub(super) fn remove(data: &SharedData, cell: &CellName) {
+    let name = shared_data::name_of(cell);
+    for key in [format!("{name}.record"), format!("{name}.version")] {
+        data.remove(&key);
+    }
 }
 
 impl KeyCell {
-    /// The cell for what `remote` fetches, on behalf of this plugin.
-    pub(super) fn new(data: Rc<SharedData>, plugin: &[u8], provider: &str, issuer: &str, remote: &Remote) -> Self {
-        let Remote { cluster, scheme, authority, path, rotation, .. } = remote;
-        // A configuration with other limits may not be able to read what this one accepts.
-        let limits = [rotation.limits.max_document_bytes, rotation.limits.max_keys];
-        let limits = limits.map(|limit| (limit as u64).to_le_bytes());
-        let name = shared_data::name(&[
-            plugin,
-            issuer.as_bytes(),
-            cluster.as_bytes(),
-            scheme.as_bytes(),
-            authority.as_bytes(),
-            path.as_bytes(),
-            limits.as_flattened(),
-        ]);
-        Self {
-            data,
-            record: format!("{name}.record"),
-            version: format!("{name}.version"),
-            parked: format!("{}.parked", shared_data::name(&[plugin, provider.as_bytes()])),
-        }
+    pub(super) fn new(data: Rc<SharedData>, cell: &CellName) -> Self {
+        let name = shared_data::name_of(cell);
+        Self { data, record: format!("{name}.record"), version: format!("{name}.version") }
     }
 
-    /// The announced version; 0 if none is.
-    pub(super) fn version(&self) -> u64 {
-        shared_data::number(self.data.read(&self.version).as_deref())
+    /// The announced version. `None`: there is none, or another plugin wrote it.
+    pub(super) fn version(&self) -> Option<u64> {
+        shared_data::number(&self.data.read(&self.version)?)
     }
 
     /// The record's bytes; empty if there is none.
@@ -73,25 +78,12 @@ impl KeyCell {
         }
     }
 
-    /// Shares how many requests of this worker are parked. Returns the number in all workers.
-    pub(super) fn share_parked(&self, worker: u64, parked: u32, now: UnixTime) -> u64 {
-        let swapped = self.data.swap(&self.parked, |bytes| {
-            let totals = WorkerTotals::decode(bytes.unwrap_or_default());
-            match totals.with(worker, parked, now) {
-                Some(changed) => (Some(changed.encode()), changed.sum(now)),
-                None => (None, totals.sum(now)),
-            }
-        });
-        match swapped {
-            Swap::Written(sum) | Swap::Unchanged(sum) => sum,
-            Swap::Failed => parked.into(),
-        }
-    }
-
-    fn announce(&self, version: u64, now: UnixTime) {
+    /// Announces the version of the record, unless a newer version is announced.
+    pub(super) fn announce(&self, version: u64, now: UnixTime) {
         let current = || Record::read(&self.read(), now).map_or(0, |record| record.version);
         let _ = self.data.swap(&self.version, |bytes| {
-            let is_due = announcement::is_due(version, shared_data::number(bytes), current);
+            let announced = bytes.and_then(shared_data::number).unwrap_or_default();
+            let is_due = announcement::is_due(version, announced, current);
             (is_due.then(|| version.to_le_bytes().to_vec()), ())
         });
     }

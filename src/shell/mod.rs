@@ -3,10 +3,10 @@
 
 #![allow(unsafe_code)] // `proxy_wasm::main!` exports C functions.
 
-mod gauge_owner;
 mod host;
 mod http;
 mod key_cell;
+mod peers;
 mod root;
 mod shared_data;
 mod stats;

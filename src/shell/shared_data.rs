@@ -65,6 +65,11 @@ impl SharedData {
         Swap::Failed
     }
 
+    /// Empties a value. The host keeps the key.
+    pub(super) fn remove(&self, key: &str) {
+        let _ = hostcalls::set_shared_data(key, None, None);
+    }
+
     /// The number of values that another plugin wrote, since this was last called.
     pub(super) fn take_rejected(&self) -> u32 {
         self.rejected.take()
@@ -81,18 +86,28 @@ impl SharedData {
     }
 }
 
-/// A key that no other plugin, and no other issuer of this plugin, has.
-pub(super) fn name(parts: &[&[u8]]) -> String {
+/// A digest that nothing else has.
+pub(super) fn digest(parts: &[&[u8]]) -> [u8; 16] {
     let mut hash = Sha256::new();
     for part in parts {
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part);
     }
-    let hex: String = hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    hash.finalize().first_chunk().copied().unwrap_or_default()
+}
+
+/// A key that no other plugin, and no other issuer of this plugin, has.
+pub(super) fn name(parts: &[&[u8]]) -> String {
+    name_of(&digest(parts))
+}
+
+/// The key that stands for this digest.
+pub(super) fn name_of(digest: &[u8; 16]) -> String {
+    let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
     format!("jwks-gate.{hex}")
 }
 
-/// A number of eight bytes; 0 if the bytes are no such number.
-pub(super) fn number(bytes: Option<&[u8]>) -> u64 {
-    bytes.and_then(|bytes| <[u8; 8]>::try_from(bytes).ok()).map_or(0, u64::from_le_bytes)
+/// A number of eight bytes. `None`: the bytes are no such number.
+pub(super) fn number(bytes: &[u8]) -> Option<u64> {
+    bytes.try_into().ok().map(u64::from_le_bytes)
 }

@@ -1,109 +1,55 @@
-//! How workers wake each other: one shared queue per worker, all listed under `<plugin>.queues`.
+//! How workers wake each other: one shared queue per worker.
 
-use std::rc::Rc;
+use proxy_wasm::hostcalls;
 
-use proxy_wasm::{hostcalls, types::Status};
+use crate::shared::manifest::CellName;
 
-use super::shared_data::{self, SharedData, Swap};
-
-/// The longest list of queues. The oldest queues leave the list first, and their workers fall back to their ticks.
-const MAX_QUEUES: usize = 512;
-
-/// This worker's queue and the list of all workers' queues.
-#[derive(Debug)]
-pub(super) struct Wakeups {
-    data: Rc<SharedData>,
-    list: String,
-    queue: Option<u32>,
-    worker: u64,
+/// What a worker tells another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Message {
+    /// A request of this worker was parked.
+    Look,
+    /// A worker came, or a configuration.
+    Peers,
+    /// A shared record changed.
+    Record(CellName),
 }
 
-impl Wakeups {
-    /// Registers a queue under a name that nobody had before, and lists the queue.
-    pub(super) fn register(data: Rc<SharedData>, plugin: &[u8]) -> Self {
-        let name = shared_data::name(&[plugin]);
-        let list = format!("{name}.queues");
-        let worker = next_number(&data, &format!("{name}.workers"));
-        let queue = worker.and_then(|number| hostcalls::register_shared_queue(&format!("{name}.wake.{number}")).ok());
-        let wakeups = Self { data, list, queue, worker: worker.unwrap_or_default() };
-        if let Some(queue) = queue {
-            wakeups.update(|queues| {
-                queues.push(queue);
-                let excess = queues.len().saturating_sub(MAX_QUEUES);
-                queues.drain(..excess);
-            });
-        }
-        wakeups
-    }
+/// The most messages that are read in one callback. The host calls once for each message.
+const MAX_MESSAGES: usize = 1_024;
 
-    /// This worker's number. No other worker and no other configuration has the same; later ones have higher numbers.
-    pub(super) fn worker(&self) -> u64 {
-        self.worker
-    }
-
-    /// Wakes this worker's root context soon after the running callback.
-    pub(super) fn wake_self(&self) {
-        if let Some(queue) = self.queue {
-            let _ = wake(queue);
+impl Message {
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        match bytes {
+            b"look" => Some(Self::Look),
+            b"peers" => Some(Self::Peers),
+            _ => bytes.try_into().ok().map(Self::Record),
         }
     }
 
-    /// Wakes the root contexts of all workers.
-    pub(super) fn wake_all(&self) {
-        for queue in decode(self.data.read(&self.list).as_deref()) {
-            let _ = wake(queue);
+    fn encode(&self) -> &[u8] {
+        match self {
+            Self::Look => b"look",
+            Self::Peers => b"peers",
+            Self::Record(cell) => cell,
         }
     }
-
-    /// Empties this worker's queue. A message says nothing but "look again".
-    pub(super) fn drain(&self) {
-        if let Some(queue) = self.queue {
-            drain(queue);
-        }
-    }
-
-    /// Takes this worker's queue off the list.
-    pub(super) fn unregister(&self) {
-        if let Some(queue) = self.queue {
-            self.update(|queues| queues.retain(|known| *known != queue));
-            drain(queue);
-        }
-    }
-
-    fn update(&self, change: impl Fn(&mut Vec<u32>)) {
-        let _ = self.data.swap(&self.list, |bytes| {
-            let mut queues = decode(bytes);
-            change(&mut queues);
-            (Some(queues.into_iter().flat_map(u32::to_le_bytes).collect()), ())
-        });
-    }
 }
 
-fn decode(bytes: Option<&[u8]>) -> Vec<u32> {
-    let queues = bytes.unwrap_or_default().chunks_exact(4);
-    let queues = queues.filter_map(|chunk| Some(u32::from_le_bytes(chunk.try_into().ok()?)));
-    queues.take(MAX_QUEUES).collect()
+/// Registers a queue. `None`: the host has no queues, and the worker runs on its ticks.
+pub(super) fn register(name: &str) -> Option<u32> {
+    hostcalls::register_shared_queue(name).ok()
 }
 
-/// A queue may have no reader left. It is emptied before each message, so that it never holds more than one message per
-/// writer.
-fn wake(queue: u32) -> Result<(), Status> {
-    drain(queue);
-    hostcalls::enqueue_shared_queue(queue, Some(b"w"))
+/// Wakes the root context of the worker that registered the queue.
+pub(super) fn wake(queue: u32, message: Message) {
+    let _ = hostcalls::enqueue_shared_queue(queue, Some(message.encode()));
 }
 
-fn drain(queue: u32) {
-    while let Ok(Some(_)) = hostcalls::dequeue_shared_queue(queue) {}
-}
-
-/// A number that no other caller gets.
-fn next_number(data: &SharedData, key: &str) -> Option<u64> {
-    let swapped = data.swap(key, |bytes| {
-        let next = shared_data::number(bytes).saturating_add(1);
-        (Some(next.to_le_bytes().to_vec()), next)
-    });
-    match swapped {
-        Swap::Written(number) => Some(number),
-        Swap::Unchanged(_) | Swap::Failed => None,
-    }
+/// Takes the messages out of a queue. A message of another plugin that makes no sense is dropped.
+pub(super) fn drain(queue: u32) -> Vec<Message> {
+    let messages = std::iter::from_fn(|| hostcalls::dequeue_shared_queue(queue).ok().flatten());
+    let mut known: Vec<Message> = messages.take(MAX_MESSAGES).filter_map(|bytes| Message::decode(&bytes)).collect();
+    known.dedup();
+    known
 }

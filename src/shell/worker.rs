@@ -2,37 +2,47 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     rc::Rc,
     time::Duration,
 };
 
+use sha2::{Digest, Sha256};
+
 use super::{
-    gauge_owner::{self, Claim, GaugeOwnership},
     host,
-    key_cell::KeyCell,
+    key_cell::{self, KeyCell},
+    peers::Peers,
     shared_data::SharedData,
     stats::Stats,
-    wakeups::Wakeups,
+    wakeups::Message,
 };
 use crate::{
     engine::{Action, Engine, FetchError, Plan, ProviderId, Response, Update, Validators},
     ids::ProviderMap,
     metrics::{Gauge, ProviderStat, Series},
+    shared::manifest::{CellName, Manifest, ProviderManifest},
     time::UnixTime,
     token::host_verifier::HostVerifier,
 };
 
-/// How often the gauges are set.
-const GAUGE_INTERVAL: Duration = Duration::from_secs(1);
+/// How often the numbers of parked requests are shared.
+const PARKED_INTERVAL: Duration = Duration::from_secs(1);
+/// How often all gauges are written, whether they changed or not: a stat may have been set by a configuration that this
+/// worker does not know of.
+const REWRITE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Checks signatures by the host where it can.
 pub(super) type Verifier = HostVerifier<fn(&[u8]) -> Option<Vec<u8>>>;
 
-/// The shared keys of a provider, and its gauges.
+/// The shared keys of a provider, and where its gauges are.
 struct RemoteCell {
     keys: KeyCell,
-    gauges: GaugeOwnership,
+    name: CellName,
+    /// The name of its gauges, by which configurations know whose they are.
+    gauges: String,
+    /// The same for the numbers of parked requests.
+    subject: u64,
 }
 
 /// One worker's side of one configuration.
@@ -41,13 +51,22 @@ pub(super) struct Worker {
     pub(super) engine: RefCell<Engine<Verifier>>,
     /// `None`: the provider's keys are part of the configuration.
     cells: ProviderMap<Option<RemoteCell>>,
-    wakeups: Wakeups,
+    /// Providers by where their keys come from.
+    providers: BTreeMap<CellName, Vec<ProviderId>>,
+    peers: Peers,
     data: Rc<SharedData>,
     /// The fetches under way, by the host's token.
     fetches: RefCell<BTreeMap<u32, (ProviderId, u64)>>,
     stats: Stats,
-    gauges_set_at: Cell<UnixTime>,
+    rewritten_at: Cell<UnixTime>,
+    parked_shared_at: Cell<UnixTime>,
+    /// The providers whose requests were parked when the numbers were last shared, and those with a gauge other than zero.
+    parked: RefCell<BTreeSet<ProviderId>>,
     tick: Cell<Option<Duration>>,
+}
+
+fn digest(bytes: &[u8]) -> u64 {
+    Sha256::digest(bytes).first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
 }
 
 impl Worker {
@@ -57,24 +76,34 @@ impl Worker {
             Some(seal) => seal.name(&plugin),
             None => plugin,
         };
-        let digest = gauge_owner::digest(configuration);
         let data = Rc::new(SharedData::new(plan.seal.clone()));
-        let cells = plan.providers.map(|_, provider| {
-            let issuer = provider.issuer().unwrap_or_default();
-            Some(RemoteCell {
-                keys: KeyCell::new(data.clone(), &plugin, &provider.name, issuer, provider.remote()?),
-                gauges: GaugeOwnership::new(data.clone(), &plugin, &plan.stat_prefix, &provider.name, digest),
-            })
+        let mut providers: BTreeMap<CellName, Vec<ProviderId>> = BTreeMap::new();
+        let mut manifest = Manifest::default();
+        let cells = plan.providers.map(|id, provider| {
+            let remote = provider.remote()?;
+            let name = key_cell::name(&plugin, provider.issuer().unwrap_or_default(), remote);
+            providers.entry(name).or_default().push(id);
+            let stat = ProviderStat::Gauge(Gauge::Keys);
+            let gauges = Series { provider: id, stat }.name(&plan.stat_prefix, &provider.name);
+            let revoked = remote.revoked.names().map(str::to_owned).collect();
+            manifest.0.push(ProviderManifest { name: gauges.clone(), cell: name, revoked });
+            let subject = digest(gauges.as_bytes());
+            Some(RemoteCell { keys: KeyCell::new(data.clone(), &name), name, gauges, subject })
         });
+        let peers = Peers::register(data.clone(), &plugin, digest(configuration), manifest, host::now());
+        let (fetches, rewritten_at, parked_shared_at, parked, tick) = Default::default();
         Self {
             root,
             cells,
-            wakeups: Wakeups::register(data.clone(), &plugin),
+            providers,
+            peers,
             data,
-            fetches: RefCell::default(),
+            fetches,
             stats: Stats::define(&plan),
-            gauges_set_at: Cell::default(),
-            tick: Cell::default(),
+            rewritten_at,
+            parked_shared_at,
+            parked,
+            tick,
             engine: RefCell::new(Engine::new(plan, verifier)),
         }
     }
@@ -82,35 +111,71 @@ impl Worker {
     /// Gives the engine the provider's record, if the engine does not have its version.
     pub(super) fn sync(&self, provider: ProviderId) {
         let Some(cell) = &self.cells[provider] else { return };
-        if cell.keys.version() != self.engine.borrow().version(provider) {
-            let bytes = cell.keys.read();
-            self.engine.borrow_mut().on_record(provider, &bytes, host::now());
+        let announced = cell.keys.version().unwrap_or_default();
+        if announced == self.engine.borrow().version(provider) {
+            return;
+        }
+        let (bytes, now) = (cell.keys.read(), host::now());
+        self.engine.borrow_mut().on_record(provider, &bytes, now);
+        let version = self.engine.borrow().version(provider);
+        if announced != version {
+            // Another plugin overwrote the announcement.
+            cell.keys.announce(version, now);
         }
     }
 
     /// From a stream's context: a request was parked, and the root context starts the fetch.
     pub(super) fn wake_root(&self) {
-        self.wakeups.wake_self();
+        self.peers.wake_self();
         self.set_tick(self.engine.borrow().tick_when_parked());
     }
 
-    /// From the root context: does all there is to do now, and sets the next tick.
+    /// From the root context: does what there is to do now, and sets the next tick.
     pub(super) fn run(&self) {
-        for provider in self.cells.ids() {
-            self.sync(provider);
-        }
+        self.meet_peers(false);
+        let due = self.engine.borrow_mut().due(host::now());
+        due.into_iter().for_each(|provider| self.sync(provider));
         // The time is read after the records: what they say would lie in the future otherwise.
         let actions = self.engine.borrow_mut().on_wake(host::now());
         self.perform(actions);
         self.flush_counts();
         self.set_gauges();
+        self.share_parked();
         self.set_tick(self.engine.borrow().next_tick(host::now()));
     }
 
-    /// A message in this worker's queue.
+    /// Messages in this worker's queue.
     pub(super) fn on_queue_ready(&self) {
-        self.wakeups.drain();
+        let messages = self.peers.messages();
+        if messages.is_empty() {
+            return;
+        }
+        for message in messages {
+            match message {
+                Message::Look => {}
+                Message::Peers => self.meet_peers(true),
+                Message::Record(cell) => {
+                    for provider in self.providers.get(&cell).into_iter().flatten() {
+                        self.engine.borrow_mut().on_news(*provider, host::now());
+                    }
+                }
+            }
+        }
         self.run();
+    }
+
+    /// Renews this worker's place among its peers, and takes over what they tell.
+    fn meet_peers(&self, at_once: bool) {
+        if !self.peers.renew(at_once, host::now()) {
+            return;
+        }
+        let newer = self.peers.newer();
+        for (provider, cell) in self.cells.iter() {
+            let Some(cell) = cell else { continue };
+            let revoked = newer.revoked(&cell.gauges, &cell.name).map(str::to_owned).collect();
+            self.engine.borrow_mut().on_revoked_elsewhere(provider, revoked);
+        }
+        self.rewritten_at.take();
     }
 
     /// The end of a fetch, by the host's token. `headers` and `body` are the counts of its callback.
@@ -141,7 +206,11 @@ impl Worker {
                         let _ = host::reply(&host::unavailable());
                     }
                 }
-                Action::WakeWorkers => self.wakeups.wake_all(),
+                Action::WakeWorkers(provider) => {
+                    if let Some(cell) = &self.cells[provider] {
+                        self.peers.wake_all(Message::Record(cell.name));
+                    }
+                }
             }
         }
         let _ = host::act_for(self.root);
@@ -177,45 +246,58 @@ impl Worker {
         self.stats.add(&counts, self.engine.borrow().plan());
     }
 
-    /// Sets the gauges of the providers that this configuration owns.
+    /// Sets the gauges that changed, if this worker speaks for its configuration and no newer configuration has the provider.
     fn set_gauges(&self) {
-        let (now, last) = (host::now(), self.gauges_set_at.get());
-        if last <= now && now.since(last) < GAUGE_INTERVAL {
-            return;
+        let (now, last) = (host::now(), self.rewritten_at.get());
+        if last > now || now.since(last) >= REWRITE_INTERVAL {
+            self.rewritten_at.set(now);
+            self.engine.borrow_mut().measure_all();
         }
-        self.gauges_set_at.set(now);
-        let gauges = self.engine.borrow().gauges(now);
-        self.write_gauges(gauges, now, |provider, gauges| {
-            let claim = gauges.claim(self.wakeups.worker(), now);
-            if claim == Claim::Acquired {
-                self.engine.borrow().log_revoked(provider);
-            }
-            claim != Claim::NotOwner
-        });
+        let gauges = self.engine.borrow_mut().take_gauges(now);
+        if self.peers.is_speaker() {
+            self.write_gauges(gauges);
+        }
     }
 
-    /// Writes the gauges of the providers for which `is_owner` says so.
-    fn write_gauges(
-        &self,
-        gauges: Vec<(Series, u64)>,
-        now: UnixTime,
-        is_owner: impl Fn(ProviderId, &GaugeOwnership) -> bool,
-    ) {
+    fn write_gauges(&self, gauges: Vec<(Series, u64)>) {
+        let newer = self.peers.newer();
+        let is_ours = |provider| {
+            self.cells[provider].as_ref().is_some_and(|cell: &RemoteCell| !newer.has_gauges_of(&cell.gauges))
+        };
         let engine = self.engine.borrow();
-        let owned = self.cells.map(|provider, cell| {
-            let Some(cell) = cell else { return false };
-            let parked = u32::try_from(engine.waiting_for(provider)).unwrap_or(u32::MAX);
-            let total = cell.keys.share_parked(self.wakeups.worker(), parked, now);
-            let is_owner = is_owner(provider, &cell.gauges);
-            if is_owner {
-                let stat = ProviderStat::Gauge(Gauge::ParkedNow);
-                self.stats.set(Series { provider, stat }, total, engine.plan());
-            }
-            is_owner
-        });
-        for (series, value) in gauges.into_iter().filter(|(series, _)| owned[series.provider]) {
+        for (series, value) in gauges.into_iter().filter(|(series, _)| is_ours(series.provider)) {
             self.stats.set(series, value, engine.plan());
         }
+    }
+
+    /// Shares the numbers of parked requests, and sets their gauges.
+    fn share_parked(&self) {
+        let (now, last) = (host::now(), self.parked_shared_at.get());
+        if last <= now && now.since(last) < PARKED_INTERVAL {
+            return;
+        }
+        self.parked_shared_at.set(now);
+        let parked = self.engine.borrow().parked();
+        let mut before = self.parked.take();
+        if parked.is_empty() && before.is_empty() && !self.peers.is_speaker() {
+            return;
+        }
+        let subject = |provider| self.cells[provider].as_ref().map(|cell: &RemoteCell| cell.subject);
+        let parts: Vec<(u64, u32)> =
+            parked.iter().filter_map(|(provider, count)| Some((subject(*provider)?, *count))).collect();
+        let totals = self.peers.share_parked(&parts, now);
+        let mut with_parked = BTreeSet::new();
+        with_parked.extend(parked.into_iter().map(|(provider, _)| provider));
+        if self.peers.is_speaker() {
+            let sum = |provider| subject(provider).map_or(0, |subject| totals.sum(subject, now));
+            if !totals.is_empty() {
+                with_parked.extend(self.cells.ids().filter(|provider| sum(*provider) > 0));
+            }
+            before.extend(&with_parked);
+            let stat = ProviderStat::Gauge(Gauge::ParkedNow);
+            self.write_gauges(before.into_iter().map(|provider| (Series { provider, stat }, sum(provider))).collect());
+        }
+        self.parked.replace(with_parked);
     }
 
     /// The period is set only when it changes, since setting it begins the wait anew.
@@ -225,18 +307,17 @@ impl Worker {
         }
     }
 
-    /// The context ends: ends its leases, so that nobody waits for its fetches, and the gauges that nobody takes over.
+    /// The context ends: ends its leases, so that nobody waits for its fetches, and the gauges that nobody else sets.
     pub(super) fn end(&self) {
         self.flush_counts();
-        self.wakeups.unregister();
         let fetches = std::mem::take(&mut *self.fetches.borrow_mut());
         for (provider, fetch) in fetches.into_values() {
             self.perform(self.on_fetched(provider, fetch, Err(FetchError::Abandoned)));
         }
-        // A context that was made only to try the configuration out never set a gauge.
-        if self.gauges_set_at.get() != UnixTime::default() {
-            let (gauges, now) = (self.engine.borrow().gauges_when_over(), host::now());
-            self.write_gauges(gauges, now, |_, gauges| gauges.release(self.wakeups.worker(), now));
+        self.peers.share_parked(&[], host::now());
+        if self.peers.leave(host::now()) {
+            let gauges = self.engine.borrow().gauges_when_over();
+            self.write_gauges(gauges);
         }
     }
 }

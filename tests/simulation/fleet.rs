@@ -10,6 +10,7 @@ use fastrand::Rng;
 use jwks_gate::{
     config,
     engine::{Action, Decision, Engine, Headers, ProviderId, Response, StreamId, Validators},
+    ids::ClientId,
     time::UnixTime,
 };
 use serde_json::json;
@@ -156,6 +157,7 @@ impl Proxy {
                 replay = self.style.removed_at(removed) + self.rng.u64(0..HOUR / 2);
             }
             let now = self.clock();
+            let _ = self.engine.due(now);
             let actions = self.engine.on_wake(now);
             self.perform(actions, report);
             wake = self.engine.next_timeout(now).map_or(u64::MAX, |next| self.now.max(next.as_millis() - EPOCH) + 1);
@@ -169,7 +171,7 @@ impl Proxy {
         let now = self.clock();
         self.streams += 1;
         let resolved = self.engine.resolve(Headers::new(&list));
-        match self.engine.on_request(StreamId(self.streams), resolved, Headers::new(&list), now) {
+        match self.engine.on_request(StreamId(self.streams), resolved, Headers::new(&list), ClientId::default, now) {
             Decision::Continue(..) | Decision::ContinueAndWake(..) => self.count(key, is_good, true, report),
             Decision::Reply(_) => self.count(key, is_good, false, report),
             Decision::Park => self.parked.push((self.streams, key, is_good)),
@@ -214,7 +216,7 @@ impl Proxy {
                 }
                 Action::Reply(stream, _) => self.answered(stream, false, report),
                 Action::Resume(stream, ..) => self.answered(stream, true, report),
-                Action::WakeWorkers => {}
+                Action::WakeWorkers(_) => {}
             }
         }
     }

@@ -10,6 +10,7 @@ use jwks_gate::{
         Action, Applied, Decision, Engine, FetchError, Headers, ProviderId, Reply, Response, StreamId, Update,
         Validators,
     },
+    ids::ClientId,
     rotation::{
         record::Record,
         transition::{self, Cause, Effect},
@@ -67,7 +68,7 @@ pub enum Event {
         worker: usize,
         number: u64,
     },
-    Wake(usize),
+    Wake(usize, Option<ProviderId>),
     Serve {
         worker: usize,
         issuer: usize,
@@ -168,7 +169,7 @@ impl World {
                 break;
             }
             self.now = at;
-            if self.verbose && !matches!(event, Event::Tick { .. } | Event::Wake(_) | Event::Inspect) {
+            if self.verbose && !matches!(event, Event::Tick { .. } | Event::Wake(..) | Event::Inspect) {
                 match &event {
                     Event::Fetched { issuer, response, .. } => {
                         println!(
@@ -257,8 +258,12 @@ impl World {
                     }
                 }
             }
-            Event::Wake(worker) => {
+            Event::Wake(worker, news) => {
                 if !self.workers[worker].dead {
+                    let now = self.clock();
+                    if let Some(provider) = news {
+                        self.workers[worker].engine.on_news(provider, now);
+                    }
                     self.run_worker(worker);
                 }
             }
@@ -312,7 +317,8 @@ impl World {
             Request { issuer, kind, key, arrived: self.now, settings: self.workers[worker].settings[issuer].clone() };
         self.ledger.arrived(worker, stream, request);
         let now = self.clock();
-        let mut decision = self.workers[worker].engine.on_request(StreamId(stream), resolved, headers, now);
+        let mut decision =
+            self.workers[worker].engine.on_request(StreamId(stream), resolved, headers, ClientId::default, now);
         if self.broken == Some(Rule::UnknownKeysAreFetched) && matches!(decision, Decision::Park) && self.now > 2_000 {
             decision = Decision::Reply(Reply {
                 status: 401,
@@ -326,7 +332,7 @@ impl World {
             Decision::Reply(reply) => self.answered(worker, stream, reply.status, &reply.body),
             Decision::Park => {
                 self.ledger.parked(worker, stream);
-                self.wake(worker, 0);
+                self.wake(worker, None, 0);
                 let tick = self.workers[worker].engine.tick_when_parked();
                 self.tick_in(worker, millis(tick));
                 if let Some(patience) = patience {
@@ -344,10 +350,11 @@ impl World {
         self.schedule_in(1, Event::Leave { worker, stream });
     }
 
-    /// Does what the shell does on a tick: syncs every key set, performs the due actions, sets the next tick.
+    /// Does what the shell does on a tick: syncs the key sets that are due, performs the due actions, sets the next tick.
     fn run_worker(&mut self, worker: usize) {
-        for issuer in 0..self.cells.len() {
-            self.sync(worker, issuer);
+        let now = self.clock();
+        for provider in self.workers[worker].engine.due(now) {
+            self.sync(worker, provider.index());
         }
         let now = self.clock();
         let actions = self.workers[worker].engine.on_wake(now);
@@ -380,12 +387,12 @@ impl World {
         self.random(worker ^ 0x100).u64(0..=self.scenario.lateness)
     }
 
-    fn wake(&mut self, worker: usize, most: u64) {
+    fn wake(&mut self, worker: usize, news: Option<ProviderId>, most: u64) {
         // One wake-up in ten is lost.
         let mut random = self.random(worker);
         if random.u8(0..10) > 0 {
             let delay = random.u64(0..=most) + self.lateness(worker);
-            self.schedule_in(delay, Event::Wake(worker));
+            self.schedule_in(delay, Event::Wake(worker, news));
         }
     }
 
@@ -411,9 +418,9 @@ impl World {
                 Action::Fetch(provider, fetch, validators) => self.fetch(worker, provider.index(), fetch, validators),
                 Action::Reply(stream, reply) => self.answer(worker, stream.0, reply.status, &reply.body),
                 Action::Resume(stream, ..) => self.answer(worker, stream.0, 200, ""),
-                Action::WakeWorkers => {
+                Action::WakeWorkers(provider) => {
                     for worker in 0..self.workers.len() {
-                        self.wake(worker, 3);
+                        self.wake(worker, Some(provider), 3);
                     }
                 }
             }

@@ -96,7 +96,7 @@ impl World {
         for provider in resolved.providers() {
             self.engines[worker].on_record(provider, &self.record, self.now);
         }
-        match self.engines[worker].on_request(stream, resolved, headers, self.now) {
+        match self.engines[worker].on_request(stream, resolved, headers, ClientId::default, self.now) {
             Decision::Continue(..) | Decision::ContinueAndWake(..) => Some(200),
             Decision::Reply(reply) => Some(reply.status),
             Decision::Park => {
@@ -109,7 +109,10 @@ impl World {
     /// Both workers look at the record and do what is due.
     pub(super) fn wake(&mut self) {
         for worker in [0, 1] {
-            self.engines[worker].on_record(ISSUER, &self.record, self.now);
+            self.engines[worker].on_news(ISSUER, self.now);
+            for provider in self.engines[worker].due(self.now) {
+                self.engines[worker].on_record(provider, &self.record, self.now);
+            }
             let actions = self.engines[worker].on_wake(self.now);
             self.perform(worker, actions);
         }
@@ -127,7 +130,7 @@ impl World {
                 Action::Fetch(_, fetch, _) => self.fetches.push((worker, fetch)),
                 Action::Reply(stream, reply) => self.answers.push((stream.0, reply.status)),
                 Action::Resume(stream, ..) => self.answers.push((stream.0, 200)),
-                Action::WakeWorkers => self.wake(),
+                Action::WakeWorkers(_) => self.wake(),
             }
         }
     }

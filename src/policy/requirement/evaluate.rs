@@ -45,6 +45,17 @@ pub enum TokenCheck {
     Wait(Cause),
     /// The same, but the request does not wait: what is known without the fetch.
     Unknown { cause: Cause, denial: Denial },
+    /// Only a signature check can tell, and another token waits already.
+    Unchecked,
+}
+
+/// How much the check of a token may cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effort {
+    /// Signatures are checked.
+    Full,
+    /// The verdict is Wait unless the token is denied without a signature check.
+    Cheap,
 }
 
 /// The check of one token, as part of an evaluation.
@@ -98,8 +109,12 @@ pub struct Evaluation {
 }
 
 /// Evaluates a requirement. `check` checks one token under one policy.
-pub fn evaluate(root: &Node, check: impl FnMut(TokenPolicyRef, usize) -> TokenCheck) -> Evaluation {
-    let mut evaluator = Evaluator { check, findings: Vec::new(), invalid_header: None };
+///
+/// Where all of several tokens must be good and one of them waits, the signatures of the others are not checked: the request
+/// is decided again when the keys come.
+pub fn evaluate(root: &Node, check: impl FnMut(TokenPolicyRef, usize, Effort) -> TokenCheck) -> Evaluation {
+    let mut evaluator =
+        Evaluator { check, effort: Effort::Full, allows_missing: false, findings: Vec::new(), invalid_header: None };
     let verdict = evaluator.node(root);
     Evaluation { verdict, findings: evaluator.findings, invalid_header: evaluator.invalid_header }
 }
@@ -110,14 +125,15 @@ pub fn evaluate_now(
     root: &Node,
     earlier: &Evaluation,
     denied: impl Fn(Cause) -> TokenCheck,
-    mut check: impl FnMut(TokenPolicyRef, usize) -> TokenCheck,
+    mut check: impl FnMut(TokenPolicyRef, usize, Effort) -> TokenCheck,
 ) -> Evaluation {
-    evaluate(root, |policy, token| {
+    evaluate(root, |policy, token, effort| {
         let is_known = |finding: &&Finding| {
             (finding.provider, finding.policy, finding.token) == (policy.provider, policy.policy, Some(token))
         };
         let known = earlier.findings.iter().find(is_known).map(|finding| finding.check);
-        match known.unwrap_or_else(|| check(policy, token)) {
+        let known = known.filter(|check| !matches!(check, TokenCheck::Unchecked));
+        match known.unwrap_or_else(|| check(policy, token, effort)) {
             TokenCheck::Wait(cause) => denied(cause),
             check => check,
         }
@@ -131,7 +147,7 @@ impl TokenCheck {
             Self::Denied(denial) | Self::MissingKey { denial, .. } | Self::Unknown { denial, .. } => {
                 Verdict::Deny(*denial)
             }
-            Self::Wait(_) => Verdict::Wait,
+            Self::Wait(_) | Self::Unchecked => Verdict::Wait,
         }
     }
 }
@@ -194,11 +210,14 @@ impl Evaluation {
 /// An evaluation in the making.
 struct Evaluator<F> {
     check: F,
+    effort: Effort,
+    /// Whether a denial for a missing token satisfies a node above.
+    allows_missing: bool,
     findings: Vec<Finding>,
     invalid_header: Option<String>,
 }
 
-impl<F: FnMut(TokenPolicyRef, usize) -> TokenCheck> Evaluator<F> {
+impl<F: FnMut(TokenPolicyRef, usize, Effort) -> TokenCheck> Evaluator<F> {
     fn node(&mut self, node: &Node) -> Verdict {
         match node {
             Node::Satisfied => Verdict::Allow,
@@ -220,14 +239,18 @@ impl<F: FnMut(TokenPolicyRef, usize) -> TokenCheck> Evaluator<F> {
                 })
             }
             Node::Each { tokens, on_invalid } => {
-                let mut is_known = true;
+                let (effort, mut is_known) = (self.effort, true);
                 for (token, policy) in tokens {
                     let verdict = policy.ok().map(|policy| self.token(policy, *token));
-                    is_known &= verdict != Some(Verdict::Wait);
+                    if verdict == Some(Verdict::Wait) {
+                        is_known = false;
+                        self.effort = Effort::Cheap;
+                    }
                     if let (OnInvalid::AllowWithHeader(header), true) = (on_invalid, verdict != Some(Verdict::Allow)) {
                         self.invalid_header = Some(header.clone());
                     }
                 }
+                self.effort = effort;
                 if is_known {
                     Verdict::Allow
                 } else {
@@ -239,22 +262,38 @@ impl<F: FnMut(TokenPolicyRef, usize) -> TokenCheck> Evaluator<F> {
 
     /// The first denial; else Wait if anything waits.
     fn all<T>(&mut self, items: &[T], mut verdict_of: impl FnMut(&mut Self, &T) -> Verdict) -> Verdict {
-        let mut verdict = Verdict::Allow;
+        let (effort, mut verdict) = (self.effort, Verdict::Allow);
         for item in items {
             match verdict_of(self, item) {
                 Verdict::Allow => {}
-                Verdict::Wait => verdict = Verdict::Wait,
-                Verdict::Deny(denial) => return Verdict::Deny(denial),
+                Verdict::Wait => {
+                    verdict = Verdict::Wait;
+                    self.effort = Effort::Cheap;
+                }
+                // The token that waits may turn out bad, and a bad token is not missing.
+                Verdict::Deny(Denial::Token(TokenError::Missing))
+                    if self.allows_missing && verdict == Verdict::Wait =>
+                {
+                    break;
+                }
+                Verdict::Deny(denial) => {
+                    verdict = Verdict::Deny(denial);
+                    break;
+                }
             }
         }
+        self.effort = effort;
         verdict
     }
 
     fn any(&mut self, nodes: &[Node], fallback: Fallback) -> Verdict {
-        let mut is_known = true;
+        let (allows_missing, mut is_known) = (self.allows_missing, true);
         let mut told = Denial::Token(TokenError::Missing);
         for node in nodes {
-            match self.node(node) {
+            self.allows_missing = allows_missing || fallback == Fallback::Missing;
+            let verdict = self.node(node);
+            self.allows_missing = allows_missing;
+            match verdict {
                 Verdict::Allow => return Verdict::Allow,
                 Verdict::Wait => is_known = false,
                 Verdict::Deny(denial) if weight(denial) >= weight(told) => told = denial,
@@ -270,7 +309,7 @@ impl<F: FnMut(TokenPolicyRef, usize) -> TokenCheck> Evaluator<F> {
     }
 
     fn token(&mut self, policy: TokenPolicyRef, token: usize) -> Verdict {
-        let check = (self.check)(policy, token);
+        let check = (self.check)(policy, token, self.effort);
         let TokenPolicyRef { provider, policy } = policy;
         self.findings.push(Finding { provider, policy, token: Some(token), check });
         check.verdict()

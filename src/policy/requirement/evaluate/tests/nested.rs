@@ -35,7 +35,8 @@ table! {
         any![all![Good, Missing]; missing] => allow([0]);
         any![all![Missing, Expired]; missing] => allow([]).checks([]);
         any![all![Expired, Missing]; missing] => deny(Expired);
-        any![all![UnknownKid, Missing]; missing] => allow([]);
+        any![all![UnknownKid, Missing]; missing] => wait([0]);
+        any![all![UnknownKid, Missing, Expired]; missing] => wait([0]);
         any![all![UnknownKid, Good]; missing] => wait([0]);
     }
 
@@ -82,6 +83,6 @@ table! {
         all![any![all![Good, Expired], all![Good, Good]], Good] => allow([0, 2, 3, 4]);
         any![all![any![Missing; missing], Expired], Missing] => deny(Expired);
         any![all![any![UnknownKid, Expired], any![NoKeys, Good]], Expired] => wait([0, 2]);
-        all![any![all![UnknownKid, Missing]; missing], any![Good]] => allow([2]);
+        all![any![all![UnknownKid, Missing]; missing], any![Good]] => wait([0]);
     }
 }

@@ -306,7 +306,7 @@ pub(super) fn check_node(
     expected: &Expected,
 ) -> Vec<(ProviderId, usize)> {
     let mut checked = Vec::new();
-    let evaluation = evaluate(root, |policy, token| {
+    let evaluation = evaluate(root, |policy, token, _| {
         checked.push((policy.provider, token, check(policy, token)));
         check(policy, token)
     });

@@ -1,0 +1,179 @@
+//! When each key set needs a look, and which fetch may start next. No event costs work in proportion to the number of
+//! providers.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use crate::{
+    ids::{ProviderId, ProviderMap},
+    policy::plan::Plan,
+    time::UnixTime,
+};
+
+/// How many fetches a worker starts within [`YOUNG`]. A start with a thousand issuers opens no thousand connections at once.
+const MAX_YOUNG: usize = 32;
+/// A fetch that has run for this long takes no place any more: issuers that hang do not delay the others.
+const YOUNG: Duration = Duration::from_secs(1);
+/// A provider that was handed out is handed out again after this time, whatever became of the look.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// One place for each remote provider: a time, or a place in the queue of those that wait to fetch.
+#[derive(Debug)]
+pub(super) struct DueTimes {
+    places: ProviderMap<Option<Place>>,
+    /// First the queue, then the times, each in its order.
+    order: BTreeSet<(Place, ProviderId)>,
+    /// When each of the latest fetches started.
+    young: Vec<(ProviderId, UnixTime)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    Queued(Rank, UnixTime),
+    Timed(UnixTime),
+}
+
+/// Which fetches start first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Rank {
+    /// Requests wait for the fetch.
+    Awaited,
+    /// No request waits for the fetch.
+    Background,
+}
+
+impl DueTimes {
+    /// Every remote provider is due.
+    pub(super) fn new(plan: &Plan) -> Self {
+        let (order, young) = Default::default();
+        let mut times = Self { places: plan.providers.map(|_, _| None), order, young };
+        for (provider, _) in plan.remotes() {
+            times.set(provider, UnixTime::default());
+        }
+        times
+    }
+
+    /// The provider needs a look at this time.
+    pub(super) fn set(&mut self, provider: ProviderId, at: UnixTime) {
+        self.put(provider, Place::Timed(at));
+    }
+
+    /// The provider needs a look at this time at the latest.
+    pub(super) fn hurry(&mut self, provider: ProviderId, at: UnixTime) {
+        match self.places[provider] {
+            Some(Place::Timed(known)) if known <= at => {}
+            _ => self.set(provider, at),
+        }
+    }
+
+    /// The provider is due for a fetch, and there is no place.
+    pub(super) fn queue(&mut self, provider: ProviderId, rank: Rank, now: UnixTime) {
+        self.put(provider, Place::Queued(rank, now));
+    }
+
+    /// A fetch of the provider starts.
+    pub(super) fn start(&mut self, provider: ProviderId, now: UnixTime) {
+        self.end(provider);
+        self.young.push((provider, now));
+    }
+
+    /// The fetch of the provider ended, or did not start after all.
+    pub(super) fn end(&mut self, provider: ProviderId) {
+        self.young.retain(|(known, _)| *known != provider);
+    }
+
+    /// Whether another fetch may start.
+    pub(super) fn has_place(&mut self, now: UnixTime) -> bool {
+        self.young.retain(|(_, at)| *at <= now && now.since(*at) < YOUNG);
+        self.young.len() < MAX_YOUNG
+    }
+
+    /// Hands out a provider that is due: first those that waited for a place, if there is a place.
+    pub(super) fn next(&mut self, now: UnixTime) -> Option<ProviderId> {
+        let queued = if self.has_place(now) { self.queued() } else { None };
+        let timed = || self.timed().filter(|(at, _)| *at <= now).map(|(_, provider)| provider);
+        let provider = queued.or_else(timed)?;
+        self.set(provider, now.plus(AGAIN));
+        Some(provider)
+    }
+
+    /// When [`Self::next`] has a provider.
+    pub(super) fn next_at(&self, now: UnixTime) -> Option<UnixTime> {
+        let has_place = self.young.len() < MAX_YOUNG;
+        let place_at = || self.young.iter().map(|(_, at)| at.plus(YOUNG)).min().unwrap_or(now);
+        let queued = self.queued().map(|_| if has_place { now } else { place_at() });
+        queued.into_iter().chain(self.timed().map(|(at, _)| at)).min()
+    }
+
+    fn queued(&self) -> Option<ProviderId> {
+        match self.order.first() {
+            Some((Place::Queued(..), provider)) => Some(*provider),
+            _ => None,
+        }
+    }
+
+    fn timed(&self) -> Option<(UnixTime, ProviderId)> {
+        let first = (Place::Timed(UnixTime::default()), ProviderId::new(0));
+        match self.order.range(first..).next() {
+            Some((Place::Timed(at), provider)) => Some((*at, *provider)),
+            _ => None,
+        }
+    }
+
+    fn put(&mut self, provider: ProviderId, place: Place) {
+        if let Some(before) = self.places[provider].replace(place) {
+            self.order.remove(&(before, provider));
+        }
+        self.order.insert((place, provider));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn times(providers: usize) -> DueTimes {
+        let (order, young) = Default::default();
+        let mut times = DueTimes { places: vec![None; providers].into(), order, young };
+        (0..providers).for_each(|index| times.set(ProviderId::new(index), UnixTime::default()));
+        times
+    }
+
+    const NOW: UnixTime = UnixTime::from_millis(1_000_000);
+
+    #[test]
+    fn each_provider_is_handed_out_when_due_and_again_if_nothing_came_of_it() {
+        let mut times = times(3);
+        let [a, b, c] = [0, 1, 2].map(ProviderId::new);
+        assert_eq!([(); 4].map(|()| times.next(NOW)), [Some(a), Some(b), Some(c), None]);
+        times.set(b, NOW.plus(Duration::from_millis(7)));
+        assert_eq!(times.next_at(NOW), Some(NOW.plus(Duration::from_millis(7))));
+        times.hurry(c, NOW);
+        times.hurry(c, NOW.plus(AGAIN));
+        assert_eq!((times.next(NOW), times.next(NOW)), (Some(c), None));
+        assert_eq!(times.next(NOW.plus(AGAIN)), Some(b));
+    }
+
+    #[test]
+    fn fetches_that_requests_wait_for_start_first_and_hanging_issuers_take_no_place_for_long() {
+        let mut times = times(MAX_YOUNG + 2);
+        while times.next(NOW).is_some() {}
+        for index in 0..MAX_YOUNG {
+            assert!(times.has_place(NOW));
+            times.start(ProviderId::new(index), NOW);
+            times.set(ProviderId::new(index), NOW.plus(YOUNG * 10));
+        }
+        let [background, awaited] = [MAX_YOUNG, MAX_YOUNG + 1].map(ProviderId::new);
+        times.queue(background, Rank::Background, NOW);
+        times.queue(awaited, Rank::Awaited, NOW);
+        assert_eq!((times.has_place(NOW), times.next(NOW)), (false, None));
+        assert_eq!(times.next_at(NOW), Some(NOW.plus(YOUNG)));
+        times.end(ProviderId::new(0));
+        assert_eq!(times.next(NOW), Some(awaited));
+        times.start(awaited, NOW);
+        assert_eq!(times.next(NOW), None);
+        assert_eq!(times.next(NOW.plus(YOUNG)), Some(background));
+        // A clock that steps back frees the places.
+        times.start(background, NOW);
+        assert!(times.has_place(UnixTime::default()) && times.young.is_empty());
+    }
+}

@@ -1,0 +1,197 @@
+//! The other workers of the plugin, and its other configurations:
+//! * `<plugin>.registry`: the living workers with their queues;
+//! * `<plugin>.manifest.<configuration>`: what a configuration tells the others;
+//! * `<plugin>.parked`: the number of parked requests of each worker and provider.
+
+use std::{
+    cell::{Cell, Ref, RefCell},
+    rc::Rc,
+};
+
+use super::{
+    key_cell,
+    shared_data::{self, SharedData, Swap},
+    wakeups::{self, Message},
+};
+use crate::{
+    shared::{
+        manifest::{CellName, Manifest, Newer},
+        registry::{Entry, Registry, RENEWAL},
+        worker_totals::WorkerTotals,
+    },
+    time::UnixTime,
+};
+
+/// This worker among its peers.
+#[derive(Debug)]
+pub(super) struct Peers {
+    data: Rc<SharedData>,
+    /// The names of the plugin's values begin with this.
+    name: String,
+    manifest: Manifest,
+    entry: Cell<Entry>,
+    renewed_at: Cell<UnixTime>,
+    is_speaker: Cell<bool>,
+    newer: RefCell<Newer>,
+}
+
+impl Peers {
+    /// Registers a worker of this configuration.
+    pub(super) fn register(
+        data: Rc<SharedData>,
+        plugin: &[u8],
+        configuration: u64,
+        manifest: Manifest,
+        now: UnixTime,
+    ) -> Self {
+        let name = shared_data::name(&[plugin]);
+        let entry = Entry { worker: 0, queue: None, configuration, since: 0, runs: false, seen_at: now };
+        let (renewed_at, is_speaker, newer) = Default::default();
+        let peers = Self { data, name, manifest, entry: Cell::new(entry), renewed_at, is_speaker, newer };
+        let numbered = |registry: &Registry| {
+            let worker = registry.next_worker(now);
+            Entry { worker, since: worker, ..entry }
+        };
+        peers.change(|registry| {
+            peers.entry.set(numbered(registry));
+            registry.with(peers.entry.get(), now)
+        });
+        let queue = wakeups::register(&format!("{}.wake.{}", peers.name, peers.worker()));
+        peers.entry.set(Entry { queue, ..peers.entry.get() });
+        peers.change(|registry| registry.with(peers.entry.get(), now));
+        peers.publish();
+        peers
+    }
+
+    /// This worker's number. No other worker has the same; later workers have higher numbers.
+    pub(super) fn worker(&self) -> u64 {
+        self.entry.get().worker
+    }
+
+    /// Whether this worker sets the gauges of its configuration.
+    pub(super) fn is_speaker(&self) -> bool {
+        self.is_speaker.get()
+    }
+
+    /// What newer configurations tell.
+    pub(super) fn newer(&self) -> Ref<'_, Newer> {
+        self.newer.borrow()
+    }
+
+    /// Renews this worker's entry if that is due, or at once if a worker came. Returns whether anything changed for this
+    /// worker.
+    pub(super) fn renew(&self, at_once: bool, now: UnixTime) -> bool {
+        let renewed_at = self.renewed_at.get();
+        if !at_once && renewed_at <= now && now.since(renewed_at) < RENEWAL {
+            return false;
+        }
+        self.renewed_at.set(now);
+        let is_first = !self.entry.get().runs;
+        self.entry.set(Entry { runs: true, ..self.entry.get() });
+        let Some((before, registry)) = self.change(|registry| registry.with(self.entry.get(), now)) else {
+            return false;
+        };
+        self.remove_gone(&before, &registry);
+        if is_first {
+            self.publish();
+            self.wake_all(Message::Peers);
+        }
+        let manifests = registry.newer(self.entry.get().configuration).into_iter().map(|newer| self.manifest_of(newer));
+        let newer = Newer::new(manifests);
+        let is_speaker = registry.is_speaker(self.worker());
+        let has_changed = is_first || is_speaker != self.is_speaker() || newer != *self.newer.borrow();
+        self.is_speaker.set(is_speaker);
+        self.newer.replace(newer);
+        has_changed
+    }
+
+    /// Wakes this worker's root context soon after the running callback.
+    pub(super) fn wake_self(&self) {
+        if let Some(queue) = self.entry.get().queue {
+            wakeups::wake(queue, Message::Look);
+        }
+    }
+
+    /// Wakes the root contexts of all workers.
+    pub(super) fn wake_all(&self, message: Message) {
+        self.registry().queues().for_each(|queue| wakeups::wake(queue, message));
+    }
+
+    /// The messages for this worker.
+    pub(super) fn messages(&self) -> Vec<Message> {
+        self.entry.get().queue.map(wakeups::drain).unwrap_or_default()
+    }
+
+    /// Shares how many requests of this worker are parked, by subject. Returns the numbers of all workers.
+    pub(super) fn share_parked(&self, parked: &[(u64, u32)], now: UnixTime) -> WorkerTotals {
+        let swapped = self.data.swap(&format!("{}.parked", self.name), |bytes| {
+            let totals = WorkerTotals::decode(bytes.unwrap_or_default());
+            let changed = totals.with(self.worker(), parked, now);
+            ((changed != totals).then(|| changed.encode()), changed)
+        });
+        match swapped {
+            Swap::Written(totals) | Swap::Unchanged(totals) => totals,
+            Swap::Failed => WorkerTotals::default(),
+        }
+    }
+
+    /// This worker ends. Returns whether it was the last of its configuration.
+    pub(super) fn leave(&self, now: UnixTime) -> bool {
+        let left = self.change(|registry| registry.without(self.worker(), now));
+        self.messages();
+        let Some((before, registry)) = left else { return false };
+        self.remove_gone(&before, &registry);
+        !registry.configurations().contains(&self.entry.get().configuration)
+    }
+
+    fn registry(&self) -> Registry {
+        Registry::decode(self.data.read(&format!("{}.registry", self.name)).as_deref().unwrap_or_default())
+    }
+
+    /// Changes the registry. Returns the registry before and after.
+    fn change(&self, change: impl Fn(&Registry) -> Registry) -> Option<(Registry, Registry)> {
+        let swapped = self.data.swap(&format!("{}.registry", self.name), |bytes| {
+            let before = Registry::decode(bytes.unwrap_or_default());
+            let after = change(&before);
+            (Some(after.encode()), (before, after))
+        });
+        match swapped {
+            Swap::Written(registries) => Some(registries),
+            Swap::Unchanged(_) | Swap::Failed => None,
+        }
+    }
+
+    fn manifest_key(&self, configuration: u64) -> String {
+        format!("{}.manifest.{configuration:016x}", self.name)
+    }
+
+    fn manifest_of(&self, configuration: u64) -> Manifest {
+        Manifest::decode(self.data.read(&self.manifest_key(configuration)).as_deref().unwrap_or_default())
+    }
+
+    fn publish(&self) {
+        let manifest = self.manifest.encode();
+        let _ = self.data.swap(&self.manifest_key(self.entry.get().configuration), |bytes| {
+            ((bytes != Some(manifest.as_slice())).then(|| manifest.clone()), ())
+        });
+    }
+
+    /// Empties what belonged to configurations that have no worker any more.
+    fn remove_gone(&self, before: &Registry, after: &Registry) {
+        let live = after.configurations();
+        let mut gone = before.configurations();
+        gone.retain(|configuration| !live.contains(configuration));
+        if gone.is_empty() {
+            return;
+        }
+        let used: Vec<Manifest> = live.iter().map(|configuration| self.manifest_of(*configuration)).collect();
+        for configuration in gone {
+            let manifest = self.manifest_of(configuration);
+            let is_used = |cell: &&CellName| used.iter().any(|used| used.cells().any(|known| known == *cell));
+            for cell in manifest.cells().filter(|cell| !is_used(cell)) {
+                key_cell::remove(&self.data, cell);
+            }
+            self.data.remove(&self.manifest_key(configuration));
+        }
+    }
+}
