@@ -71,14 +71,17 @@ pub enum Histogram {
 /// A gauge of one provider's key set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Gauge {
+    /// Published keys that can verify tokens.
     Keys,
-    KeysUsable,
-    KeySetAgeSeconds,
-    KeySetExpiresInSeconds,
-    KeySetStaleSeconds,
-    KeysUnusableInSeconds,
+    /// When the JWKS was fetched or confirmed. Timestamps are Unix seconds; 0 means that there are no keys yet.
+    KeysFetchedTimestampSeconds,
+    /// When the lifetime of the JWKS ends.
+    KeysExpiresTimestampSeconds,
+    /// When the JWKS stops being usable although every later fetch fails.
+    KeysUnusableTimestampSeconds,
+    /// When a key last appeared, or the first JWKS did.
+    KeysRotatedTimestampSeconds,
     FetchFailuresInARow,
-    KeysUnchangedSeconds,
     KeySetGeneration,
     InConfiguration,
     /// Requests that wait for keys, in all workers.
@@ -87,15 +90,13 @@ pub enum Gauge {
 
 impl Gauge {
     /// Every gauge.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 9] = [
         Self::Keys,
-        Self::KeysUsable,
-        Self::KeySetAgeSeconds,
-        Self::KeySetExpiresInSeconds,
-        Self::KeySetStaleSeconds,
-        Self::KeysUnusableInSeconds,
+        Self::KeysFetchedTimestampSeconds,
+        Self::KeysExpiresTimestampSeconds,
+        Self::KeysUnusableTimestampSeconds,
+        Self::KeysRotatedTimestampSeconds,
         Self::FetchFailuresInARow,
-        Self::KeysUnchangedSeconds,
         Self::KeySetGeneration,
         Self::InConfiguration,
         Self::ParkedNow,
@@ -105,13 +106,11 @@ impl Gauge {
     pub fn name(self) -> &'static str {
         match self {
             Self::Keys => "keys",
-            Self::KeysUsable => "keys_usable",
-            Self::KeySetAgeSeconds => "key_set_age_seconds",
-            Self::KeySetExpiresInSeconds => "key_set_expires_in_seconds",
-            Self::KeySetStaleSeconds => "key_set_stale_seconds",
-            Self::KeysUnusableInSeconds => "keys_unusable_in_seconds",
+            Self::KeysFetchedTimestampSeconds => "keys_fetched_timestamp_seconds",
+            Self::KeysExpiresTimestampSeconds => "keys_expires_timestamp_seconds",
+            Self::KeysUnusableTimestampSeconds => "keys_unusable_timestamp_seconds",
+            Self::KeysRotatedTimestampSeconds => "keys_rotated_timestamp_seconds",
             Self::FetchFailuresInARow => "fetch_failures_in_a_row",
-            Self::KeysUnchangedSeconds => "keys_unchanged_seconds",
             Self::KeySetGeneration => "key_set_generation",
             Self::InConfiguration => "in_configuration",
             Self::ParkedNow => "parked_now",

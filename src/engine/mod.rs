@@ -303,9 +303,9 @@ impl<C: SignatureCheck> Engine<C> {
     }
 
     /// The gauges of the key sets whose records changed since this was last called. All workers report equal values.
-    pub fn take_gauges(&mut self, now: UnixTime) -> Vec<(Series, u64)> {
+    pub fn take_gauges(&mut self) -> Vec<(Series, u64)> {
         let touched = self.key_sets.take_touched();
-        gauges::of(&self.plan, &self.key_sets, touched, now)
+        gauges::of(&self.plan, &self.key_sets, touched)
     }
 
     /// The next [`Self::take_gauges`] has the gauges of all key sets.

@@ -253,7 +253,7 @@ impl Worker {
             self.rewritten_at.set(now);
             self.engine.borrow_mut().measure_all();
         }
-        let gauges = self.engine.borrow_mut().take_gauges(now);
+        let gauges = self.engine.borrow_mut().take_gauges();
         if self.peers.is_speaker() {
             self.write_gauges(gauges);
         }

@@ -383,8 +383,8 @@ fn the_rehearsal_example_denies_by_the_old_rule_and_reports_the_stricter_rule() 
     counted("requests{outcome=\"malformed\",provider=\"issuer\"}", 1.0);
     counted("requests{outcome=\"allowed\",provider=\"issuer\"}", 2.0);
     counted("would_deny{outcome=\"insufficient_scope\",provider=\"issuer\",stat_prefix=\"rehearsal\"}", 1.0);
-    counted("keys_usable{provider=\"issuer\"}", 1.0);
-    counted("keys_usable{provider=\"issuer\",stat_prefix=\"rehearsal\"}", 1.0);
+    counted("keys{provider=\"issuer\"}", 1.0);
+    counted("keys{provider=\"issuer\",stat_prefix=\"rehearsal\"}", 1.0);
 }
 
 #[test]

@@ -36,6 +36,11 @@ pub fn scrape(envoy: &Envoy) -> BTreeMap<String, f64> {
     series.collect()
 }
 
+/// The time as the gauges state times.
+pub fn unix_seconds() -> f64 {
+    std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs_f64()
+}
+
 fn value(site: &Site, series: &str) -> f64 {
     scrape(&site.envoy).get(series).copied().unwrap_or(-1.0)
 }
@@ -62,11 +67,20 @@ fn requests_fetches_and_key_sets_have_their_series() {
         |kind: &str| value(&site, &format!("jwks_gate_provider_fetches{{outcome=\"{kind}\",provider=\"p\"}}"));
     assert_eq!((fetches("document") + fetches("not_modified").max(0.0), fetches("failed")), (2.0, -1.0));
     assert_soon(&|| gauge("cache_hits") >= 8.0 && gauge("key_set_generation") > 1.7e12);
-    assert_soon(&|| gauge("keys") == 1.0 && gauge("keys_usable") == 1.0);
+    assert_soon(&|| gauge("keys") == 1.0 && gauge("in_configuration") == 1.0);
+    let timestamps =
+        || ["fetched", "expires", "unusable", "rotated"].map(|event| gauge(&format!("keys_{event}_timestamp_seconds")));
+    // The second fetch confirmed the first JWKS. Lifetime and `max_stale` are the defaults.
     assert_soon(&|| {
-        (590.0..=600.0).contains(&gauge("key_set_expires_in_seconds")) && gauge("key_set_stale_seconds") == 0.0
+        let [fetched, expires, unusable, rotated] = timestamps();
+        let age = unix_seconds() - fetched;
+        (0.0..20.0).contains(&age)
+            && (expires - fetched, unusable - fetched) == (600.0, 4200.0)
+            && (0.0..20.0).contains(&(fetched - rotated))
     });
-    assert_soon(&|| gauge("keys_unusable_in_seconds") > 4000.0 && gauge("key_set_age_seconds") < 20.0);
+    let before = timestamps();
+    std::thread::sleep(Duration::from_millis(2500));
+    assert_eq!(timestamps(), before, "time alone changes no gauge");
     let text = http::send(site.envoy.admin(), &Request::get("/stats/prometheus")).unwrap().text();
     assert!(!text.contains("nobody") && !text.contains("alice"), "no label contains a kid or a claim");
     site.assert_no_vm_restarted();
@@ -79,13 +93,13 @@ fn a_failing_issuer_shows_in_the_gauges() {
     let read = |series: &str| value(&site, series);
     assert!(eventually(Duration::from_secs(5), || {
         read("jwks_gate_provider_fetch_failures_in_a_row{provider=\"p\"}") >= 2.0
-            && read("jwks_gate_provider_keys_usable{provider=\"p\"}") == 0.0
+            && read("jwks_gate_provider_keys_unusable_timestamp_seconds{provider=\"p\"}") == 0.0
             && read("jwks_gate_provider_requests{outcome=\"keys_unavailable\",provider=\"p\"}") == 1.0
     }));
     site.issuer.heal();
     assert!(eventually(Duration::from_secs(10), || {
         read("jwks_gate_provider_fetch_failures_in_a_row{provider=\"p\"}") == 0.0
-            && read("jwks_gate_provider_keys_usable{provider=\"p\"}") == 1.0
+            && read("jwks_gate_provider_keys_unusable_timestamp_seconds{provider=\"p\"}") > unix_seconds()
     }));
     assert!(eventually(Duration::from_secs(10), || {
         scrape(&site.envoy).keys().any(|name| name.starts_with("jwks_gate_provider_fetch_ms_bucket"))

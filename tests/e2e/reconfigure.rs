@@ -274,8 +274,9 @@ fn configurations_with_different_providers_each_set_their_gauges() {
     let filters = vec![wasm_filter(&plan.config), wasm_filter(&other)];
     let site = plan.filters(filters).start_with_vms(None);
     let age = |provider: &str| {
-        let series = format!("jwks_gate_provider_key_set_age_seconds{{provider=\"{provider}\"}}");
-        crate::metrics::scrape(&site.envoy).get(&series).copied().unwrap_or(-1.0)
+        let series = format!("jwks_gate_provider_keys_fetched_timestamp_seconds{{provider=\"{provider}\"}}");
+        let fetched = crate::metrics::scrape(&site.envoy).get(&series).copied().filter(|time| *time > 0.0);
+        fetched.map_or(-1.0, |fetched| crate::metrics::unix_seconds() - fetched)
     };
     assert!(eventually(Duration::from_secs(10), || age("p") >= 3.0 && age("q") >= 3.0), "{} {}", age("p"), age("q"));
 }
