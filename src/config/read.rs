@@ -25,17 +25,21 @@ pub(super) trait Read: Sized {
     fn absent() -> Self;
 }
 
+/// In a message with this field, a name that is no field may be a secret in the wrong place.
+const SECRET_FIELD: &str = "inline_string";
+
 /// The error for a value of another type than `expected`.
 pub(super) fn unexpected<T>(value: &Value, path: &Path<'_>, expected: &str) -> Result<T> {
+    // What stands in the place of a string, an object or a list may be a secret: a number as `shared_data_secret`, or a JWKS with
+    // HMAC keys without its `inline_string`.
+    let may_be_secret = matches!(expected, "a string" | "an object" | "a list");
     let what = match value {
         Value::Null => "null".to_owned(),
         Value::Bool(_) => format!("boolean `{value}`"),
-        Value::Number(_) if expected == "a string" => "a number".to_owned(),
+        Value::Number(_) if may_be_secret => "a number".to_owned(),
         Value::Number(number) if number.is_f64() => format!("floating point `{value}`"),
         Value::Number(_) => format!("integer `{value}`"),
-        // A string in the place of an object may be a secret: a JWKS with HMAC keys, given without `inline_string`. So may a
-        // number in the place of a string.
-        Value::String(_) if matches!(expected, "an object" | "a list") => "a string".to_owned(),
+        Value::String(_) if may_be_secret => "a string".to_owned(),
         Value::String(_) => format!("string {value}"),
         Value::Array(_) => "a list".to_owned(),
         Value::Object(_) => "an object".to_owned(),
@@ -88,6 +92,9 @@ impl<'p> Members<'p> {
         let spellings =
             self.fields.iter().flat_map(|field| [(*field, (*field).to_owned()), (*field, camel_case(field))]);
         let hint = did_you_mean(name, spellings);
+        if hint.is_empty() && self.fields.contains(&SECRET_FIELD) {
+            return Err(self.path.error(format!("unknown field; the fields are {}", self.fields.join(", "))));
+        }
         Err(self.path.field(name).error(format!("unknown field `{name}`{hint}")))
     }
 }
@@ -307,7 +314,7 @@ mod tests {
                 json!({"a_list_of": [-1]}),
                 "m.a_list_of[0]: invalid type: integer `-1`, expected an integer from 0 to 4294967295",
             ),
-            (json!({"a_list_of": 1}), "m.a_list_of: invalid type: integer `1`, expected a list"),
+            (json!({"a_list_of": 1}), "m.a_list_of: invalid type: a number, expected a list"),
             (json!({"map": {"x": 1.5}}), "m.map.x: invalid type: floating point `1.5`"),
             (json!({"match": "true"}), "m.match: invalid type: string \"true\", expected a boolean"),
             (json!({"b": 1}), "m.b: unknown field `b`"),

@@ -51,7 +51,8 @@ struct Before {
 
 impl KeySets {
     pub(super) fn new(plan: &Plan) -> Self {
-        let sets = plan.providers.map(|_, provider| ProviderKeys::new(provider));
+        let caches = Default::default();
+        let sets = plan.providers.map(|_, provider| ProviderKeys::new(provider, &caches));
         Self { sets, touched: BTreeSet::new(), with_cache_hits: RefCell::default() }
     }
 

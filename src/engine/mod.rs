@@ -59,7 +59,7 @@ use crate::{
         requirement::evaluate::{Evaluation, Outcome},
     },
     time::UnixTime,
-    token::signature::SignatureCheck,
+    token::{signature::SignatureCheck, TokenError},
 };
 
 /// How many parked requests are decided in one call. Other requests wait for the worker.
@@ -106,8 +106,9 @@ impl<C: SignatureCheck> Engine<C> {
             return ResolvedRequirement::satisfied();
         }
         match self.plan.routes.requirement(headers) {
-            Some(requirement) => self.plan.requirements.resolve(requirement, headers),
-            None => ResolvedRequirement::satisfied(),
+            Ok(Some(requirement)) => self.plan.requirements.resolve(requirement, headers),
+            Ok(None) => ResolvedRequirement::satisfied(),
+            Err(_too_long) => ResolvedRequirement::denied(TokenError::RequestTooLarge),
         }
     }
 

@@ -26,7 +26,7 @@ use crate::{
     },
     time::UnixTime,
     token::{
-        cache::TokenCache,
+        cache::{CacheId, TokenCaches},
         signature::SignatureCheck,
         verify::{verify, Unverified, Verified},
         TokenError,
@@ -42,8 +42,10 @@ pub(super) struct ProviderKeys {
     pub(super) keys: Option<Rc<KeySet>>,
     /// The keys of the JWKS that cannot be used, by their index.
     pub(super) skipped: Vec<(usize, KeyError)>,
+    /// The caches of all providers.
+    caches: Rc<RefCell<TokenCaches>>,
     /// The tokens that were verified with these keys, by token policy.
-    verified: Vec<RefCell<TokenCache>>,
+    verified: Vec<CacheId>,
     /// Tokens found in the cache and not yet counted.
     pub(super) cache_hits: Cell<u32>,
     /// Set when a token was decided without the refresh that it wants: the cause, and the newest fetch at that time.
@@ -79,13 +81,13 @@ pub(super) struct Patience {
 }
 
 impl ProviderKeys {
-    pub(super) fn new(provider: &Provider) -> Self {
+    pub(super) fn new(provider: &Provider, caches: &Rc<RefCell<TokenCaches>>) -> Self {
         let keys = match &provider.keys {
             KeySource::Local(keys) => Some(keys.clone()),
             KeySource::Remote(_) => None,
         };
-        let verified = provider.policies.iter().map(|_| RefCell::new(TokenCache::new(provider.cache))).collect();
-        Self { keys, verified, ..Self::default() }
+        let verified = provider.policies.iter().map(|_| caches.borrow_mut().add(provider.cache)).collect();
+        Self { keys, caches: caches.clone(), verified, ..Self::default() }
     }
 
     /// Takes over a record. The keys are parsed once per generation; not even once where this worker fetched the JWKS and has
@@ -166,7 +168,8 @@ impl ProviderKeys {
     }
 
     fn forget_verified(&mut self) {
-        self.verified.iter_mut().for_each(|cache| cache.get_mut().clear());
+        let mut caches = self.caches.borrow_mut();
+        self.verified.iter().for_each(|cache| caches.clear(*cache));
     }
 
     /// The keys that may be used now. `policy` is that of a remote provider.
@@ -210,21 +213,21 @@ impl ProviderKeys {
         now: UnixTime,
     ) -> Result<Verified, Unverified> {
         let keys = self.usable_keys(provider.remote().map(|remote| &remote.rotation), now);
-        let (Some(cache), Some(policy)) = (self.verified.get(policy), provider.policies.get(policy)) else {
+        let (Some(&cache), Some(policy)) = (self.verified.get(policy), provider.policies.get(policy)) else {
             return Err(Unverified::NoKeys);
         };
-        let (mut cache, token) = (cache.borrow_mut(), candidate.token());
-        let known = keys.and_then(|_| cache.get(token));
+        let (mut caches, token) = (self.caches.borrow_mut(), candidate.token());
+        let known = keys.and_then(|_| caches.get(cache, token));
         match known.map(|verified| verified.still(policy, now)) {
             Some(Ok(verified)) => {
                 self.cache_hits.set(self.cache_hits.get().saturating_add(1));
                 return Ok(verified);
             }
-            Some(Err(_)) => cache.remove(token),
+            Some(Err(_)) => caches.remove(cache, token),
             None => {}
         }
         let verified = verify(candidate.jws()?, policy, keys, check, now)?;
-        cache.insert(token, verified);
+        caches.insert(cache, token, verified, verified.end(policy), now);
         Ok(verified)
     }
 

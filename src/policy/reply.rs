@@ -58,16 +58,21 @@ pub struct ChallengeContext<'a> {
 const MAX_REALM: usize = 256;
 
 /// The realm of a challenge: the request's URI, as in `jwt_authn`, reduced to what a quoted string may hold (RFC 9110 §5.6.4).
+/// Empty, as there, for a CONNECT, which has no path.
 pub fn realm(headers: Headers<'_>) -> String {
+    if headers.first(":path").is_none() {
+        return String::new();
+    }
     let part = |name| headers.first(name).unwrap_or_default();
     let uri = [part(":scheme"), b"://", part(":authority"), headers.path()].concat();
     let printable = |byte: &u8| (0x20..0x7f).contains(byte) && !matches!(byte, b'"' | b'\\');
     uri.iter().filter(|byte| printable(byte)).take(MAX_REALM).map(|byte| char::from(*byte)).collect()
 }
 
-/// 403 where the token may be good for another request, 401 elsewhere.
+/// 403 where the token may be good for another request, 431 where no token was looked at, 401 elsewhere.
 fn status(error: TokenError) -> u16 {
     match error {
+        TokenError::RequestTooLarge => 431,
         TokenError::AudienceNotAllowed | TokenError::ClaimNotAllowed | TokenError::InsufficientScope => 403,
         TokenError::AlgorithmNotAllowed
         | TokenError::AlgorithmNotSupported
@@ -113,9 +118,12 @@ impl Denial {
     }
 }
 
-/// The reply to a denied request: 401 or 403 with a challenge (RFC 6750 §3) where the token is at fault, 503 elsewhere.
+/// The reply to a denied request: 401 or 403 with a challenge (RFC 6750 §3) where the token is at fault, 431 where the rest of
+/// the request is (RFC 6585 §5), 503 elsewhere.
 pub fn reply(denial: Denial, format: &ResponseFormat, context: ChallengeContext<'_>) -> Reply {
     let (status, mut headers) = match denial {
+        // No token would help.
+        Denial::Token(error @ TokenError::RequestTooLarge) => (status(error), Vec::new()),
         Denial::Token(error) if format.strip => (status(error), Vec::new()),
         Denial::Token(error) => (status(error), vec![("www-authenticate", challenge(error, format, context))]),
         Denial::KeysUnavailable(retry_after) => (503, vec![("retry-after", seconds(retry_after))]),
@@ -129,6 +137,7 @@ pub fn reply(denial: Denial, format: &ResponseFormat, context: ChallengeContext<
             let title = match status {
                 401 => "Unauthorized",
                 403 => "Forbidden",
+                431 => "Request Header Fields Too Large",
                 _ => "Service Unavailable",
             };
             let (detail, reason) = (denial.text(), denial.reason());
@@ -185,6 +194,8 @@ mod tests {
         assert_eq!(answer(Denial::Token(TokenError::AudienceNotAllowed)).status, 403);
         let scope = answer(Denial::Token(TokenError::InsufficientScope));
         assert!(scope.status == 403 && scope.headers[0].1.ends_with("insufficient\", scope=\"a b\""), "{scope:?}");
+        let long = answer(Denial::Token(TokenError::RequestTooLarge));
+        assert_eq!((long.status, long.headers), (431, vec![]));
         let down = answer(Denial::KeysUnavailable(Duration::from_millis(1001)));
         assert_eq!((down.status, down.headers), (503, vec![("retry-after", "2".to_owned())]));
         assert_eq!(answer(Denial::KeysUnavailable(Duration::ZERO)).headers[0].1, "1");

@@ -3,7 +3,7 @@
 //! normalizes paths.
 
 use super::{headers::Headers, query};
-use crate::string_matcher::{Pattern, StringMatcher};
+use crate::string_matcher::{Pattern, StringMatcher, TooLong};
 
 /// Which requests a rule matches. All conditions must hold.
 #[derive(Clone, Debug)]
@@ -40,13 +40,26 @@ impl RouteMatch {
     }
 
     /// Whether the request matches.
-    pub fn matches(&self, headers: Headers<'_>) -> bool {
-        self.matches_path(headers)
-            && self.headers.iter().all(|header| header.matches(headers))
-            && self.query.iter().all(|parameter| parameter.matches(headers.query()))
+    ///
+    /// # Errors
+    /// [`TooLong`]: a regular expression would decide, and the text is too long for it. Where another condition fails, the
+    /// request does not match, whatever the regular expression says.
+    pub fn matches(&self, headers: Headers<'_>) -> Result<bool, TooLong> {
+        let path = || self.matches_path(headers);
+        let header = self.headers.iter().map(|header| header.matches(headers));
+        let query = self.query.iter().map(|parameter| parameter.matches(headers.query()));
+        let mut matches = Ok(true);
+        for condition in std::iter::once_with(path).chain(header).chain(query) {
+            match condition {
+                Ok(true) => {}
+                Ok(false) => return Ok(false),
+                Err(too_long) => matches = Err(too_long),
+            }
+        }
+        matches
     }
 
-    fn matches_path(&self, headers: Headers<'_>) -> bool {
+    fn matches_path(&self, headers: Headers<'_>) -> Result<bool, TooLong> {
         let equals = |expected: &str, path: &[u8]| {
             if self.case_sensitive {
                 expected.as_bytes() == path
@@ -55,16 +68,18 @@ impl RouteMatch {
             }
         };
         let begins = |prefix: &str, path: &[u8]| path.get(..prefix.len()).is_some_and(|start| equals(prefix, start));
-        match &self.path {
+        Ok(match &self.path {
             PathMatch::Exact(expected) => equals(expected, headers.path()),
             PathMatch::Prefix(prefix) => begins(prefix, headers.path()),
             PathMatch::Separated(prefix) => {
                 let path = headers.path();
                 begins(prefix, path) && matches!(path.get(prefix.len()), None | Some(b'/'))
             }
-            PathMatch::Regex(pattern) => pattern.matches_bytes(headers.path()),
+            // A CONNECT has no path. As in `jwt_authn`, no expression matches, not even one that matches the empty path.
+            PathMatch::Regex(_) if headers.first(":path").is_none() => false,
+            PathMatch::Regex(pattern) => return pattern.matches_bytes(headers.path()),
             PathMatch::Connect => headers.first(":method") == Some(b"CONNECT"),
-        }
+        })
     }
 }
 
@@ -93,20 +108,20 @@ pub enum ValueMatch {
 }
 
 impl HeaderMatch {
-    fn matches(&self, headers: Headers<'_>) -> bool {
+    fn matches(&self, headers: Headers<'_>) -> Result<bool, TooLong> {
         let values: Vec<_> = headers.all(&self.name).collect();
         let is_present = !values.is_empty() || self.missing_is_empty;
         let joined = values.join(&b","[..]);
         let matches = match &self.value {
             ValueMatch::Present(expected) => is_present == *expected,
-            _ if !is_present => return false,
-            ValueMatch::Text(text) => text.matches_bytes(&joined),
+            _ if !is_present => return Ok(false),
+            ValueMatch::Text(text) => text.matches_bytes(&joined)?,
             ValueMatch::Range(from, to) => {
                 let number = std::str::from_utf8(&joined).ok().and_then(|text| text.parse::<i64>().ok());
                 number.is_some_and(|number| (*from..*to).contains(&number))
             }
         };
-        matches != self.invert
+        Ok(matches != self.invert)
     }
 }
 
@@ -121,12 +136,12 @@ pub struct QueryMatch {
 }
 
 impl QueryMatch {
-    fn matches(&self, query: &[u8]) -> bool {
+    fn matches(&self, query: &[u8]) -> Result<bool, TooLong> {
         let first = query::parameters(query).map(query::Parameter::raw).find(|(name, _)| *name == self.name.as_bytes());
         match (&self.value, first) {
-            (ValueMatch::Present(expected), first) => first.is_some() == *expected,
+            (ValueMatch::Present(expected), first) => Ok(first.is_some() == *expected),
             (ValueMatch::Text(text), Some((_, value))) => text.matches_bytes(value),
-            (ValueMatch::Text(_) | ValueMatch::Range(..), _) => false,
+            (ValueMatch::Text(_) | ValueMatch::Range(..), _) => Ok(false),
         }
     }
 }
@@ -136,6 +151,10 @@ mod tests {
     use super::*;
 
     fn request(list: &[(&str, &str)], matcher: &RouteMatch) -> bool {
+        verdict(list, matcher).unwrap()
+    }
+
+    fn verdict(list: &[(&str, &str)], matcher: &RouteMatch) -> Result<bool, TooLong> {
         let list: Vec<_> = list.iter().map(|(n, v)| ((*n).to_owned(), v.as_bytes().to_vec())).collect();
         matcher.matches(Headers::new(&list))
     }
@@ -158,6 +177,8 @@ mod tests {
             assert!(good.iter().all(|path| request(&[(":path", path)], &matcher)), "{matcher:?}");
             assert!(!bad.iter().any(|path| request(&[(":path", path)], &matcher)), "{matcher:?}");
         }
+        let empty = RouteMatch::path(PathMatch::Regex(Pattern::regex(".*").unwrap()));
+        assert!(request(&[(":path", "")], &empty) && !request(&[(":method", "CONNECT")], &empty));
         let connect = RouteMatch::path(PathMatch::Connect);
         assert!(request(&[(":method", "CONNECT")], &connect) && !request(&[(":method", "GET")], &connect));
     }
@@ -198,5 +219,40 @@ mod tests {
         assert!(!request(&[(":path", "/?q=c&q=a")], &text) && !request(&[(":path", "/?Q=a")], &text));
         let present = with(ValueMatch::Present(true));
         assert!(request(&[(":path", "/?q")], &present) && !request(&[(":path", "/q")], &present));
+    }
+
+    /// A rule whose regular expression cannot be tried is neither matched nor skipped, inverted or not, unless another
+    /// condition fails.
+    #[test]
+    fn a_text_too_long_for_a_regular_expression_leaves_the_match_open() {
+        let regex = || Pattern::regex(".*").unwrap();
+        let text = || ValueMatch::Text(StringMatcher::new(regex(), false));
+        let header =
+            |value, invert, missing_is_empty| HeaderMatch { name: "x".into(), value, invert, missing_is_empty };
+        let any = || PathMatch::Prefix(String::new());
+        let with_header = |path, list| RouteMatch { headers: list, ..RouteMatch::path(path) };
+        let query = QueryMatch { name: "q".into(), value: text() };
+        let long = "a".repeat(crate::string_matcher::MAX_REGEX_INPUT);
+        let (path, parameter) = (format!("/{long}"), format!("/?q=a{long}"));
+        let in_path = [(":path", path.as_str()), ("y", "")];
+        let in_query = [(":path", parameter.as_str())];
+        let value = format!("a{long}");
+        let in_header = [(":path", "/"), ("x", value.as_str())];
+        // Several values of one header count together.
+        let joined = [(":path", "/"), ("x", long.as_str()), ("x", "")];
+        let is_absent = || HeaderMatch { name: "y".into(), ..header(ValueMatch::Present(false), false, false) };
+        for (matcher, list, expected) in [
+            (RouteMatch::path(PathMatch::Regex(regex())), &in_path[..], Err(TooLong)),
+            (RouteMatch::path(PathMatch::Regex(regex())), &in_query, Ok(true)),
+            (with_header(PathMatch::Regex(regex()), vec![is_absent()]), &in_path, Ok(false)),
+            (with_header(any(), vec![header(text(), false, false)]), &in_header, Err(TooLong)),
+            (with_header(any(), vec![header(text(), true, false)]), &in_header, Err(TooLong)),
+            (with_header(any(), vec![header(text(), true, true)]), &joined, Err(TooLong)),
+            (with_header(PathMatch::Exact("/a".into()), vec![header(text(), true, false)]), &in_header, Ok(false)),
+            (RouteMatch { query: vec![query.clone()], ..RouteMatch::path(any()) }, &in_query, Err(TooLong)),
+            (RouteMatch { query: vec![query], ..RouteMatch::path(any()) }, &in_path, Ok(false)),
+        ] {
+            assert_eq!(verdict(list, &matcher), expected, "{matcher:?}");
+        }
     }
 }

@@ -6,7 +6,7 @@ use super::{
     headers::Headers,
     route::{PathMatch, RouteMatch},
 };
-use crate::ids::RequirementId;
+use crate::{ids::RequirementId, string_matcher::TooLong};
 
 /// A rule.
 #[derive(Clone, Debug)]
@@ -62,19 +62,28 @@ impl RouteTable {
     }
 
     /// The requirement of the first rule that matches. `None`: no rule matches, or the rule requires nothing.
-    pub fn requirement(&self, headers: Headers<'_>) -> Option<RequirementId> {
+    ///
+    /// # Errors
+    /// [`TooLong`]: nobody knows whether a rule before any that matches does. To skip the rule could be a hole.
+    pub fn requirement(&self, headers: Headers<'_>) -> Result<Option<RequirementId>, TooLong> {
         let text = |bytes| std::str::from_utf8(bytes).ok();
         let exact = text(headers.path()).and_then(|path| self.exact.get(path));
         let prefixes =
             self.prefixes.iter().filter_map(|(length, rules)| rules.get(text(headers.path().get(..*length)?)?));
-        let mut first: Option<usize> = None;
+        let mut first: Option<(usize, Result<Option<RequirementId>, TooLong>)> = None;
         for list in exact.into_iter().chain(prefixes).chain([&self.others]) {
             // Each list is in the order of the rules.
-            let found = list.iter().copied().take_while(|index| first.is_none_or(|first| *index < first));
-            let matching = |index: &usize| self.rules.get(*index).is_some_and(|rule| rule.route.matches(headers));
-            first = found.into_iter().find(matching).or(first);
+            let mut earlier = list.iter().copied().take_while(|index| first.is_none_or(|(first, _)| *index < first));
+            let found = earlier.find_map(|index| {
+                let rule = self.rules.get(index)?;
+                match rule.route.matches(headers) {
+                    Ok(is_match) => is_match.then_some((index, Ok(rule.requires))),
+                    Err(too_long) => Some((index, Err(too_long))),
+                }
+            });
+            first = found.or(first);
         }
-        self.rules.get(first?)?.requires
+        first.map_or(Ok(None), |(_, requirement)| requirement)
     }
 }
 
@@ -91,8 +100,38 @@ mod tests {
     }
 
     fn required(rules: &RouteTable, list: &[(&str, &str)]) -> Option<RequirementId> {
+        verdict(rules, list).unwrap()
+    }
+
+    fn verdict(rules: &RouteTable, list: &[(&str, &str)]) -> Result<Option<RequirementId>, TooLong> {
         let list: Vec<_> = list.iter().map(|(n, v)| ((*n).to_owned(), v.as_bytes().to_vec())).collect();
         rules.requirement(Headers::new(&list))
+    }
+
+    #[test]
+    fn a_rule_that_nobody_can_match_is_not_skipped() {
+        let regex = || PathMatch::Regex(Pattern::regex("/a+").unwrap());
+        let prefix = |path: &str| PathMatch::Prefix(path.to_owned());
+        let long = format!("/{}", "a".repeat(crate::string_matcher::MAX_REGEX_INPUT));
+        let is = |rules: Vec<Rule>, path: &str| verdict(&RouteTable::new(rules), &[(":path", path)]);
+        let required = |id| Ok(Some(RequirementId::new(id)));
+        for (rules, of_long, of_short) in [
+            (vec![rule(regex(), Some(0))], Err(TooLong), required(0)),
+            // A rule without a requirement as well: a later rule may have one.
+            (vec![rule(regex(), None), rule(prefix("/"), Some(0))], Err(TooLong), Ok(None)),
+            (
+                vec![rule(prefix("/b"), None), rule(regex(), Some(0)), rule(prefix("/"), None)],
+                Err(TooLong),
+                required(0),
+            ),
+            // An earlier rule that matches decides.
+            (vec![rule(prefix("/a"), Some(1)), rule(regex(), Some(0))], required(1), required(1)),
+            (vec![rule(prefix("/"), None), rule(regex(), Some(0)), rule(prefix("/a"), Some(1))], Ok(None), Ok(None)),
+            (vec![rule(PathMatch::Exact(long.clone()), Some(1)), rule(regex(), Some(0))], required(1), required(0)),
+        ] {
+            assert_eq!(is(rules.clone(), &long), of_long, "{rules:?}");
+            assert_eq!(is(rules.clone(), "/aa"), of_short, "{rules:?}");
+        }
     }
 
     #[test]
@@ -146,7 +185,7 @@ mod tests {
             for path in paths.into_iter().chain(["/a?q", "/a/b/c?/b"]) {
                 for list in [vec![(":path", path)], vec![(":path", path), ("x", "1")]] {
                     let owned: Vec<_> = list.iter().map(|(n, v)| ((*n).to_owned(), v.as_bytes().to_vec())).collect();
-                    let one_by_one = rules.iter().find(|rule| rule.route.matches(Headers::new(&owned)));
+                    let one_by_one = rules.iter().find(|rule| rule.route.matches(Headers::new(&owned)).unwrap());
                     assert_eq!(required(&rules, &list), one_by_one.and_then(|rule| rule.requires), "{path} {rules:?}");
                 }
             }

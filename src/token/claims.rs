@@ -80,6 +80,11 @@ impl NumericDate {
     pub fn of(time: UnixTime) -> Self {
         Self(time.as_millis() as f64 / 1000.0)
     }
+
+    /// This date, rounded up to a millisecond.
+    pub fn as_time(self) -> UnixTime {
+        UnixTime::from_millis((self.0 * 1000.0).ceil() as u64)
+    }
 }
 
 impl<'de> Deserialize<'de> for NumericDate {
@@ -95,7 +100,7 @@ pub struct Audiences(Vec<String>);
 impl Audiences {
     /// Whether one of `wanted` is among the audiences. Those in `wanted` have gone through [`normalize_audience`].
     pub fn has_any(&self, wanted: &[String]) -> bool {
-        self.0.iter().any(|aud| wanted.iter().any(|wanted| wanted == normalize_audience(aud)))
+        self.0.iter().map(|aud| normalize_audience(aud)).any(|aud| wanted.iter().any(|wanted| wanted == aud))
     }
 }
 

@@ -1,8 +1,8 @@
-//! Why a token is denied, with the texts that Envoy's `jwt_authn` answers with.
+//! Why a token, or the request that would carry one, is denied, with the texts that Envoy's `jwt_authn` answers with.
 
 use std::fmt;
 
-/// Why a token is denied. The fault is always the token's.
+/// Why a token or its request is denied. The fault is always the client's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenError {
     /// The provider does not allow `alg`.
@@ -41,6 +41,8 @@ pub enum TokenError {
     NoExpiration,
     /// `nbf` or `iat` lies in the future, by more than the clock skew.
     NotYetValid,
+    /// The path, a header or a parameter is too long for a rule's regular expression. The tokens were not looked at.
+    RequestTooLarge,
     /// The key that the token names is in the provider's `revoked_keys`.
     RevokedKey,
     /// `sub` does not match the provider's `subjects`.
@@ -88,7 +90,7 @@ pub enum MalformedField {
 
 impl TokenError {
     /// Every error; those with a [`MalformedField`] once.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::AlgorithmNotAllowed,
         Self::AlgorithmNotSupported,
         Self::AudienceNotAllowed,
@@ -107,6 +109,7 @@ impl TokenError {
         Self::Missing,
         Self::NoExpiration,
         Self::NotYetValid,
+        Self::RequestTooLarge,
         Self::RevokedKey,
         Self::SubjectNotAllowed,
         Self::TooLarge,
@@ -145,6 +148,7 @@ impl TokenError {
             Self::Missing => "missing",
             Self::NoExpiration => "no_expiration",
             Self::NotYetValid => "not_yet_valid",
+            Self::RequestTooLarge => "request_too_large",
             Self::RevokedKey => "revoked_key",
             Self::SubjectNotAllowed => "subject_not_allowed",
             Self::TooLarge => "too_large",
@@ -190,6 +194,7 @@ impl TokenError {
             },
             Self::Missing => "Jwt is missing",
             Self::NotYetValid => "Jwt not yet valid",
+            Self::RequestTooLarge => "Request is too large to be matched with a rule",
             Self::TooLarge => "Jwt is too large",
             Self::TypeNotAllowed => "Jwt header [typ] is not allowed",
             Self::UnknownExtension => "Jwt header [crit] is not supported",

@@ -18,6 +18,12 @@ impl Verified {
         self.until.is_some()
     }
 
+    /// When time alone makes the token bad: when it expires, or its key does. `None`: never.
+    pub fn end(self, policy: &TokenPolicy) -> Option<UnixTime> {
+        let expiry = self.times.exp.map(|exp| exp.as_time().plus(policy.clock_skew));
+        expiry.into_iter().chain(self.until).min()
+    }
+
     /// Checks again what time alone can change, while the keys stay the same.
     ///
     /// # Errors
@@ -50,7 +56,8 @@ impl From<TokenError> for Unverified {
     }
 }
 
-/// Verifies a token: claims first, then the signature, so that a token which is bad in itself never causes a fetch.
+/// Verifies a token: cheap checks first, so that a token which is bad in itself causes no fetch; then the signature; then the
+/// checks that take long, so that only tokens of the issuer do. A token that only the latter deny may cause a fetch for its key.
 ///
 /// # Errors
 /// See [`Unverified`].
@@ -65,8 +72,9 @@ pub fn verify(
         return Err(TokenError::AlgorithmNotSupported.into());
     }
     let claims = jws.claims()?;
-    policy.check(jws, claims, now)?;
+    policy.check_unsigned(jws, claims, now)?;
     let until = signed_by(jws, keys.ok_or(Unverified::NoKeys)?, check, now)?;
+    policy.check_signed(jws, claims)?;
     Ok(Verified { times: claims.times(), until })
 }
 
@@ -99,4 +107,67 @@ pub fn signed_by(
         _ if tried => Unverified::UnknownKey(TokenError::BadSignature),
         _ => Unverified::UnknownKey(TokenError::UnknownKey),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use base64::{engine::general_purpose::URL_SAFE_NO_PAD as BASE64, Engine as _};
+
+    use super::*;
+    use crate::{
+        keys::{Algorithm, Key},
+        string_matcher::{Pattern, StringMatcher},
+        token::signature::BadSignature,
+    };
+
+    /// Says of every signature whether it is good, and counts the checks.
+    struct Verdict(bool, Cell<u32>);
+
+    impl SignatureCheck for Verdict {
+        fn check(&self, _: &Key, _: Algorithm, _: &[u8], _: &[u8]) -> Result<(), BadSignature> {
+            self.1.set(self.1.get() + 1);
+            self.0.then_some(()).ok_or(BadSignature)
+        }
+    }
+
+    /// What takes long is asked of good signatures only. What is cheap is asked first, and needs no keys.
+    #[test]
+    fn only_tokens_of_the_issuer_cost_more_than_a_signature() {
+        let key = r#"{"kty":"EC","crv":"P-256","kid":"a","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}"#;
+        let keys = KeySet::new(vec![Key::from_json(key).unwrap()]);
+        let subject = |pattern| Some(StringMatcher::new(pattern, false));
+        let any = TokenPolicy::permissive;
+        let regex = || TokenPolicy { subjects: subject(Pattern::regex("a+").unwrap()), ..any() };
+        let exact = TokenPolicy { subjects: subject(Pattern::Exact("a".into())), ..any() };
+        let scopes = TokenPolicy { scopes: vec!["read".into()], ..any() };
+        let issuer = TokenPolicy { issuer: Some("i".into()), ..regex() };
+        let both = TokenPolicy { scopes: vec!["read".into()], ..regex() };
+        for (policy, error, is_cheap) in [
+            (regex(), TokenError::SubjectNotAllowed, false),
+            (scopes, TokenError::InsufficientScope, false),
+            (exact, TokenError::SubjectNotAllowed, true),
+            (issuer, TokenError::IssuerNotConfigured, true),
+            // The order among the requirements is as ever.
+            (both, TokenError::SubjectNotAllowed, false),
+        ] {
+            let denied = Unverified::Denied(error);
+            for (kid, is_good, otherwise) in [
+                ("a", true, denied),
+                ("a", false, Unverified::BadSignature),
+                ("z", false, Unverified::UnknownKey(TokenError::UnknownKey)),
+            ] {
+                let header = format!(r#"{{"alg":"ES256","kid":"{kid}"}}"#);
+                let token = format!("{}.{}.AA", BASE64.encode(header), BASE64.encode(r#"{"sub":"b"}"#));
+                let jws = Jws::parse(token.as_bytes().into()).unwrap();
+                let check = Verdict(is_good, Cell::new(0));
+                let verdict = verify(&jws, &policy, Some(&keys), &check, UnixTime::default()).unwrap_err();
+                assert_eq!(verdict, if is_cheap { denied } else { otherwise }, "{kid} {is_good} {policy:?}");
+                assert_eq!(check.1.get(), u32::from(kid == "a" && !is_cheap));
+                let without_keys = verify(&jws, &policy, None, &check, UnixTime::default()).unwrap_err();
+                assert_eq!(without_keys, if is_cheap { denied } else { Unverified::NoKeys });
+            }
+        }
+    }
 }

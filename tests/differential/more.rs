@@ -161,3 +161,53 @@ fn a_route_can_disable_the_filter() {
     assert_eq!(compare(&pair, "open", &Request::get("/open")).status, 200);
     assert_eq!(compare(&pair, "closed", &Request::get("/x")).status, 401);
 }
+
+/// A CONNECT has no path, so only an empty prefix and `connect_matcher` match.
+#[test]
+fn a_connect_without_a_path_falls_under_the_same_rules() {
+    let issuer = issuer();
+    let matchers = [
+        (json!({"prefix": "/"}), false),
+        (json!({"prefix": ""}), true),
+        (json!({"path": "/"}), false),
+        (json!({"path": "*"}), false),
+        (json!({"path_separated_prefix": "/a"}), false),
+        (json!({"safe_regex": {"regex": "/.*"}}), false),
+        (json!({"safe_regex": {"regex": ".*"}}), false),
+        (json!({"connect_matcher": {}}), true),
+        (json!({"prefix": "/", "query_parameters": [{"name": "q", "present_match": false}]}), false),
+        (json!({"prefix": "", "query_parameters": [{"name": "q", "present_match": false}]}), true),
+        (json!({"prefix": "", "headers": [{"name": ":path", "present_match": true}]}), false),
+    ];
+    let rules = matchers.iter().enumerate().map(|(index, (matcher, _))| {
+        let mut matcher = matcher.clone();
+        let mut headers = matcher["headers"].as_array().cloned().unwrap_or_default();
+        headers.push(json!({"name": "x-rule", "string_match": {"exact": index.to_string()}}));
+        matcher["headers"] = json!(headers);
+        json!({"match": matcher, "requires": {"provider_name": "p"}})
+    });
+    let block = json!({
+        "providers": {"p": {
+            "issuer": issuer.issuer(),
+            "remote_jwks": {"http_uri": {"uri": issuer.jwks_uri(), "cluster": "issuer", "timeout": "2s"}},
+        }},
+        "rules": rules.collect::<Vec<_>>(),
+    });
+    let reached = json!({"status": 418, "body": {"inline_string": "reached"}});
+    let routes = json!({"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [
+        {"match": {"connect_matcher": {}}, "direct_response": reached},
+        {"match": {"prefix": "/"}, "direct_response": reached},
+    ]}]});
+    let pair = Pair::start_with(&block, &[("issuer", issuer.addr())], |bootstrap| {
+        bootstrap
+            .connection_manager_option("route_config", routes.clone())
+            .connection_manager_option("upgrade_configs", json!([{"upgrade_type": "CONNECT"}]))
+    });
+    for (index, (matcher, is_match)) in matchers.iter().enumerate() {
+        let request = Request::new("CONNECT", "differential.test:443").header("x-rule", index.to_string());
+        let expected = if *is_match { 401 } else { 418 };
+        let name = matcher.to_string();
+        assert_eq!(compare(&pair, &name, &request).status, expected, "{name}");
+        assert_eq!(compare(&pair, &name, &request.bearer(&issuer.token())).status, 418, "{name}");
+    }
+}

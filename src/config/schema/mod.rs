@@ -66,7 +66,9 @@ message! {
 
     /// A regular expression in RE2 syntax: no look-around, no back-references.
     RegexMatcher {
-        /// Required. Regular expression that must match the whole string.
+        /// Required. Regular expression that must match the whole string, of at most 4096 bytes. A longer path, header or
+        /// parameter gets a 431 ([long values](jwt_authn.md#regular-expressions-and-long-values)); a longer `sub` does not
+        /// match.
         regex: String,
         /// Accepted for compatibility; has no effect.
         _google_re2: Option<Value>,

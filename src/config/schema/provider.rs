@@ -49,7 +49,8 @@ message! {
         failed_status_in_metadata: String,
         /// Tolerance in seconds for `exp`, `nbf` and `iat`. 0 selects the default. Default: `60`.
         clock_skew_seconds: u32,
-        /// Cache of verified tokens, per worker; emptied when the keys change. Unset: 1000 tokens of up to 4096 bytes.
+        /// Cache of verified tokens, per worker; emptied when the keys change. All caches of a worker share 16 MiB, of which
+        /// one takes at most 2 MiB ([performance.md](performance.md#the-token-caches)). Unset: 1000 tokens of up to 4096 bytes.
         jwt_cache_config: Option<JwtCacheConfig>,
         /// Request headers for claims of a valid token.
         claim_to_headers: Vec<JwtClaimToHeader>,

@@ -40,6 +40,11 @@ impl ResolvedRequirement {
         Self { tokens: Vec::new(), root: Node::Satisfied }
     }
 
+    /// A requirement that no request satisfies.
+    pub fn denied(error: TokenError) -> Self {
+        Self { tokens: Vec::new(), root: Node::Denied(error) }
+    }
+
     /// Whether the requirement is satisfied whatever the tokens are.
     pub fn is_satisfied(&self) -> bool {
         matches!(self.root, Node::Satisfied)
