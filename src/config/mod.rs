@@ -5,6 +5,7 @@
 
 mod compile;
 mod duration;
+mod environment;
 mod error;
 mod oneof;
 mod path;
@@ -27,6 +28,15 @@ use crate::policy::plan::Plan;
 /// # Errors
 /// The configuration is invalid. The error describes the first invalid field.
 pub fn parse(configuration: &[u8]) -> Result<Plan, ConfigError> {
+    parse_in(b"", configuration)
+}
+
+/// As [`parse`], in this environment: `NAME=value` entries, each followed by a zero byte. The variable
+/// `JWKS_GATE_SHARED_DATA_SECRET` stands in for an absent `shared_data_secret`.
+///
+/// # Errors
+/// The configuration or the variable is invalid.
+pub fn parse_in(environment: &[u8], configuration: &[u8]) -> Result<Plan, ConfigError> {
     if configuration.is_empty() {
         return Err(Path::Root.error("empty; expected a JSON object or a google.protobuf.Struct"));
     }
@@ -38,7 +48,7 @@ pub fn parse(configuration: &[u8]) -> Result<Plan, ConfigError> {
         return Err(Path::Root.error("expected a JSON object or a google.protobuf.Struct"));
     }
     let config = <schema::JwtAuthentication as read::Read>::read(value, &Path::Root)?;
-    compile::plan(config)
+    compile::plan(config, environment::secret(environment))
 }
 
 #[cfg(test)]

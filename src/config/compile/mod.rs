@@ -8,6 +8,7 @@ mod value;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
+    environment::SECRET_VARIABLE,
     error::Result,
     path::Path,
     schema::{self, ErrorFormat, JwtAuthentication},
@@ -33,7 +34,8 @@ const DEFAULT_TOKEN_BYTES: usize = 60 << 10;
 const MIN_SECRET_BYTES: usize = 16;
 const TOKEN_BYTES: std::ops::RangeInclusive<usize> = 1024..=8192 << 10;
 
-pub(super) fn plan(config: JwtAuthentication) -> Result<Plan> {
+/// `variable` is the secret of the environment.
+pub(super) fn plan(config: JwtAuthentication, variable: Option<&[u8]>) -> Result<Plan> {
     let root = Path::Root;
     let reason =
         "Wasm filters cannot read the filter state that selects the requirement; use rules with requires instead";
@@ -56,7 +58,11 @@ pub(super) fn plan(config: JwtAuthentication) -> Result<Plan> {
     let mut compiler = rules::Compiler { ids: &ids, providers: &mut providers, requirements: &mut requirements };
     let rules = RouteTable::new(compiler.rules(config.rules, config.requirement_map)?);
     let max_parked_requests = max_parked_requests(&root.field("max_parked_requests"), config.max_parked_requests)?;
-    let seal = seal(&root.field("shared_data_secret"), &config.shared_data_secret)?;
+    let seal = match (&*config.shared_data_secret, variable) {
+        ("", None) => None,
+        ("", Some(secret)) => seal(&root.field(SECRET_VARIABLE), secret)?,
+        (secret, _) => seal(&root.field("shared_data_secret"), secret.as_bytes())?,
+    };
     check_stat_prefix(&root.field("stat_prefix"), &config.stat_prefix)?;
     check_resource_metadata(&root.field("resource_metadata"), config.resource_metadata.as_deref())?;
     let mut own_headers = BTreeSet::new();
@@ -104,12 +110,11 @@ fn max_token_bytes(path: &Path<'_>, wire: Option<u32>) -> Result<usize> {
 }
 
 /// The secret is never part of an error.
-fn seal(path: &Path<'_>, secret: &str) -> Result<Option<Seal>> {
-    match secret.len() {
-        0 => Ok(None),
-        length if length < MIN_SECRET_BYTES => Err(path.error(format!("must have at least {MIN_SECRET_BYTES} bytes"))),
-        _ => Ok(Seal::new(secret.as_bytes())),
+fn seal(path: &Path<'_>, secret: &[u8]) -> Result<Option<Seal>> {
+    if secret.len() < MIN_SECRET_BYTES {
+        return Err(path.error(format!("must have at least {MIN_SECRET_BYTES} bytes")));
     }
+    Ok(Seal::new(secret))
 }
 
 fn check_stat_prefix(path: &Path<'_>, stat_prefix: &str) -> Result<()> {

@@ -53,7 +53,8 @@ message! {
         max_parked_requests: Option<u32>,
         /// Addition. Secret that authenticates what workers share, at least 16 bytes. Without a secret, any Wasm plugin with the
         /// same `vm_id` can inject keys; under Istio, every plugin of the proxy. Filters of one plugin share keys only under the
-        /// same secret. Envoy's config dump shows the secret.
+        /// same secret. Envoy's config dump shows the field; instead, the variable `JWKS_GATE_SHARED_DATA_SECRET` of the VM's
+        /// environment can hold the secret ([SECURITY.md](../SECURITY.md#the-secret)). The field overrides the variable.
         shared_data_secret: String,
         /// Addition. Maximum length of a token in bytes, from 1024 to 8388608. A longer token is denied unread. The default is
         /// as large as all headers of a request may be in Envoy unless `max_request_headers_kb` is set. Default: `61440`.
