@@ -2,7 +2,7 @@
 # Needed: cargo, make, python3 with pip. Everything else comes from the package registries.
 
 .DEFAULT_GOAL := help
-.PHONY: help check wasm probe envoy prometheus demo serve picture test simulate fleet bench reference lint clean
+.PHONY: help check wasm probe hooks envoy prometheus demo serve picture test simulate fleet bench reference lint clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -30,13 +30,16 @@ serve: wasm envoy ## leave issuer, upstream and Envoy running to try by hand
 picture: wasm envoy ## measure eight rotations beside Envoy's own jwt_authn and draw docs/rotation.svg
 	@cargo run --quiet -p jwks-gate-demo --bin jwks-gate-picture
 
-probe: ## build the filter that tests and benchmarks ask about signatures
+probe: ## build the filter that tests and benchmarks ask about signatures, and that attacks shared data
 	@scripts/wasm.sh probe
+
+hooks: ## build jwks-gate with hooks for tests: it traps on demand
+	@scripts/wasm.sh hooks
 
 prometheus: ## fetch the Prometheus that tests run: target/prometheus
 	@scripts/prometheus.sh
 
-test: wasm probe envoy prometheus ## all tests, the end-to-end ones against a real Envoy
+test: wasm probe hooks envoy prometheus ## all tests, the end-to-end ones against a real Envoy
 	@cargo build --quiet -p jwks-gate-issuer -p jwks-gate-demo --bins
 	cargo test --workspace
 

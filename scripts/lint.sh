@@ -8,7 +8,7 @@ cargo clippy --quiet --workspace --all-targets -- -D warnings
 
 target=wasm32-unknown-unknown
 if [ -d "$(rustc --print target-libdir --target "$target")" ]; then
-    cargo clippy --quiet -p jwks-gate --lib --no-default-features --target "$target" --target-dir target/wasm -- -D warnings
+    cargo clippy --quiet -p jwks-gate --lib --no-default-features --features filter,test-hooks --target "$target" --target-dir target/wasm -- -D warnings
 else
     echo "lint: clippy for $target skipped: the toolchain lacks the target"
 fi

@@ -1,12 +1,16 @@
-"""Removes exports from a wasm module: strip_exports.py IN OUT
+"""Removes and renames exports of a wasm module: strip_exports.py IN OUT
 
 Envoy enters the VM for each callback that a module exports, and the SDK exports every callback. Callbacks that do nothing in
 the filter cost each request several microseconds.
+
+A function that the filter exports as `own_<callback>` takes the place of the SDK's `<callback>`: two functions of one program
+cannot have one name.
 """
 
 import sys
 
 EXPORT_SECTION = 7
+OWN = "own_"
 KEPT_CALLBACKS = {
     "proxy_on_configure",
     "proxy_on_context_create",
@@ -42,18 +46,20 @@ def number(value):
     return bytes(out + bytes([value]))
 
 
-def without_idle_callbacks(section):
-    """Returns an export section's content without the unused callbacks."""
+def used_callbacks(section):
+    """Returns an export section's content with the callbacks that the filter uses."""
     count, at = read_number(section, 0)
-    kept = []
+    exports = {}
     for _ in range(count):
-        start = at
         length, at = read_number(section, at)
-        name = section[at : at + length].decode()
-        _, at = read_number(section, at + length + 1)
-        if not name.startswith("proxy_on_") or name in KEPT_CALLBACKS:
-            kept.append(section[start:at])
-    return number(len(kept)) + b"".join(kept)
+        name, start = section[at : at + length].decode(), at + length
+        _, at = read_number(section, start + 1)
+        exports[name] = section[start:at]
+    for name in [name for name in exports if name.startswith(OWN)]:
+        assert name[len(OWN) :] in exports, f"{name} takes the place of nothing"
+        exports[name[len(OWN) :]] = exports.pop(name)
+    kept = {name: item for name, item in exports.items() if not name.startswith("proxy_on_") or name in KEPT_CALLBACKS}
+    return number(len(kept)) + b"".join(number(len(name)) + name.encode() + item for name, item in kept.items())
 
 
 def main(source, target):
@@ -67,7 +73,7 @@ def main(source, target):
         length, start = read_number(data, at + 1)
         content = data[start : start + length]
         if kind == EXPORT_SECTION:
-            content = without_idle_callbacks(content)
+            content = used_callbacks(content)
         out += bytes([kind]) + number(len(content)) + content
         at = start + length
     with open(target, "wb") as file:

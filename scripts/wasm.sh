@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds dist/jwks-gate.wasm. With the argument "probe", builds target/jwks-gate-probe.wasm, the filter that verifies signatures
-# for tests and benchmarks. Uses the first Rust for wasm32-unknown-unknown that this machine has:
+# for tests and benchmarks, and attacks shared data. With the argument "hooks", builds target/jwks-gate-hooks.wasm, jwks-gate with
+# the feature test-hooks. Uses the first Rust for wasm32-unknown-unknown that this machine has:
 #   1. the toolchain's target (installed, or added by rustup);
 #   2. Debian's compiler and library source, with the library built by cargo (-Zbuild-std).
 # JWKS_GATE_WASM_RUST=toolchain|debian makes the choice. JWKS_GATE_WASM_FEATURES=all-curves adds ES384 and ES512 for hosts
@@ -17,13 +18,18 @@ filter)
     library=jwks_gate.wasm
     output=dist/jwks-gate.wasm
     ;;
+hooks)
+    build+=(-p jwks-gate --no-default-features --features "filter test-hooks")
+    library=jwks_gate.wasm
+    output=target/jwks-gate-hooks.wasm
+    ;;
 probe)
     build+=(-p jwks-gate-probe)
     library=jwks_gate_probe.wasm
     output=target/jwks-gate-probe.wasm
     ;;
 *)
-    echo "wasm: build 'filter' or 'probe', not '$1'" >&2
+    echo "wasm: build 'filter', 'hooks' or 'probe', not '$1'" >&2
     exit 2
     ;;
 esac

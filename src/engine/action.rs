@@ -76,6 +76,14 @@ pub struct Response {
     pub body: Vec<u8>,
 }
 
+impl Response {
+    /// The status that these headers give; 0 if they give none.
+    pub fn status(headers: &[(String, Vec<u8>)]) -> u16 {
+        let status = headers.iter().find(|(name, _)| name == ":status");
+        status.and_then(|(_, value)| std::str::from_utf8(value).ok()?.parse().ok()).unwrap_or_default()
+    }
+}
+
 /// Why a fetch failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FetchError {

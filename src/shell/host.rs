@@ -2,12 +2,13 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
+pub(super) use proxy_wasm::types::MetricType;
 use proxy_wasm::{
     hostcalls,
-    types::{BufferType, MapType, MetricType, Status},
+    types::{BufferType, MapType, Status},
 };
-use sha2::{Digest, Sha256};
 
+use super::abi;
 use crate::{
     engine::{FetchError, Response},
     ids::ClientId,
@@ -19,14 +20,19 @@ use crate::{
         reply::{self, ChallengeContext, Denial, Reply, ResponseFormat},
     },
     rotation::http_cache::Validators,
+    shared::names,
     time::UnixTime,
     token::host_verifier,
 };
 
+fn since_epoch() -> Option<Duration> {
+    hostcalls::get_current_time().ok()?.duration_since(UNIX_EPOCH).ok()
+}
+
 /// The host's clock. A host without a clock gives the end of time, at which every key and every token has expired.
 pub(super) fn now() -> UnixTime {
-    let time = hostcalls::get_current_time().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-    UnixTime::from_millis(time.map_or(u64::MAX, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX)))
+    let millis = since_epoch().and_then(|since| u64::try_from(since.as_millis()).ok());
+    UnixTime::from_millis(millis.unwrap_or(u64::MAX))
 }
 
 /// The plugin configuration; empty if there is none.
@@ -51,21 +57,18 @@ pub(super) fn request_headers() -> Result<Vec<(String, Vec<u8>)>, Status> {
 }
 
 /// Makes host calls apply to this context: a stream's or the root's.
-pub(super) fn act_for(context: u32) -> Result<(), Status> {
-    hostcalls::set_effective_context(context)
+pub(super) fn act_for(context: u32) -> abi::Result {
+    abi::set_effective_context(context)
 }
 
 /// Changes the current request.
-pub(super) fn edit(edits: &Edits) -> Result<(), Status> {
-    let headers = MapType::HttpRequestHeaders;
-    edits.remove.iter().try_for_each(|name| hostcalls::remove_map_value(headers, name))?;
+pub(super) fn edit(edits: &Edits) -> abi::Result {
+    edits.remove.iter().try_for_each(|name| abi::remove_header(name))?;
     if let Some(target) = &edits.target {
-        hostcalls::set_map_value_bytes(headers, ":path", Some(target))?;
+        abi::replace_header(":path", target)?;
     }
-    edits.add.iter().try_for_each(|(name, value)| hostcalls::add_map_value_bytes(headers, name, value))?;
-    for (name, value) in &edits.state {
-        hostcalls::set_property(vec![name], Some(value))?;
-    }
+    edits.add.iter().try_for_each(|(name, value)| abi::add_header(name, value))?;
+    edits.state.iter().try_for_each(|(name, value)| abi::set_property(name, value))?;
     if edits.clear_route_cache {
         // A host without this function keeps the route.
         let _ = hostcalls::call_foreign_function("clear_route_cache", None);
@@ -79,22 +82,22 @@ pub(super) fn unavailable() -> Reply {
 }
 
 /// Lets the current, paused request go on.
-pub(super) fn resume() -> Result<(), Status> {
-    hostcalls::resume_http_request()
+pub(super) fn resume() -> abi::Result {
+    abi::resume_request()
 }
 
 /// Answers the current request.
-pub(super) fn reply(reply: &Reply) -> Result<(), Status> {
+pub(super) fn reply(reply: &Reply) -> abi::Result {
     for (name, value) in &reply.state {
         // A shorter access log is no reason to answer otherwise.
-        let _ = hostcalls::set_property(vec![name], Some(value));
+        let _ = abi::set_property(name, value);
     }
-    let headers = reply.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    hostcalls::send_http_response(u32::from(reply.status), headers, Some(reply.body.as_bytes()))
+    let headers: Vec<_> = reply.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    abi::send_response(u32::from(reply.status), &headers, reply.body.as_bytes())
 }
 
 /// Starts a fetch. Returns the token that the callback will carry.
-pub(super) fn fetch(remote: &Remote, validators: &Validators) -> Result<u32, Status> {
+pub(super) fn fetch(remote: &Remote, validators: &Validators) -> abi::Result<u32> {
     let mut headers = vec![
         (":method", "GET"),
         (":scheme", remote.scheme),
@@ -104,7 +107,8 @@ pub(super) fn fetch(remote: &Remote, validators: &Validators) -> Result<u32, Sta
     ];
     headers.extend(validators.etag.as_deref().map(|etag| ("if-none-match", etag)));
     headers.extend(validators.last_modified.as_deref().map(|date| ("if-modified-since", date)));
-    hostcalls::dispatch_http_call(&remote.cluster, headers, None, Vec::new(), remote.rotation.fetch_timeout)
+    let millis = u32::try_from(remote.rotation.fetch_timeout.as_millis()).unwrap_or(u32::MAX);
+    abi::http_call(&remote.cluster, &headers, millis)
 }
 
 /// The response to a fetch, within its callback. `headers` and `body` are the callback's counts: without headers the host has no
@@ -114,11 +118,7 @@ pub(super) fn fetched(headers: usize, body: usize, max_body: usize) -> Result<Re
         return Err(FetchError::Reset);
     }
     let headers = hostcalls::get_map_bytes(MapType::HttpCallResponseHeaders).map_err(|_| FetchError::Reset)?;
-    let status = headers
-        .iter()
-        .find(|(name, _)| name == ":status")
-        .and_then(|(_, value)| std::str::from_utf8(value).ok()?.parse().ok())
-        .unwrap_or_default();
+    let status = Response::status(&headers);
     let body = match status {
         200 if body > max_body => return Err(FetchError::Document(DocumentError::TooLarge)),
         200 => hostcalls::get_buffer(BufferType::HttpCallResponseBody, 0, body)
@@ -137,12 +137,8 @@ pub(super) fn verify_signature(argument: &[u8]) -> Option<Vec<u8>> {
 /// A number that spreads what many proxies do, and no more than that. The VM has no randomness, but a clock of microseconds
 /// or less.
 pub(super) fn random(salt: u64) -> u32 {
-    let nanos = hostcalls::get_current_time()
-        .ok()
-        .and_then(|time| time.duration_since(UNIX_EPOCH).ok())
-        .map_or(0, |since| since.as_nanos());
-    let hash = Sha256::new().chain_update(nanos.to_le_bytes()).chain_update(salt.to_le_bytes()).finalize();
-    hash.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes))
+    let nanos = since_epoch().map_or(0, |since| since.as_nanos());
+    names::digest(&[&nanos.to_le_bytes()[..], &salt.to_le_bytes()].concat()) as u32
 }
 
 /// Has `on_tick` called after this period; at least a millisecond, since zero would stop the ticks.
@@ -150,19 +146,9 @@ pub(super) fn tick_in(period: Duration) {
     let _ = hostcalls::set_tick_period(period.max(Duration::from_millis(1)));
 }
 
-/// Defines a counter. `None`: the host did not.
-pub(super) fn define_counter(name: &str) -> Option<u32> {
-    hostcalls::define_metric(MetricType::Counter, name).ok()
-}
-
-/// Defines a gauge.
-pub(super) fn define_gauge(name: &str) -> Option<u32> {
-    hostcalls::define_metric(MetricType::Gauge, name).ok()
-}
-
-/// Defines a histogram.
-pub(super) fn define_histogram(name: &str) -> Option<u32> {
-    hostcalls::define_metric(MetricType::Histogram, name).ok()
+/// Defines a stat. `None`: the host did not.
+pub(super) fn define(kind: MetricType, name: &str) -> Option<u32> {
+    hostcalls::define_metric(kind, name).ok()
 }
 
 /// Sets a gauge, or adds to a histogram.

@@ -29,6 +29,8 @@ impl Http {
         let (Some(worker), Ok(headers)) = (&self.worker, host::request_headers()) else {
             return unavailable();
         };
+        #[cfg(feature = "test-hooks")]
+        super::test_hooks::on_request(&headers);
         let headers = Headers::new(&headers);
         let resolved = worker.engine.borrow_mut().resolve(headers);
         for provider in resolved.providers() {

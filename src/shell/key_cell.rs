@@ -4,12 +4,12 @@
 
 use std::rc::Rc;
 
-use super::shared_data::{self, SharedData, Swap};
+use super::shared_data::{SharedData, Swap};
 use crate::{
     engine::{Applied, Update},
     policy::provider::Remote,
     rotation::record::Record,
-    shared::{announcement, manifest::CellName},
+    shared::{announcement, manifest::CellName, names},
     time::UnixTime,
 };
 
@@ -27,7 +27,7 @@ pub(super) fn name(plugin: &[u8], issuer: &str, remote: &Remote) -> CellName {
     // A configuration with other limits may not be able to read what this one accepts.
     let limits = [rotation.limits.max_document_bytes, rotation.limits.max_keys];
     let limits = limits.map(|limit| (limit as u64).to_le_bytes());
-    shared_data::digest(&[
+    names::digest_of(&[
         plugin,
         issuer.as_bytes(),
         cluster.as_bytes(),
@@ -40,7 +40,7 @@ pub(super) fn name(plugin: &[u8], issuer: &str, remote: &Remote) -> CellName {
 
 /// Empties a cell that no configuration uses any more.
 pub(super) fn remove(data: &SharedData, cell: &CellName) {
-    let name = shared_data::name_of(cell);
+    let name = names::name_of(cell);
     for key in [format!("{name}.record"), format!("{name}.version")] {
         data.remove(&key);
     }
@@ -48,13 +48,13 @@ pub(super) fn remove(data: &SharedData, cell: &CellName) {
 
 impl KeyCell {
     pub(super) fn new(data: Rc<SharedData>, cell: &CellName) -> Self {
-        let name = shared_data::name_of(cell);
+        let name = names::name_of(cell);
         Self { data, record: format!("{name}.record"), version: format!("{name}.version") }
     }
 
     /// The announced version. `None`: there is none, or another plugin wrote it.
     pub(super) fn version(&self) -> Option<u64> {
-        shared_data::number(&self.data.read(&self.version)?)
+        names::number(&self.data.read(&self.version)?)
     }
 
     /// The record's bytes; empty if there is none.
@@ -82,7 +82,7 @@ impl KeyCell {
     pub(super) fn announce(&self, version: u64, now: UnixTime) {
         let current = || Record::read(&self.read(), now).map_or(0, |record| record.version);
         let _ = self.data.swap(&self.version, |bytes| {
-            let announced = bytes.and_then(shared_data::number).unwrap_or_default();
+            let announced = bytes.and_then(names::number).unwrap_or_default();
             let is_due = announcement::is_due(version, announced, current);
             (is_due.then(|| version.to_le_bytes().to_vec()), ())
         });

@@ -3,6 +3,7 @@
 
 #![allow(unsafe_code)] // `proxy_wasm::main!` exports C functions.
 
+mod abi;
 mod host;
 mod http;
 mod key_cell;
@@ -10,6 +11,8 @@ mod peers;
 mod root;
 mod shared_data;
 mod stats;
+#[cfg(feature = "test-hooks")]
+mod test_hooks;
 mod wakeups;
 mod worker;
 
@@ -17,5 +20,5 @@ use proxy_wasm::types::LogLevel;
 
 proxy_wasm::main! {{
     proxy_wasm::set_log_level(LogLevel::Info);
-    proxy_wasm::set_root_context(|id| Box::new(root::Root::new(id)));
+    proxy_wasm::set_root_context(|id| Box::new(root::Root(id)));
 }}

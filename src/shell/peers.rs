@@ -10,12 +10,13 @@ use std::{
 
 use super::{
     key_cell,
-    shared_data::{self, SharedData, Swap},
+    shared_data::{SharedData, Swap},
     wakeups::{self, Message},
 };
 use crate::{
     shared::{
         manifest::{CellName, Manifest, Newer},
+        names,
         registry::{Entry, Registry, RENEWAL},
         worker_totals::WorkerTotals,
     },
@@ -44,7 +45,7 @@ impl Peers {
         manifest: Manifest,
         now: UnixTime,
     ) -> Self {
-        let name = shared_data::name(&[plugin]);
+        let name = names::name(&[plugin]);
         let entry = Entry { worker: 0, queue: None, configuration, since: 0, runs: false, seen_at: now };
         let (renewed_at, is_speaker, newer) = Default::default();
         let peers = Self { data, name, manifest, entry: Cell::new(entry), renewed_at, is_speaker, newer };

@@ -1,6 +1,6 @@
 //! The root context: one per worker and configuration.
 
-use std::{rc::Rc, time::Duration};
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc, time::Duration};
 
 use log::{error, info, warn};
 use proxy_wasm::{
@@ -9,30 +9,53 @@ use proxy_wasm::{
 };
 
 use super::{
-    host,
+    abi, host,
     http::Http,
     worker::{Verifier, Worker},
 };
 use crate::config;
 
-/// The root context.
-pub(super) struct Root {
-    id: u32,
-    worker: Option<Rc<Worker>>,
+thread_local! {
+    /// The workers of this VM, by root context.
+    static WORKERS: RefCell<BTreeMap<u32, Rc<Worker>>> = const { RefCell::new(BTreeMap::new()) };
 }
 
-impl Root {
-    pub(super) fn new(id: u32) -> Self {
-        Self { id, worker: None }
+fn worker(root: u32) -> Option<Rc<Worker>> {
+    WORKERS.with_borrow(|workers| workers.get(&root).cloned())
+}
+
+/// Takes the place of the SDK's `proxy_on_queue_ready` (scripts/strip_exports.py), which panics if the context is no root.
+/// Queues outlive a VM that trapped: the host then gives the id of a root context of the old VM, which may be a stream's in
+/// the new one.
+#[no_mangle]
+extern "C" fn own_proxy_on_queue_ready(root: u32, _queue: u32) {
+    if let Some(worker) = worker(root) {
+        worker.on_queue_ready();
     }
 }
+
+/// Takes the place of the SDK's `proxy_on_http_call_response`, which panics at the answer to a call that was not made through
+/// the SDK.
+#[no_mangle]
+extern "C" fn own_proxy_on_http_call_response(root: u32, token: u32, headers: usize, body: usize, _trailers: usize) {
+    if let Some(worker) = worker(root) {
+        worker.on_http_call_response(token, headers, body);
+    }
+}
+
+/// The root context.
+pub(super) struct Root(pub(super) u32);
 
 impl RootContext for Root {
     /// Reads the configuration. Nothing is fetched here: Envoy also calls this in a VM that it made only to try the
     /// configuration out, and a lease of that VM would keep the others waiting.
     fn on_configure(&mut self, size: usize) -> bool {
         let configuration = host::configuration(size);
-        let plan = match config::parse(&configuration) {
+        let Ok(environment) = abi::environment() else {
+            error!("jwks-gate: configuration rejected: the environment of the VM cannot be read");
+            return false;
+        };
+        let plan = match config::parse_in(&environment, &configuration) {
             Ok(plan) => plan,
             Err(mistake) => {
                 error!("jwks-gate: configuration rejected: {mistake}");
@@ -48,26 +71,20 @@ impl RootContext for Root {
             trusted => trusted.iter().map(|algorithm| algorithm.name()).collect::<Vec<_>>().join(" "),
         };
         info!("jwks-gate: signatures checked by the host: {by_host}; all others by the VM");
-        let worker = Worker::new(self.id, plan, verifier, &configuration);
+        let worker = Worker::new(self.0, plan, verifier, &configuration);
         worker.set_tick(Duration::from_millis(1));
-        self.worker = Some(Rc::new(worker));
+        WORKERS.with_borrow_mut(|workers| workers.insert(self.0, Rc::new(worker)));
         true
     }
 
     fn on_tick(&mut self) {
-        if let Some(worker) = &self.worker {
+        if let Some(worker) = worker(self.0) {
             worker.run();
         }
     }
 
-    fn on_queue_ready(&mut self, _queue: u32) {
-        if let Some(worker) = &self.worker {
-            worker.on_queue_ready();
-        }
-    }
-
     fn create_http_context(&self, id: u32) -> Option<Box<dyn HttpContext>> {
-        Some(Box::new(Http::new(id, self.worker.clone())))
+        Some(Box::new(Http::new(id, worker(self.0))))
     }
 
     fn get_type(&self) -> Option<ContextType> {
@@ -75,19 +92,13 @@ impl RootContext for Root {
     }
 }
 
-impl Context for Root {
-    fn on_http_call_response(&mut self, token: u32, headers: usize, body: usize, _trailers: usize) {
-        if let Some(worker) = &self.worker {
-            worker.on_http_call_response(token, headers, body);
-        }
-    }
-}
+impl Context for Root {}
 
 /// The host deletes the context by `proxy_on_delete`. The earlier `proxy_on_done` would come for each stream too, and is not
 /// exported.
 impl Drop for Root {
     fn drop(&mut self) {
-        if let Some(worker) = &self.worker {
+        if let Some(worker) = WORKERS.with_borrow_mut(|workers| workers.remove(&self.0)) {
             worker.end();
         }
     }

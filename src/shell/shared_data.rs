@@ -1,16 +1,16 @@
-//! Shared data: keys that no other plugin has, and the one compare-and-swap loop.
+//! Shared data: the one compare-and-swap loop, and the seal of each value.
 
 use std::cell::Cell;
 
-use proxy_wasm::{hostcalls, types::Status};
-use sha2::{Digest, Sha256};
-
+use super::abi;
 use crate::shared::seal::Seal;
 
 /// More writers than this in a row between a read and its write do not occur. If they do, the next tick tries again.
 const MAX_TRIES: usize = 32;
 /// Creates a key that is absent, and only then: no value ever has this mark.
 const CREATE: u32 = u32::MAX;
+/// Overwrites whatever there is.
+const NO_MARK: u32 = 0;
 
 /// What became of a change.
 pub(super) enum Swap<T> {
@@ -38,7 +38,7 @@ impl SharedData {
 
     /// The value of a key. `None`: the key is absent or empty, which a removed key is, or another plugin wrote the value.
     pub(super) fn read(&self, key: &str) -> Option<Vec<u8>> {
-        let mut value = hostcalls::get_shared_data(key).ok().and_then(|(value, _)| value)?;
+        let mut value = abi::get_shared_data(key).ok().and_then(|(value, _)| value)?;
         // The tag stands behind the value.
         let length = self.open(key, Some(&value))?.len();
         value.truncate(length);
@@ -49,16 +49,16 @@ impl SharedData {
     /// what the caller wants to know of it. `change` is called again when another writer was faster.
     pub(super) fn swap<T>(&self, key: &str, mut change: impl FnMut(Option<&[u8]>) -> (Option<Vec<u8>>, T)) -> Swap<T> {
         for _ in 0..MAX_TRIES {
-            let Ok((value, cas)) = hostcalls::get_shared_data(key) else { return Swap::Failed };
+            let Ok((value, cas)) = abi::get_shared_data(key) else { return Swap::Failed };
             let (bytes, result) = change(self.open(key, value.as_deref()));
             let Some(bytes) = bytes else { return Swap::Unchanged(result) };
             let bytes = match &self.seal {
                 Some(seal) => seal.seal(key, &bytes),
                 None => bytes,
             };
-            match hostcalls::set_shared_data(key, Some(&bytes), Some(cas.unwrap_or(CREATE))) {
+            match abi::set_shared_data(key, &bytes, cas.unwrap_or(CREATE)) {
                 Ok(()) => return Swap::Written(result),
-                Err(Status::CasMismatch) => {}
+                Err(abi::CAS_MISMATCH) => {}
                 Err(_) => return Swap::Failed,
             }
         }
@@ -67,7 +67,7 @@ impl SharedData {
 
     /// Empties a value. The host keeps the key.
     pub(super) fn remove(&self, key: &str) {
-        let _ = hostcalls::set_shared_data(key, None, None);
+        let _ = abi::set_shared_data(key, &[], NO_MARK);
     }
 
     /// The number of values that another plugin wrote, since this was last called.
@@ -76,6 +76,8 @@ impl SharedData {
     }
 
     fn open<'v>(&self, key: &str, value: Option<&'v [u8]>) -> Option<&'v [u8]> {
+        #[cfg(feature = "test-hooks")]
+        super::test_hooks::on_shared_key(key);
         let value = value.filter(|value| !value.is_empty())?;
         let Some(seal) = &self.seal else { return Some(value) };
         let opened = seal.open(key, value);
@@ -84,30 +86,4 @@ impl SharedData {
         }
         opened
     }
-}
-
-/// A digest that nothing else has.
-pub(super) fn digest(parts: &[&[u8]]) -> [u8; 16] {
-    let mut hash = Sha256::new();
-    for part in parts {
-        hash.update((part.len() as u64).to_le_bytes());
-        hash.update(part);
-    }
-    hash.finalize().first_chunk().copied().unwrap_or_default()
-}
-
-/// A key that no other plugin, and no other issuer of this plugin, has.
-pub(super) fn name(parts: &[&[u8]]) -> String {
-    name_of(&digest(parts))
-}
-
-/// The key that stands for this digest.
-pub(super) fn name_of(digest: &[u8; 16]) -> String {
-    let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("jwks-gate.{hex}")
-}
-
-/// A number of eight bytes. `None`: the bytes are no such number.
-pub(super) fn number(bytes: &[u8]) -> Option<u64> {
-    bytes.try_into().ok().map(u64::from_le_bytes)
 }

@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, collections::BTreeMap};
 
-use super::host;
+use super::host::{self, MetricType};
 use crate::{
     engine::Plan,
     metrics::{Counts, Metric, ProviderStat, Series},
@@ -18,8 +18,8 @@ pub(super) struct Stats {
 impl Stats {
     /// Defines the filter's counters.
     pub(super) fn define(plan: &Plan) -> Self {
-        let counters =
-            Metric::all().filter_map(|metric| Some((metric, host::define_counter(&metric.name(&plan.stat_prefix))?)));
+        let define = |metric: Metric| host::define(MetricType::Counter, &metric.name(&plan.stat_prefix));
+        let counters = Metric::all().filter_map(|metric| Some((metric, define(metric)?)));
         Self { counters: counters.collect(), series: RefCell::default() }
     }
 
@@ -54,11 +54,12 @@ impl Stats {
             return *known;
         }
         let name = series.name(&plan.stat_prefix, &plan.providers[series.provider].name);
-        let id = match series.stat {
-            ProviderStat::Counter(_) => host::define_counter(&name),
-            ProviderStat::Gauge(_) => host::define_gauge(&name),
-            ProviderStat::Histogram(_) => host::define_histogram(&name),
+        let kind = match series.stat {
+            ProviderStat::Counter(_) => MetricType::Counter,
+            ProviderStat::Gauge(_) => MetricType::Gauge,
+            ProviderStat::Histogram(_) => MetricType::Histogram,
         };
+        let id = host::define(kind, &name);
         self.series.borrow_mut().insert(series, id);
         id
     }

@@ -7,8 +7,6 @@ use std::{
     time::Duration,
 };
 
-use sha2::{Digest, Sha256};
-
 use super::{
     host,
     key_cell::{self, KeyCell},
@@ -21,7 +19,10 @@ use crate::{
     engine::{Action, Engine, FetchError, Plan, ProviderId, Response, Update, Validators},
     ids::ProviderMap,
     metrics::{Gauge, ProviderStat, Series},
-    shared::manifest::{CellName, Manifest, ProviderManifest},
+    shared::{
+        manifest::{CellName, Manifest, ProviderManifest},
+        names,
+    },
     time::UnixTime,
     token::host_verifier::HostVerifier,
 };
@@ -65,10 +66,6 @@ pub(super) struct Worker {
     tick: Cell<Option<Duration>>,
 }
 
-fn digest(bytes: &[u8]) -> u64 {
-    Sha256::digest(bytes).first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
-}
-
 impl Worker {
     pub(super) fn new(root: u32, plan: Plan, verifier: Verifier, configuration: &[u8]) -> Self {
         let plugin = [host::property("plugin_name"), b"/".to_vec(), host::property("plugin_root_id")].concat();
@@ -87,10 +84,10 @@ impl Worker {
             let gauges = Series { provider: id, stat }.name(&plan.stat_prefix, &provider.name);
             let revoked = remote.revoked.names().map(str::to_owned).collect();
             manifest.0.push(ProviderManifest { name: gauges.clone(), cell: name, revoked });
-            let subject = digest(gauges.as_bytes());
+            let subject = names::digest(gauges.as_bytes());
             Some(RemoteCell { keys: KeyCell::new(data.clone(), &name), name, gauges, subject })
         });
-        let peers = Peers::register(data.clone(), &plugin, digest(configuration), manifest, host::now());
+        let peers = Peers::register(data.clone(), &plugin, names::digest(configuration), manifest, host::now());
         let (fetches, rewritten_at, parked_shared_at, parked, tick) = Default::default();
         Self {
             root,
@@ -132,6 +129,8 @@ impl Worker {
 
     /// From the root context: does what there is to do now, and sets the next tick.
     pub(super) fn run(&self) {
+        #[cfg(feature = "test-hooks")]
+        super::test_hooks::on_wake();
         self.meet_peers(false);
         let due = self.engine.borrow_mut().due(host::now());
         due.into_iter().for_each(|provider| self.sync(provider));
@@ -196,9 +195,7 @@ impl Worker {
                 Action::Update(provider, update) => queue.extend(self.update(provider, update)),
                 Action::Fetch(provider, fetch, validators) => queue.extend(self.fetch(provider, fetch, &validators)),
                 Action::Reply(stream, reply) => {
-                    if host::act_for(stream.0).is_ok() {
-                        let _ = host::reply(&reply);
-                    }
+                    let _ = host::act_for(stream.0).and_then(|()| host::reply(&reply));
                 }
                 Action::Resume(stream, edits, _) => {
                     // A stream that cannot be reached is gone. A request that cannot be changed as decided does not go on.

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 pub use bootstrap::{wasm_filter, Bootstrap};
 pub use directory::Directory;
 pub use envoy::{Envoy, EnvoyOptions, StartError};
-pub use paths::{envoy_path, wasm_path, workspace_root};
+pub use paths::{envoy_path, hooks_path, probe_path, wasm_path, workspace_root};
 pub use process::Process;
 
 /// A port on the loopback interface that was free a moment ago.

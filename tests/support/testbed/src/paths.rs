@@ -13,6 +13,16 @@ pub fn envoy_path() -> PathBuf {
     built("JWKS_GATE_ENVOY", "target/envoy/envoy")
 }
 
+/// The filter with hooks for tests: `target/jwks-gate-hooks.wasm`.
+pub fn hooks_path() -> PathBuf {
+    built("JWKS_GATE_HOOKS_WASM", "target/jwks-gate-hooks.wasm")
+}
+
+/// The filter that verifies signatures, and that attacks shared data: `target/jwks-gate-probe.wasm`.
+pub fn probe_path() -> PathBuf {
+    built("JWKS_GATE_PROBE_WASM", "target/jwks-gate-probe.wasm")
+}
+
 /// The directory of the workspace.
 pub fn workspace_root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -26,6 +36,10 @@ fn built(variable: &str, default: &str) -> PathBuf {
     // A relative path in the variable is also relative to the workspace, because cargo starts each package's tests in a
     // different directory.
     let path = workspace_root().join(env::var_os(variable).unwrap_or_else(|| default.into()));
-    assert!(path.is_file(), "{} is missing: run `make wasm envoy` first (or set {variable})", path.display());
+    assert!(
+        path.is_file(),
+        "{} is missing: run `make wasm probe hooks envoy` first (or set {variable})",
+        path.display()
+    );
     path
 }

@@ -6,7 +6,7 @@ use serde_json::{json, Value};
 
 use crate::{
     http::{Connection, Request},
-    workspace_root, Bootstrap, Envoy, EnvoyOptions,
+    probe_path, Bootstrap, Envoy, EnvoyOptions,
 };
 
 /// A signature to verify.
@@ -44,7 +44,7 @@ impl Probe {
     /// # Panics
     /// If Envoy does not start. `make probe` builds the filter.
     pub fn start() -> Self {
-        let wasm = workspace_root().join("target/jwks-gate-probe.wasm");
+        let wasm = probe_path();
         let filter = json!({
             "name": "probe",
             "typed_config": {
