@@ -165,6 +165,13 @@ fn istios_plugin_configuration_is_valid() {
     let extension = yaml(&read("envoy/istio/trafficextension.yaml"));
     assert_eq!(extension[0]["spec"]["wasm"]["pluginConfig"], *config);
     assert_eq!(extension[0]["spec"]["wasm"]["failStrategy"], "FAIL_RELOAD");
+    // The proxy has the variable that both read from it.
+    let variable = json!([{"name": "JWKS_GATE_SHARED_DATA_SECRET", "valueFrom": "HOST"}]);
+    assert_eq!(documents[0]["spec"]["vmConfig"]["env"], variable);
+    assert_eq!(extension[0]["spec"]["wasm"]["vmConfig"]["env"], variable);
+    let patch = yaml(&read("envoy/istio/gateway-secret.yaml"));
+    let container = &patch[0]["spec"]["template"]["spec"]["containers"][0];
+    assert_eq!((&container["name"], &container["env"][0]["name"]), (&json!("istio-proxy"), &variable[0]["name"]));
     let rule = entries.iter().find(|document| document["kind"] == "DestinationRule").unwrap();
     assert_eq!(
         (&rule["spec"]["host"], &rule["spec"]["trafficPolicy"]["tls"]["mode"]),

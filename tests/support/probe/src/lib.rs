@@ -1,7 +1,9 @@
 //! A filter for tests. A request's body holds signatures. The answer holds the verdicts of the host and of the VM, and
-//! the time per check.
+//! the time per check. With a plugin configuration, the filter is a hostile plugin instead.
 
 #![cfg(target_arch = "wasm32")]
+
+mod intruder;
 
 use std::time::Duration;
 
@@ -21,7 +23,7 @@ use proxy_wasm::{
 use serde::{Deserialize, Serialize};
 
 proxy_wasm::main! {{
-    proxy_wasm::set_root_context(|_| Box::new(Root));
+    proxy_wasm::set_root_context(|_| Box::new(Root(None)));
 }}
 
 /// A request's body.
@@ -44,13 +46,34 @@ struct Answer {
     micros: Vec<(f64, f64)>,
 }
 
-struct Root;
+/// With a configuration, a hostile plugin.
+struct Root(Option<intruder::Intruder>);
 
 impl Context for Root {}
 
 impl RootContext for Root {
+    fn on_configure(&mut self, size: usize) -> bool {
+        let configuration = hostcalls::get_buffer(BufferType::PluginConfiguration, 0, size);
+        let configuration = configuration.ok().flatten().unwrap_or_default();
+        if configuration.is_empty() {
+            return true;
+        }
+        let attack = serde_json::from_slice(&configuration);
+        self.0 = attack.ok().map(intruder::Intruder::new);
+        self.0.is_some()
+    }
+
+    fn on_tick(&mut self) {
+        if let Some(intruder) = &mut self.0 {
+            intruder.on_tick();
+        }
+    }
+
     fn create_http_context(&self, _: u32) -> Option<Box<dyn HttpContext>> {
-        Some(Box::new(Http))
+        match self.0 {
+            Some(_) => Some(Box::new(intruder::Idle)),
+            None => Some(Box::new(Http)),
+        }
     }
 
     fn get_type(&self) -> Option<ContextType> {

@@ -23,11 +23,13 @@ pub struct EnvoyOptions {
     pub expect_start: bool,
     /// Envoy's `--log-level`.
     pub log_level: String,
+    /// Variables added to the environment of the process.
+    pub environment: Vec<(String, String)>,
 }
 
 impl Default for EnvoyOptions {
     fn default() -> Self {
-        Self { concurrency: 2, expect_start: true, log_level: "info".to_owned() }
+        Self { concurrency: 2, expect_start: true, log_level: "info".to_owned(), environment: Vec::new() }
     }
 }
 
@@ -59,6 +61,7 @@ impl Envoy {
         let mut process = Process::spawn_in(
             Command::new(envoy_path())
                 .current_dir(workspace_root())
+                .envs(options.environment.iter().map(|(name, value)| (name, value)))
                 .arg("-c")
                 .arg(directory.file("envoy.yaml"))
                 .arg("--admin-address-path")

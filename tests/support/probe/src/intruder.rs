@@ -1,0 +1,104 @@
+//! A hostile plugin beside jwks-gate: overwrites shared data and floods queues, with every tick.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use base64::{engine::general_purpose::URL_SAFE_NO_PAD as BASE64, Engine as _};
+use jwks_gate::shared::seal::Seal;
+use proxy_wasm::{
+    hostcalls,
+    traits::{Context, HttpContext},
+};
+use serde::Deserialize;
+
+/// Where `src/shell/test_hooks.rs` tells the names of shared values, one per line.
+const NAMES: &str = "test-hooks.names";
+/// Earlier values that are kept per name.
+const MAX_EARLIER: usize = 16;
+
+/// The plugin configuration.
+#[derive(Default, Deserialize)]
+pub(crate) struct Attack {
+    period_millis: u64,
+    /// Whether shared values are overwritten.
+    overwrite: bool,
+    /// Values to write, in base64url: plain, and sealed under `secret`.
+    values: Vec<String>,
+    /// Not the secret of jwks-gate.
+    secret: String,
+    /// Messages go to the queues whose tokens are from 1 to this number.
+    queues: u32,
+}
+
+/// The root context of the hostile plugin.
+pub(crate) struct Intruder {
+    values: Vec<Vec<u8>>,
+    seal: Option<Seal>,
+    attack: Attack,
+    earlier: BTreeMap<String, Vec<Vec<u8>>>,
+    ticks: u64,
+}
+
+impl Intruder {
+    /// Reads the configuration and starts the ticks.
+    pub(crate) fn new(attack: Attack) -> Self {
+        let _ = hostcalls::set_tick_period(Duration::from_millis(attack.period_millis.max(1)));
+        let mut values: Vec<_> = attack.values.iter().filter_map(|text| BASE64.decode(text).ok()).collect();
+        values.push(u64::MAX.to_le_bytes().to_vec());
+        values.push(vec![0xa5; 40]);
+        Self { values, seal: Seal::new(attack.secret.as_bytes()), attack, earlier: BTreeMap::new(), ticks: 0 }
+    }
+
+    pub(crate) fn on_tick(&mut self) {
+        self.ticks = self.ticks.wrapping_add(1);
+        if self.attack.overwrite {
+            let names = hostcalls::get_shared_data(NAMES).ok().and_then(|(names, _)| names).unwrap_or_default();
+            for (index, name) in String::from_utf8(names).unwrap_or_default().lines().enumerate() {
+                self.overwrite(name, index as u64);
+            }
+        }
+        for queue in 1..=self.attack.queues {
+            if self.ticks % 7 == 0 {
+                // Takes messages away from their reader.
+                let _ = hostcalls::dequeue_shared_queue(queue);
+            }
+            let message: &[u8] = if self.ticks % 2 == 0 { b"w" } else { &[0xff; 300] };
+            let _ = hostcalls::enqueue_shared_queue(queue, Some(message));
+        }
+    }
+
+    fn overwrite(&mut self, name: &str, index: u64) {
+        let found = hostcalls::get_shared_data(name).ok().and_then(|(value, _)| value).unwrap_or_default();
+        let earlier = self.earlier.entry(name.to_owned()).or_default();
+        if !found.is_empty() && !earlier.contains(&found) && earlier.len() < MAX_EARLIER {
+            earlier.push(found.clone());
+        }
+        let turn = self.ticks.wrapping_add(index.wrapping_mul(5));
+        let pick = |values: &[Vec<u8>]| {
+            let index = usize::try_from(turn / 6).unwrap_or_default().checked_rem(values.len());
+            index.and_then(|index| values.get(index).cloned()).unwrap_or_default()
+        };
+        let value = match turn % 6 {
+            0 => pick(&self.values),
+            1 => self.seal.as_ref().map(|seal| seal.seal(name, &pick(&self.values))).unwrap_or_default(),
+            2 => pick(earlier),
+            3 => {
+                // What is there, with one bit changed.
+                let mut changed = found;
+                if let Some(byte) = changed.last_mut() {
+                    *byte ^= 1;
+                }
+                changed
+            }
+            4 => Vec::new(),
+            // The value of another name.
+            _ => self.earlier.values().flatten().last().cloned().unwrap_or_default(),
+        };
+        let _ = hostcalls::set_shared_data(name, Some(&value), None);
+    }
+}
+
+/// Lets every request pass.
+pub(crate) struct Idle;
+
+impl Context for Idle {}
+impl HttpContext for Idle {}
