@@ -19,7 +19,7 @@ use crate::{
         },
         token_location::Candidate,
     },
-    rotation::{policy::RotationPolicy, transition::Cause},
+    rotation::{policy::RotationPolicy, record::Fingerprint, transition::Cause},
     time::UnixTime,
     token::{
         signature::{BadSignature, SignatureCheck},
@@ -40,12 +40,12 @@ pub(super) struct Progress {
     failed: Vec<Failed>,
 }
 
-/// A token that no key of a generation verified. The keys of a generation only become fewer.
+/// A token that none of these keys verified. The same keys only become fewer.
 #[derive(Clone, Copy, Debug)]
 struct Failed {
     policy: TokenPolicyRef,
     token: usize,
-    generation: u64,
+    keys: Fingerprint,
     error: Unverified,
 }
 
@@ -60,8 +60,8 @@ impl Progress {
         self.watermark.iter().find(|(known, _)| *known == provider).map(|(_, fetch)| *fetch)
     }
 
-    fn failure(&self, policy: TokenPolicyRef, token: usize, generation: u64) -> Option<Unverified> {
-        let is_known = |known: &&Failed| (known.policy, known.token, known.generation) == (policy, token, generation);
+    fn failure(&self, policy: TokenPolicyRef, token: usize, keys: Fingerprint) -> Option<Unverified> {
+        let is_known = |known: &&Failed| (known.policy, known.token, known.keys) == (policy, token, keys);
         self.failed.iter().find(is_known).map(|known| known.error)
     }
 
@@ -254,8 +254,8 @@ impl<C: SignatureCheck> CheckedRequest<'_, C> {
     ) -> Option<Result<Verified, Unverified>> {
         let Authenticator { plan, key_sets, check, now } = *self.authenticator;
         let (known, keys) = (&plan.providers[policy.provider], key_sets.of(policy.provider));
-        let generation = keys.generation_in_use(known.remote(), now);
-        if let Some(error) = generation.and_then(|generation| self.progress.failure(policy, token, generation)) {
+        let in_use = keys.keys_in_use(known.remote(), now);
+        if let Some(error) = in_use.and_then(|keys| self.progress.failure(policy, token, keys)) {
             return Some(Err(error));
         }
         let budget = if effort == Effort::Cheap { 0 } else { self.left };
@@ -267,10 +267,8 @@ impl<C: SignatureCheck> CheckedRequest<'_, C> {
             // A token beyond the budget of its request counts as failed for now.
             return (effort == Effort::Full).then_some(verified);
         }
-        if let (Some(generation), Err(error @ (Unverified::UnknownKey(_) | Unverified::BadSignature))) =
-            (generation, verified)
-        {
-            self.progress.remember_failure(Failed { policy, token, generation, error });
+        if let (Some(keys), Err(error @ (Unverified::UnknownKey(_) | Unverified::BadSignature))) = (in_use, verified) {
+            self.progress.remember_failure(Failed { policy, token, keys, error });
         }
         Some(verified)
     }

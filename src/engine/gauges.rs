@@ -79,7 +79,7 @@ mod tests {
         let plan = config::parse(config.to_string().as_bytes()).unwrap();
         let (_, remote) = plan.remotes().next().unwrap();
         let mut keys = ProviderKeys::default();
-        keys.update(Record { document, ..Record::default() }, None, remote);
+        keys.update(Record { document, ..Record::default() }, None, remote, UnixTime::default());
         let [count, fetched, expires, unusable, rotated, ..] = key_set_gauges(&keys, remote);
         [count, fetched, expires, unusable, rotated].map(|(_, value)| value)
     }

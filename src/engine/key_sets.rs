@@ -105,8 +105,8 @@ impl KeySets {
         self.touched.insert(provider);
         let (keys, record) = (&mut self.sets[provider], Record::read(bytes, now).unwrap_or_default());
         let was_lost = keys.is_lost;
-        let has_changed = keys.update(record, None, remote);
-        if keys.is_lost && !was_lost {
+        let has_changed = keys.update(record, None, remote, now);
+        if keys.is_lost && !was_lost && keys.record.document.is_some() {
             let name = &plan.providers[provider].name;
             warn!("provider {name:?}: shared data lost the JWKS (overwritten by another plugin?); fetching anew, known keys stay");
         }
@@ -131,9 +131,10 @@ impl KeySets {
         let before = Before { keys: keys.keys.clone(), skipped: keys.skipped.clone(), rotated_at: rotated_at(keys) };
         // The document that this worker parsed is the record's only if the fetch counted.
         let fetched = update.into_document().filter(|_| applied.effect == Effect::Completed);
-        let has_changed = keys.update(applied.record, fetched, remote);
+        let has_changed = keys.update(applied.record, fetched, remote, now);
         let action = match applied.effect {
             Effect::Fetch(fetch) => {
+                keys.on_fetch_begun(fetch);
                 if keys.record.is_fetching_for_token() {
                     telemetry.add_of(provider, Counter::Refreshes(Refresh::Started));
                 }
@@ -173,7 +174,7 @@ impl KeySets {
         let (outcome, error) = match response {
             Ok(response) => {
                 let retry_after = http_cache::retry_after(&response.headers, now);
-                match outcome(keys, remote, response, telemetry, now) {
+                match outcome(keys, remote, fetch, response, telemetry, now) {
                     Ok(outcome) => (outcome, None),
                     Err(error) => (Outcome::Failed { retry_after }, Some(error)),
                 }
@@ -183,7 +184,7 @@ impl KeySets {
         telemetry.add(if error.is_none() { Metric::FetchSucceeded } else { Metric::FetchFailed });
         let result = match &outcome {
             Outcome::Jwks(_) => FetchResult::Document,
-            Outcome::NotModified(_) => FetchResult::NotModified,
+            Outcome::NotModified { .. } => FetchResult::NotModified,
             Outcome::Failed { .. } => FetchResult::Failed,
         };
         telemetry.add_of(provider, Counter::Fetches(result));
@@ -191,7 +192,7 @@ impl KeySets {
             telemetry.observe(provider, Histogram::FetchMs, now.since(lease.taken_at));
         }
         keys.last_error = error;
-        Some(Update::new(Event::FetchEnded { fetch, outcome, jitter }, remote.rotation))
+        Some(keys.update_by(Event::FetchEnded { fetch, outcome, jitter }, remote))
     }
 
     /// Remembers which tokens were denied for want of a key, and which refreshes were put off. Returns the providers of these
@@ -240,13 +241,14 @@ impl KeySets {
 fn outcome(
     keys: &ProviderKeys,
     remote: &Remote,
+    fetch: u64,
     response: Response,
     telemetry: &mut Telemetry,
     now: UnixTime,
 ) -> Result<Outcome, FetchError> {
     let Response { status, headers, body } = response;
     let freshness = http_cache::freshness(&headers, now);
-    match (status, &keys.record.document) {
+    match (status, keys.confirmed_by(fetch)) {
         (200, _) => {
             let document = document::parse(&body, remote.rotation.limits).map_err(FetchError::Document)?;
             let skipped = u32::try_from(document.skipped.len()).unwrap_or(u32::MAX);
@@ -254,7 +256,7 @@ fn outcome(
             let validators = http_cache::validators(&headers);
             Ok(Outcome::Jwks(Box::new(FetchedJwks { body: body.into(), document, freshness, validators })))
         }
-        (304, Some(cached)) if cached.validators != Default::default() => Ok(Outcome::NotModified(freshness)),
+        (304, Some(document)) => Ok(Outcome::NotModified { document, freshness }),
         _ => Err(FetchError::Status(status)),
     }
 }

@@ -236,6 +236,7 @@ impl<C: SignatureCheck> Engine<C> {
 
     /// The result of an [`Action::Update`].
     pub fn on_updated(&mut self, id: ProviderId, update: Box<Update>, applied: Applied, now: UnixTime) -> Vec<Action> {
+        self.absorb_clock_step(now);
         if update.cause().is_some() {
             self.refreshes.on_refresh(id, applied.started());
         }
@@ -254,6 +255,7 @@ impl<C: SignatureCheck> Engine<C> {
         jitter: u32,
         now: UnixTime,
     ) -> Vec<Action> {
+        self.absorb_clock_step(now);
         self.refreshes.on_fetched(provider);
         let fetch = (provider, fetch);
         let update = self.key_sets.on_fetched(&self.plan, fetch, response, jitter, &mut self.telemetry, now);

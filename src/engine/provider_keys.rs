@@ -4,6 +4,7 @@ use std::{
     cell::{Cell, RefCell},
     collections::BTreeSet,
     rc::Rc,
+    time::Duration,
 };
 
 use super::{action::FetchError, denied_kids::DeniedKids};
@@ -19,10 +20,13 @@ use crate::{
         token_location::Candidate,
     },
     rotation::{
+        clock::RecordClock,
+        http_cache::Validators,
         policy::RotationPolicy,
-        record::{CachedJwks, Record},
+        record::{Fingerprint, Record},
         retired::RetiredKey,
-        transition::{self, Cause},
+        transition::{self, Cause, Event},
+        update::{Knowledge, Update},
     },
     time::UnixTime,
     token::{
@@ -36,10 +40,17 @@ use crate::{
 /// The keys of one provider as one worker knows them.
 #[derive(Debug, Default)]
 pub(super) struct ProviderKeys {
-    /// The shared record, without the bytes of JWKS and retired keys.
+    /// The newest shared record, without the bytes of keys, as of this worker's clock.
     pub(super) record: Record,
-    /// The parsed keys of the record's generation.
+    /// The newest shared record, with the newest JWKS that can be read. Restores what another plugin overwrites.
+    known: Rc<Record>,
+    clock: RecordClock,
+    /// The parsed keys.
     pub(super) keys: Option<Rc<KeySet>>,
+    /// What the parsed keys follow from.
+    fingerprint: Option<Fingerprint>,
+    /// The newest conditional fetch, and the JWKS that it asks about.
+    asked: Option<(u64, Fingerprint)>,
     /// The keys of the JWKS that cannot be used, by their index.
     pub(super) skipped: Vec<(usize, KeyError)>,
     /// The caches of all providers.
@@ -56,11 +67,9 @@ pub(super) struct ProviderKeys {
     revoked_elsewhere: BTreeSet<String>,
     /// The generation of a JWKS that cannot be read: another plugin wrote it.
     pub(super) unreadable: Option<u64>,
-    /// Shared data has no JWKS although this worker has one: another plugin overwrote the record. The keys at hand stay until
-    /// their own end, and the JWKS is fetched anew.
+    /// Another plugin overwrote the record, or wrote an earlier record back. The next update restores the record from what this
+    /// worker knows, and the JWKS is fetched anew.
     pub(super) is_lost: bool,
-    /// The time before the clock stepped back, until this worker takes over a record written since.
-    pub(super) stepped_from: UnixTime,
 }
 
 /// What becomes of a token whose key is missing.
@@ -90,60 +99,87 @@ impl ProviderKeys {
         Self { keys, caches: caches.clone(), verified, ..Self::default() }
     }
 
-    /// Takes over a record. The keys are parsed once per generation; not even once where this worker fetched the JWKS and has
-    /// parsed it as `fetched`. Returns whether that can change the verdict on a waiting request.
-    pub(super) fn update(&mut self, mut record: Record, fetched: Option<Document>, remote: &Remote) -> bool {
-        let known = self.record.document.as_ref().map(|document| document.generation);
-        let fingerprint = self.record.decision_fingerprint();
-        let retired = std::mem::take(&mut record.retired);
+    /// Takes over a record, unless this worker knows a newer one. The keys are parsed once; not even once where this worker
+    /// fetched the JWKS and has parsed it as `fetched`. Returns whether that can change the verdict on a waiting request.
+    pub(super) fn update(&mut self, record: Record, fetched: Option<Document>, remote: &Remote, now: UnixTime) -> bool {
+        let clock = self.clock.reached(record.written_at, now);
+        self.set_back(clock.ahead().saturating_sub(self.clock.ahead()));
+        self.clock = clock;
         self.unreadable = None;
-        match &mut record.document {
-            None => {}
-            Some(cached) => {
-                let body = std::mem::take(&mut cached.body);
-                if known != Some(cached.generation) || self.keys.is_none() || self.is_lost {
-                    match fetched.map_or_else(|| document::parse(&body, remote.rotation.limits), Ok) {
-                        Ok(Document { keys, skipped }) => {
-                            self.forget_verified();
-                            let keys = keys.with_retired(in_grace(&retired, &remote.rotation));
-                            self.keys = Some(Rc::new(keys.without_revoked(&self.revoked(remote))));
-                            self.skipped = skipped;
-                        }
-                        Err(_) => self.unreadable = Some(cached.generation),
-                    }
-                }
-            }
+        let is_older = record.is_older_than(&self.known) && self.known.is_plausible(now);
+        self.is_lost = is_older || (record.document.is_none() && self.known.document.is_some());
+        if is_older {
+            return false;
         }
-        if self.unreadable.is_some() {
-            record.document = None;
-        }
-        self.is_lost = record.document.is_none() && self.record.document.is_some();
-        if self.is_lost {
-            // The next fetch must bring the JWKS itself, not a 304.
-            let validators = Default::default();
-            record.document = self.record.document.take().map(|known| CachedJwks { validators, ..known });
-        }
-        if self.refresh_wanted.is_some_and(|(_, started)| record.started > started) {
+        let before = self.record.decision_fingerprint();
+        let has_other_keys = self.parse(&record, fetched, remote);
+        let has_readable_keys = record.document.is_some() && self.unreadable.is_none();
+        let known = if has_readable_keys { record } else { record.with_keys_of(&self.known) };
+        self.record = known.outline(self.clock.ahead());
+        self.known = Rc::new(known);
+        if self.refresh_wanted.is_some_and(|(_, started)| self.record.started > started) {
             self.refresh_wanted = None;
         }
         // A lease that somebody took changes no verdict: deciding all parked requests again would only cost signatures.
-        if record.version != self.record.version {
-            self.stepped_from = UnixTime::default();
-        }
-        let has_changed = record.decision_fingerprint() != fingerprint;
-        self.record = record;
-        has_changed
+        has_other_keys || self.record.decision_fingerprint() != before
     }
 
-    /// The clock went back from `then` to `now`. A grace that had ended by then stays ended, and keys that shared data lost do
-    /// not last longer for that.
-    pub(super) fn on_clock_step_back(&mut self, then: UnixTime, now: UnixTime) {
-        self.stepped_from = self.stepped_from.max(then);
-        if self.is_lost {
-            self.record = std::mem::take(&mut self.record).clamp_to(now);
+    /// Parses the keys of a record, if they are others than the parsed keys. Returns whether this worker has other keys now.
+    fn parse(&mut self, record: &Record, fetched: Option<Document>, remote: &Remote) -> bool {
+        let Some(cached) = &record.document else { return false };
+        let fingerprint = record.keys_fingerprint();
+        if self.fingerprint == Some(fingerprint) {
+            return false;
         }
-        if let Some(left) = self.keys.as_ref().and_then(|keys| keys.without_expired(then)) {
-            self.keys = Some(Rc::new(left));
+        match fetched.map_or_else(|| document::parse(&cached.body, remote.rotation.limits), Ok) {
+            Ok(Document { keys, skipped }) => {
+                let keys = keys.with_retired(in_grace(&record.retired, &remote.rotation, self.clock));
+                let revoked = self.revoked(remote).resolved(&record.former);
+                self.keys = Some(Rc::new(keys.without_revoked(&revoked)));
+                self.skipped = skipped;
+                self.fingerprint = Some(fingerprint);
+                self.forget_verified();
+                true
+            }
+            Err(_) => {
+                (self.unreadable, self.is_lost) = (Some(cached.generation), self.known.document.is_some());
+                false
+            }
+        }
+    }
+
+    /// The update of the shared record by this worker.
+    pub(super) fn update_by(&self, event: Event, remote: &Remote) -> Update {
+        let (record, clock, revoked) = (self.known.clone(), self.clock, self.revoked(remote));
+        Update::new(event, remote.rotation).knowing(Knowledge { record, clock, revoked })
+    }
+
+    /// A fetch of this number begins, and asks about the JWKS at hand if the request is conditional.
+    pub(super) fn on_fetch_begun(&mut self, fetch: u64) {
+        let is_conditional = self.record.validators() != Validators::default();
+        let document = self.known.document.as_ref().filter(|_| is_conditional);
+        self.asked = document.map(|document| (fetch, document.fingerprint()));
+    }
+
+    /// The JWKS that a 304 to this fetch confirms.
+    pub(super) fn confirmed_by(&self, fetch: u64) -> Option<Fingerprint> {
+        self.asked.filter(|(asked, _)| *asked == fetch).map(|(_, document)| document)
+    }
+
+    /// The clock went back from `then` to `now`. The record's time did not: nothing becomes younger.
+    pub(super) fn on_clock_step_back(&mut self, then: UnixTime, now: UnixTime) {
+        self.clock = self.clock.stepped_back(then, now);
+        self.set_back(then.since(now));
+    }
+
+    /// The record's time is further ahead of this worker's clock than before, by `ahead`.
+    fn set_back(&mut self, ahead: Duration) {
+        if ahead == Duration::ZERO {
+            return;
+        }
+        self.record = self.record.outline(ahead);
+        if let Some(keys) = self.keys.as_ref().and_then(|keys| keys.set_back(ahead)) {
+            self.keys = Some(Rc::new(keys));
             self.forget_verified();
         }
     }
@@ -156,7 +192,8 @@ impl ProviderKeys {
         }
         self.revoked_elsewhere = names;
         if let Some(keys) = self.keys.take() {
-            self.keys = Some(Rc::new(KeySet::clone(&keys).without_revoked(&self.revoked(remote))));
+            self.keys =
+                Some(Rc::new(KeySet::clone(&keys).without_revoked(&self.revoked(remote).resolved(&self.known.former))));
             self.forget_verified();
         }
         true
@@ -174,18 +211,17 @@ impl ProviderKeys {
 
     /// The keys that may be used now. `policy` is that of a remote provider.
     pub(super) fn usable_keys(&self, policy: Option<&RotationPolicy>, now: UnixTime) -> Option<&KeySet> {
-        let is_usable = |cached: &CachedJwks| policy.is_some_and(|policy| transition::is_usable(cached, policy, now));
-        match (policy, &self.record.document) {
-            (Some(_), Some(cached)) if !is_usable(cached) => None,
-            (Some(_), None) => None,
-            _ => self.keys.as_deref(),
-        }
+        let Some(policy) = policy else { return self.keys.as_deref() };
+        // By the record's time, in which a step of the clock to the epoch takes no age from a document.
+        let cached = self.known.document.as_ref()?;
+        transition::is_usable(cached, policy, self.clock.at(now)).then_some(self.keys.as_deref()).flatten()
     }
 
-    /// The generation of the keys that may be used now; 0 for keys that are part of the configuration.
-    pub(super) fn generation_in_use(&self, remote: Option<&Remote>, now: UnixTime) -> Option<u64> {
+    /// What the keys follow from that may be used now.
+    pub(super) fn keys_in_use(&self, remote: Option<&Remote>, now: UnixTime) -> Option<Fingerprint> {
         self.usable_keys(remote.map(|remote| &remote.rotation), now)?;
-        Some(self.record.document.as_ref().map_or(0, |cached| cached.generation))
+        // Keys that are part of the configuration never change.
+        Some(self.fingerprint.unwrap_or_default())
     }
 
     /// Whether tokens that do not wait want a refresh of this cause.
@@ -277,12 +313,13 @@ impl ProviderKeys {
     }
 }
 
-/// The retired keys that this policy grants a grace, each with its end.
+/// The retired keys that this policy grants a grace, each with its end by the worker's clock.
 fn in_grace<'a>(
     retired: &'a [RetiredKey],
     policy: &'a RotationPolicy,
+    clock: RecordClock,
 ) -> impl Iterator<Item = (crate::keys::Key, UnixTime)> + use<'a> {
     let until = |retired: &'a RetiredKey| (retired, retired.until(policy));
     let granted = retired.iter().map(until).filter(|(retired, until)| *until > retired.gone_at);
-    granted.filter_map(|(retired, until)| Some((document::parse_key(&retired.jwk)?, until)))
+    granted.filter_map(move |(retired, until)| Some((document::parse_key(&retired.jwk)?, until.minus(clock.ahead()))))
 }

@@ -83,7 +83,7 @@ impl Refreshes {
         let Situation { plan, key_sets, waiting, now } = situation;
         let Some(remote) = plan.remote(provider) else { return Vec::new() };
         let keys = key_sets.of(provider);
-        let update = |event| (provider, Update::new(event, remote.rotation).seen_at(keys.stepped_from));
+        let update = |event| (provider, keys.update_by(event, remote));
         let mut updates = Vec::new();
         if let Some(generation) = keys.unreadable {
             updates.push(update(Event::Discard(generation)));
@@ -96,8 +96,8 @@ impl Refreshes {
             return updates;
         }
         let (cause, due) = next_refresh(provider, keys, remote, waiting, now);
-        // The first worker to see that the clock stepped back puts the record right, whatever is due.
-        if due > now && !keys.record.has_future_timestamps(now) {
+        // The first worker to see that the record is lost restores the record, whatever is due.
+        if due > now && !keys.is_lost {
             self.plan_look(provider, situation);
         } else if self.due_times.has_place(now) {
             self.due_times.start(provider, now);
@@ -124,6 +124,7 @@ impl Refreshes {
         let keys = key_sets.of(provider);
         match (self.running_fetch(provider, keys, remote), keys.record.lease, keys.unreadable) {
             (_, _, Some(_)) => now,
+            _ if keys.is_lost => now,
             (Some(_), Some(lease), None) => lease.renewal_due(),
             _ => next_refresh(provider, keys, remote, waiting, now).1,
         }
@@ -164,7 +165,7 @@ fn next_refresh(
     now: UnixTime,
 ) -> (Cause, UnixTime) {
     let due = |cause| transition::refresh_due(&keys.record, cause, &remote.rotation, now);
-    // Shared data has no JWKS, whatever this worker has.
+    // The record is to be restored, and the JWKS to be fetched, whatever this worker has.
     let schedule = match keys.is_lost {
         true => transition::retry_due(&keys.record, now),
         false => due(Cause::Schedule),

@@ -1,5 +1,6 @@
 //! Two workers and one issuer: what each does when keys come, go and cannot be had.
 
+mod shared_record;
 mod world;
 
 use base64::{engine::general_purpose::URL_SAFE_NO_PAD as BASE64, Engine as _};
@@ -163,10 +164,14 @@ fn keys_outlive_their_lifetime_while_the_issuer_fails_and_not_for_ever() {
 
 #[test]
 fn bytes_that_are_no_record_count_as_none() {
-    let mut world = world().started(&["a"]);
+    let mut world = world();
     world.engines[0].on_record(ISSUER, b"\xff\xffnonsense", world.now);
     assert_eq!(world.engines[0].version(ISSUER), 0);
-    assert!(world.engines[0].next_timeout(world.now).is_some());
+    let mut world = world.started(&["a"]);
+    let version = world.engines[0].version(ISSUER);
+    world.engines[0].on_record(ISSUER, b"\xff\xffnonsense", world.now);
+    assert_eq!(world.engines[0].version(ISSUER), version, "what the worker knows stays");
+    assert_eq!(world.engines[0].next_timeout(world.now), Some(world.now), "and is written back");
 }
 
 /// Another plugin overwrites the record: the keys at hand stay, and one fetch writes the record anew.

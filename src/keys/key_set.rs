@@ -1,5 +1,7 @@
 //! The keys that a token may be verified with.
 
+use std::time::Duration;
+
 use super::{revoked::RevokedKeys, Algorithm, Key, Material};
 use crate::time::UnixTime;
 
@@ -46,13 +48,12 @@ impl KeySet {
         self
     }
 
-    /// A copy without the keys whose grace has ended. Returns `None` if no grace has ended.
-    pub fn without_expired(&self, now: UnixTime) -> Option<Self> {
-        let has_expired = |entry: &Entry| entry.until.is_some_and(|until| until <= now);
-        self.entries.iter().any(has_expired).then(|| {
-            let mut left = self.clone();
-            left.entries.retain(|entry| !has_expired(entry));
-            left
+    /// A copy for a clock that is behind by `ahead`. Returns `None` if no key is retired.
+    pub fn set_back(&self, ahead: Duration) -> Option<Self> {
+        self.entries.iter().any(|entry| entry.until.is_some()).then(|| {
+            let mut copy = self.clone();
+            copy.entries.iter_mut().for_each(|entry| entry.until = entry.until.map(|until| until.minus(ahead)));
+            copy
         })
     }
 
@@ -131,7 +132,7 @@ impl KeySet {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::revoked::FormerName, *};
     use crate::crypto::Hash;
     use base64::{engine::general_purpose::URL_SAFE_NO_PAD as BASE64, Engine as _};
 
@@ -165,9 +166,10 @@ mod tests {
         assert_eq!(kids(&set, Some("old"), NOW), [Some("old")]);
         assert!(kids(&set, Some("old"), LATER).is_empty() && !set.contains_kid("old", LATER));
         assert_eq!(set.len(), 1);
-        assert!(set.without_expired(NOW).is_none());
-        let left = set.without_expired(LATER).unwrap();
-        assert!(kids(&left, Some("old"), NOW).is_empty() && left.len() == 1);
+        let back = set.set_back(Duration::from_millis(700)).unwrap();
+        let at = |millis| kids(&back, Some("old"), UnixTime::from_millis(millis)).len();
+        assert_eq!((at(1_299), at(1_300), back.len()), (1, 0, 1));
+        assert!(KeySet::new(vec![key(None, 1)]).set_back(Duration::from_secs(1)).is_none());
     }
 
     #[test]
@@ -193,5 +195,23 @@ mod tests {
         let again = KeySet::new(vec![bad.clone(), key(None, 2), key(Some("alias"), 2), key(None, 4)]);
         let again = again.without_revoked(&RevokedKeys::new(["bad".to_owned()]));
         assert_eq!((again.len(), kids(&again, Some("alias"), NOW)), (1, vec![None]));
+    }
+
+    #[test]
+    fn a_key_revoked_by_kid_is_revoked_under_every_later_name() {
+        let (bad, good) = (key(Some("bad"), 2), key(Some("good"), 1));
+        let former = [FormerName::of(&bad).unwrap(), FormerName::of(&key(Some("bad-2"), 2)).unwrap()];
+        let revoked = RevokedKeys::new(["bad".to_owned()]).resolved(&former);
+        for name in [Some("bad-2"), Some("bad-3"), None] {
+            let set = KeySet::new(vec![good.clone(), key(name, 2)]).without_revoked(&revoked);
+            assert_eq!(kids(&set, None, NOW), [Some("good")], "{name:?}");
+            assert!(name.is_none_or(|name| set.is_revoked(name, NOW)));
+        }
+        // Another key under the listed kid stays denied; another key under a later name does not.
+        let set = KeySet::new(vec![key(Some("bad"), 3), key(Some("bad-2"), 4)]).without_revoked(&revoked);
+        assert_eq!(kids(&set, None, NOW), [Some("bad-2")]);
+        // A name that is not listed tells nothing.
+        let other = RevokedKeys::new(["x".to_owned()]).resolved(&former);
+        assert_eq!(KeySet::new(vec![bad]).without_revoked(&other).len(), 1);
     }
 }

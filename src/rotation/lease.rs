@@ -20,15 +20,6 @@ impl Lease {
         Self { taken_at: now, until: now.plus(length) }
     }
 
-    /// This lease under a clock that shows `now`. A lease from the future was taken before the clock stepped back; it keeps
-    /// its length and counts from `now`.
-    pub fn clamp_to(self, now: UnixTime) -> Self {
-        if self.taken_at <= now {
-            return self;
-        }
-        Self::take(now, self.until.since(self.taken_at))
-    }
-
     /// When the holder renews the lease, if its fetch still runs. A fetch has ended by then unless its worker is late.
     pub fn renewal_due(self) -> UnixTime {
         self.until.minus(RENEWAL)

@@ -5,10 +5,12 @@
 //!
 //! * [`policy`]: what the configuration says. [`http_cache`]: what the issuer's headers state.
 //! * [`schedule`]: lifetimes, the background refresh and the back-off, as functions of time.
+//! * [`clock`]: the time that all workers share, which never goes back.
 //! * [`record`]: the facts that workers share. [`lease`] and [`retired`]: two of those facts.
 //! * [`transition`]: when a fetch may start ([`transition::refresh_due`]) and what its end changes. [`replace`]: which retired keys
 //!   are kept when a JWKS takes the place of another.
 
+pub mod clock;
 pub mod http_cache;
 pub mod lease;
 pub mod policy;

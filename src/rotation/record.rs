@@ -5,12 +5,15 @@
 
 use std::{rc::Rc, time::Duration};
 
+use sha2::{Digest, Sha256};
+
 use super::{
     http_cache::{Freshness, Validators, MAX_VALIDATOR_BYTES},
     lease::Lease,
     retired::RetiredKey,
 };
 use crate::{
+    keys::revoked::FormerName,
     shared::codec::{Reader, Writer},
     time::UnixTime,
 };
@@ -21,6 +24,9 @@ use crate::{
 pub struct Record {
     /// Grows with every change. A worker sees from these eight bytes whether it is up to date.
     pub version: u64,
+    /// The record's time ([`super::clock`]) when it was last written. No other time in the record is later, but for the end of
+    /// the lease.
+    pub written_at: UnixTime,
     /// The number of the newest fetch that was started. Later fetches have higher numbers.
     pub started: u64,
     /// The number of the last fetch that ended, well or badly.
@@ -39,7 +45,12 @@ pub struct Record {
     pub document: Option<CachedJwks>,
     /// Keys of earlier JWKSs.
     pub retired: Vec<RetiredKey>,
+    /// The names that keys have lost, the oldest first. An entry of `revoked_keys` covers a key that was renamed since.
+    pub former: Vec<FormerName>,
 }
+
+/// A digest that tells whether two values are equal.
+pub type Fingerprint = [u8; 32];
 
 /// A JWKS as it was fetched.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -66,7 +77,7 @@ pub struct CachedJwks {
 const LONGEST_CLOCK_STEP: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 /// The format marker. Another layout takes another marker.
-const MARKER: &[u8; 8] = b"jwksgat4";
+const MARKER: &[u8; 8] = b"jwksgat5";
 
 impl Record {
     /// The bytes to share.
@@ -75,6 +86,7 @@ impl Record {
         for number in [self.version, self.started, self.finished] {
             out.number(number);
         }
+        out.time(self.written_at);
         out.optional_time(self.lease.map(|lease| lease.taken_at));
         out.optional_time(self.lease.map(|lease| lease.until));
         out.number(u64::from(self.failures));
@@ -93,32 +105,50 @@ impl Record {
             out.bytes(document.validators.last_modified.as_deref().unwrap_or_default().as_bytes());
             out.bytes(&document.body);
         }
-        out.number(self.retired.len() as u64);
-        for retired in &self.retired {
-            out.time(retired.gone_at);
-            out.duration(retired.gone_for);
-            out.duration(retired.unconfirmed_for);
-            write_freshness(&mut out, retired.freshness);
-            out.bytes(&retired.jwk);
-        }
+        self.write_earlier_keys(&mut out);
         out.into_bytes()
     }
 
+    fn write_earlier_keys(&self, out: &mut Writer) {
+        out.number(self.retired.len() as u64);
+        for retired in &self.retired {
+            out.time(retired.gone_at);
+            out.duration(retired.unconfirmed_for);
+            write_freshness(out, retired.freshness);
+            out.bytes(&retired.jwk);
+        }
+        out.number(self.former.len() as u64);
+        for name in &self.former {
+            out.array(&name.kid);
+            out.array(&name.thumbprint);
+        }
+    }
+
     /// Reads shared bytes at `now`. `None`: the bytes are no record that this plugin can have written.
-    ///
-    /// Numbers follow the clock. A number far beyond the clock is another plugin's: it would leave no room for the next one.
     pub fn read(bytes: &[u8], now: UnixTime) -> Option<Self> {
+        Self::decode(bytes).filter(|record| record.is_plausible(now))
+    }
+
+    /// Whether this plugin can have written the record. Numbers follow the clock: a number far beyond the clock is another
+    /// plugin's, and would leave no room for the next one. So is a time after the record was written.
+    pub fn is_plausible(&self, now: UnixTime) -> bool {
         let latest = now.plus(LONGEST_CLOCK_STEP).as_millis();
-        let record = Self::decode(bytes)?;
-        let document = record.document.iter().flat_map(|document| [document.fetch, document.generation]);
-        let mut numbers = [record.version, record.started, record.finished].into_iter().chain(document);
-        numbers.all(|number| number <= latest).then_some(record)
+        let document = self.document.iter();
+        let numbers = document.clone().flat_map(|document| [document.fetch, document.generation]);
+        let mut numbers =
+            [self.version, self.started, self.finished, self.written_at.as_millis()].into_iter().chain(numbers);
+        let lease = self.lease.map(|lease| lease.taken_at);
+        let times = document.flat_map(|document| [document.fetched_at, document.rotated_at]);
+        let times = times.chain(self.retired.iter().map(|retired| retired.gone_at));
+        let mut times = times.chain([Some(self.failed_at), self.unknown_kid_at, lease].into_iter().flatten());
+        numbers.all(|number| number <= latest) && times.all(|time| time <= self.written_at)
     }
 
     /// Reads shared bytes. `None`: the bytes are no whole record of this format.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let mut from = Reader::new(bytes, MARKER)?;
         let (version, started, finished) = (from.number()?, from.number()?, from.number()?);
+        let written_at = from.time()?;
         let (taken_at, until) = (from.optional_time()?, from.optional_time()?);
         let (failures, failed_at, pause) = (from.small_number()?, from.time()?, from.duration()?);
         let unknown_kid_at = from.optional_time()?;
@@ -139,60 +169,77 @@ impl Record {
         for _ in 0..from.number()? {
             retired.push(RetiredKey {
                 gone_at: from.time()?,
-                gone_for: from.duration()?,
                 unconfirmed_for: from.duration()?,
                 freshness: read_freshness(&mut from)?,
                 jwk: from.bytes()?.to_vec(),
             });
         }
+        let mut former = Vec::new();
+        for _ in 0..from.number()? {
+            former.push(FormerName { kid: from.array()?, thumbprint: from.array()? });
+        }
         let lease = taken_at.zip(until).map(|(taken_at, until)| Lease { taken_at, until });
-        let record =
-            Self { version, started, finished, lease, failures, failed_at, pause, unknown_kid_at, document, retired };
+        let record = Self {
+            version,
+            written_at,
+            started,
+            finished,
+            lease,
+            failures,
+            failed_at,
+            pause,
+            unknown_kid_at,
+            document,
+            retired,
+            former,
+        };
         from.is_empty().then_some(record)
     }
 
-    /// This record under a clock that shows `now`. A timestamp from the future was written before the clock stepped back. Keys
-    /// and leases then count as of `now`, so that no step makes them last for ever, and what forbids a fetch is forgotten. A
-    /// document keeps the age that later timestamps prove, so that no step revives an expired document.
-    pub fn clamp_to(mut self, now: UnixTime) -> Self {
-        let latest = self.last_event_at();
-        if self.failed_at > now {
-            (self.failed_at, self.pause) = (now, Duration::ZERO);
+    /// This record without the bytes of keys, as of a clock that is behind by `ahead`.
+    pub fn outline(&self, ahead: Duration) -> Self {
+        let back = |time: UnixTime| time.minus(ahead);
+        let document = self.document.as_ref().map(|document| CachedJwks {
+            rotated_at: back(document.rotated_at),
+            fetched_at: back(document.fetched_at),
+            validators: document.validators.clone(),
+            body: Rc::default(),
+            ..*document
+        });
+        Self {
+            written_at: back(self.written_at),
+            lease: self.lease.map(|lease| Lease { taken_at: back(lease.taken_at), until: back(lease.until) }),
+            failed_at: back(self.failed_at),
+            unknown_kid_at: self.unknown_kid_at.map(back),
+            document,
+            retired: Vec::new(),
+            former: Vec::new(),
+            ..*self
         }
-        self.unknown_kid_at = self.unknown_kid_at.filter(|at| *at <= now);
-        self.lease = self.lease.map(|lease| lease.clamp_to(now));
-        if let Some(document) = &mut self.document {
-            document.rotated_at = document.rotated_at.min(now);
-            if document.fetched_at > now {
-                document.fetched_at = now.minus(latest.since(document.fetched_at));
-            }
+    }
+
+    /// Whether `known` was written after this record. Each change of a record grows a number, so an earlier record was written
+    /// back by another plugin. A newer fetch counts before a newer change.
+    pub fn is_older_than(&self, known: &Self) -> bool {
+        (self.started, self.version) < (known.started, known.version)
+    }
+
+    /// This record with the keys of another, which this record has lost.
+    pub fn with_keys_of(self, known: &Self) -> Self {
+        let mut former = known.former.clone();
+        former.extend(self.former.iter().filter(|name| !known.former.contains(name)));
+        Self { document: known.document.clone(), retired: known.retired.clone(), former, ..self }
+    }
+
+    /// What the parsed keys follow from.
+    pub fn keys_fingerprint(&self) -> Fingerprint {
+        let mut out = Writer::default();
+        if let Some(document) = &self.document {
+            out.number(document.generation);
+            out.bytes(&document.body);
         }
-        self.retired = self.retired.into_iter().map(|retired| retired.clamp_to(now)).collect();
-        self
-    }
-
-    /// This record as a worker knows it whose clock showed `seen` before it stepped back to `now`: what is over of a grace was
-    /// over at `seen`.
-    pub fn observed(mut self, seen: UnixTime, now: UnixTime) -> Self {
-        let observe = |retired: RetiredKey| match retired.last_observed_at() > now {
-            true => retired.observed_gone(seen),
-            false => retired,
-        };
-        self.retired = self.retired.into_iter().map(observe).collect();
-        self
-    }
-
-    /// Whether any timestamp lies in the future.
-    pub fn has_future_timestamps(&self, now: UnixTime) -> bool {
-        let document = self.document.iter().map(|document| document.fetched_at);
-        let retired = self.retired.iter().map(RetiredKey::last_observed_at);
-        std::iter::once(self.last_event_at()).chain(document).chain(retired).any(|at| at > now)
-    }
-
-    /// When a fetch last started or failed, as far as the record tells.
-    fn last_event_at(&self) -> UnixTime {
-        let lease = self.lease.map(|lease| lease.taken_at);
-        [self.unknown_kid_at, lease].into_iter().flatten().fold(self.failed_at, UnixTime::max)
+        self.write_earlier_keys(&mut out);
+        Sha256::digest(out.into_bytes()).into()
     }
 
     /// What makes the running fetch conditional. The date of a file does not tell whether an older file was put back, so where
@@ -224,6 +271,18 @@ impl Record {
     }
 }
 
+impl CachedJwks {
+    /// What a 304 to a conditional request confirms.
+    pub fn fingerprint(&self) -> Fingerprint {
+        let mut out = Writer::default();
+        for validator in [&self.validators.etag, &self.validators.last_modified] {
+            out.bytes(validator.as_deref().unwrap_or_default().as_bytes());
+        }
+        out.bytes(&self.body);
+        Sha256::digest(out.into_bytes()).into()
+    }
+}
+
 fn write_freshness(out: &mut Writer, freshness: Freshness) {
     out.optional_seconds(freshness.lifetime);
     out.duration(freshness.age);
@@ -244,100 +303,4 @@ fn read_validator(from: &mut Reader<'_>) -> Option<Option<String>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn full() -> Record {
-        let at = UnixTime::from_millis;
-        Record {
-            version: 7,
-            started: 4,
-            finished: 3,
-            lease: Some(Lease { taken_at: at(10), until: at(20) }),
-            failures: 2,
-            failed_at: at(8),
-            pause: Duration::from_millis(22),
-            unknown_kid_at: Some(at(5)),
-            document: Some(CachedJwks {
-                fetch: 3,
-                generation: 2,
-                rotated_at: at(1),
-                fetched_at: at(1),
-                freshness: freshness(9),
-                validators: Validators { etag: Some("\"a\"".to_owned()), last_modified: None },
-                jitter: 77,
-                body: b"{}"[..].into(),
-            }),
-            retired: vec![
-                RetiredKey {
-                    gone_at: at(6),
-                    gone_for: Duration::from_millis(1),
-                    unconfirmed_for: Duration::from_millis(3),
-                    freshness: freshness(2),
-                    jwk: b"{1}".to_vec(),
-                },
-                RetiredKey { gone_at: at(7), ..RetiredKey::default() },
-            ],
-        }
-    }
-
-    fn freshness(seconds: u64) -> Freshness {
-        let age = Duration::from_millis(seconds * 100);
-        Freshness { lifetime: Some(Duration::from_secs(seconds)), age, stale_if_error: None }
-    }
-
-    #[test]
-    fn decodes_what_it_encodes() {
-        for record in [full(), Record::default()] {
-            assert_eq!(Record::decode(&record.encode()), Some(record));
-        }
-    }
-
-    #[test]
-    fn anything_else_counts_as_absent() {
-        let good = full().encode();
-        for cut in 0..good.len() {
-            assert_eq!(Record::decode(&good[..cut]), None, "cut at {cut}");
-        }
-        assert_eq!(Record::decode(&[good.clone(), vec![0]].concat()), None);
-        for place in 0..good.len() {
-            let mut tampered = good.clone();
-            tampered[place] ^= 0xff;
-            let _ = Record::decode(&tampered); // must not panic
-        }
-    }
-
-    #[test]
-    fn numbers_far_beyond_the_clock_count_as_absent() {
-        let now = UnixTime::from_millis(1_700_000_000_000);
-        let read = |change: fn(&mut Record)| {
-            let mut record = full();
-            change(&mut record);
-            Record::read(&record.encode(), now).is_some()
-        };
-        assert!(read(|_| {}) && read(|record| record.version = 1_700_000_000_000 + 86_400_000));
-        assert!(!read(|record| record.version = u64::MAX) && !read(|record| record.started = u64::MAX - 1));
-        assert!(!read(|record| record.finished = 1 << 50));
-        assert!(!read(|record| record.document.as_mut().unwrap().generation = u64::MAX));
-        assert!(!read(|record| record.document.as_mut().unwrap().fetch = u64::MAX));
-    }
-
-    #[test]
-    fn nothing_lies_in_the_future_after_the_clock_stepped_back() {
-        let at = UnixTime::from_millis;
-        let now = at(4);
-        assert!(full().has_future_timestamps(now) && !full().has_future_timestamps(at(10)));
-        let record = full().clamp_to(now);
-        assert_eq!((record.retry_at(), record.unknown_kid_at), (now, None));
-        assert_eq!(record.lease, Some(Lease { taken_at: now, until: at(14) }), "its length stays");
-        assert_eq!(record.document.as_ref().map(|d| d.fetched_at), Some(at(1)));
-        assert!(record.retired.iter().all(|retired| retired.last_observed_at() == now));
-        assert_eq!(record.retired[0].gone_at, at(3), "what is over of its grace stays so");
-        assert!(!record.has_future_timestamps(now));
-        assert_eq!(full().clamp_to(at(1000)), full());
-        // A fetch failed when the document was 60 ms old: the document is not younger after the step.
-        let mut expired = full();
-        (expired.failed_at, expired.document.as_mut().unwrap().fetched_at) = (at(160), at(100));
-        assert_eq!(expired.clamp_to(at(70)).document.map(|document| document.fetched_at), Some(at(10)));
-    }
-}
+mod tests;

@@ -1,11 +1,13 @@
 //! What changes when a fetched JWKS takes the place of the cached one.
 
-use std::time::Duration;
-
-use super::{record::CachedJwks, retired::RetiredKey};
+use super::{
+    record::{CachedJwks, Record},
+    retired::RetiredKey,
+};
 use crate::{
     keys::{
         document::{self, Limits},
+        revoked::FormerName,
         Key, KeySet,
     },
     time::UnixTime,
@@ -17,24 +19,30 @@ pub struct Replacement {
     /// The keys that vanish now, and those retired earlier that can still verify and have not come back. Bounded as one JWKS
     /// is; the keys that left last are kept.
     pub retired: Vec<RetiredKey>,
+    /// The names that keys have lost by now, the oldest first. Not yet bounded.
+    pub former: Vec<FormerName>,
     /// When the keys were last rotated. A rotation is a key that was neither published nor retired before. A key that leaves
     /// is no rotation, nor is one that comes back, as from servers of an issuer that disagree.
     pub rotated_at: UnixTime,
 }
 
-/// Puts `new` in the place of `old`; `retired` are the keys retired so far.
-pub fn replace(old: &CachedJwks, new: &KeySet, retired: &[RetiredKey], limits: Limits, now: UnixTime) -> Replacement {
-    let gone = RetiredKey {
+/// Puts `new` in the place of the cached JWKS of `record`, if there is one.
+pub fn replace(record: &Record, new: &KeySet, limits: Limits, now: UnixTime) -> Replacement {
+    let gone = |old: &CachedJwks| RetiredKey {
         gone_at: now,
-        gone_for: Duration::ZERO,
         unconfirmed_for: now.since(old.fetched_at),
         freshness: old.freshness,
         jwk: Vec::new(),
     };
-    let published =
-        document::entries(&old.body).into_iter().map(|(key, jwk)| (key, RetiredKey { jwk, ..gone.clone() }));
-    let earlier = retired.iter().filter_map(|retired| Some((document::parse_key(&retired.jwk)?, retired.clone())));
-    let known: Vec<(Key, RetiredKey)> = published.chain(earlier).collect();
+    let published = record.document.iter().flat_map(|old| {
+        let gone = gone(old);
+        document::entries(&old.body).into_iter().map(move |(key, jwk)| (key, RetiredKey { jwk, ..gone.clone() }))
+    });
+    let published: Vec<(Key, RetiredKey)> = published.collect();
+    let former = former(&record.former, published.iter().map(|(key, _)| key), new);
+    let earlier = record.retired.iter();
+    let earlier = earlier.filter_map(|retired| Some((document::parse_key(&retired.jwk)?, retired.clone())));
+    let known: Vec<(Key, RetiredKey)> = published.into_iter().chain(earlier).collect();
     let introduces_key = new.published().any(|key| !known.iter().any(|(known, _)| known.is_same(key)));
     let mut kept: Vec<(Key, RetiredKey)> = Vec::new();
     let mut bytes = 0_usize;
@@ -49,12 +57,22 @@ pub fn replace(old: &CachedJwks, new: &KeySet, retired: &[RetiredKey], limits: L
     }
     Replacement {
         retired: kept.into_iter().map(|(_, retired)| retired).collect(),
-        rotated_at: if introduces_key { now } else { old.rotated_at },
+        former,
+        rotated_at: record.document.as_ref().filter(|_| !introduces_key).map_or(now, |old| old.rotated_at),
     }
+}
+
+/// The former names when `new` takes the place of these keys: a name that a key loses now stands last.
+fn former<'k>(before: &[FormerName], published: impl Iterator<Item = &'k Key>, new: &KeySet) -> Vec<FormerName> {
+    let current: Vec<_> = new.published().filter_map(FormerName::of).collect();
+    let lost: Vec<_> = published.filter_map(FormerName::of).filter(|name| !current.contains(name)).collect();
+    before.iter().filter(|name| !lost.contains(name)).chain(&lost).copied().collect()
 }
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::rotation::{
         policy::{MaxStale, RotationPolicy},
@@ -87,7 +105,11 @@ pub(super) mod tests {
     }
 
     fn step(old: &[u8], new: &[u8], before: &[RetiredKey], now: UnixTime) -> Vec<RetiredKey> {
-        replace(&stored(old), &parsed(new), before, POLICY.limits, now).retired
+        replace(&record(old, before), &parsed(new), POLICY.limits, now).retired
+    }
+
+    fn record(old: &[u8], before: &[RetiredKey]) -> Record {
+        Record { document: Some(stored(old)), retired: before.to_vec(), ..Record::default() }
     }
 
     fn kids(retired: &[RetiredKey]) -> Vec<String> {
@@ -129,7 +151,7 @@ pub(super) mod tests {
 
     #[test]
     fn no_more_is_kept_than_a_document_may_hold() {
-        let kept = |limits| replace(&stored(&[1, 2, 3]), &parsed(&[4]), &[], limits, at(0)).retired.len();
+        let kept = |limits| replace(&record(&[1, 2, 3], &[]), &parsed(&[4]), limits, at(0)).retired.len();
         assert_eq!(kept(Limits { max_keys: 2, ..Limits::default() }), 2);
         assert_eq!(kept(Limits { max_document_bytes: 500, ..Limits::default() }), 1);
     }
@@ -138,6 +160,24 @@ pub(super) mod tests {
     fn a_document_that_cannot_be_read_retires_nothing() {
         let gone = step(&[1], &[2], &[], at(0));
         let nonsense = CachedJwks { body: b"x"[..].into(), ..stored(&[]) };
-        assert_eq!(replace(&nonsense, &parsed(&[2]), &gone, POLICY.limits, at(1)).retired, gone);
+        let record = Record { document: Some(nonsense), ..record(&[], &gone) };
+        assert_eq!(replace(&record, &parsed(&[2]), POLICY.limits, at(1)).retired, gone);
+        // Nor does a record that lost its document.
+        let record = Record { document: None, ..record };
+        let replacement = replace(&record, &parsed(&[2]), POLICY.limits, at(1));
+        assert_eq!((replacement.retired, replacement.rotated_at), (gone, at(1)));
+    }
+
+    #[test]
+    fn a_name_that_a_key_lost_is_kept_once_and_the_newest_last() {
+        let name = |number: u8| FormerName::of(parsed(&[number]).published().next().unwrap()).unwrap();
+        let former = |old: &[u8], new: &[u8], before: &[FormerName]| {
+            let record = Record { former: before.to_vec(), ..record(old, &[]) };
+            replace(&record, &parsed(new), POLICY.limits, at(0)).former
+        };
+        assert_eq!(former(&[1, 2], &[2, 3], &[]), [name(1)]);
+        assert_eq!(former(&[2, 3], &[4], &[name(1)]), [name(1), name(2), name(3)]);
+        assert_eq!(former(&[1], &[4], &[name(1), name(2)]), [name(2), name(1)]);
+        assert_eq!(former(&[1], &[1, 4], &[name(2)]), [name(2)]);
     }
 }

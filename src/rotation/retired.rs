@@ -15,8 +15,6 @@ use crate::time::UnixTime;
 pub struct RetiredKey {
     /// When the first JWKS without the key arrived.
     pub gone_at: UnixTime,
-    /// How long the key has been observed to be gone, at least. A clock that steps back does not begin the grace anew.
-    pub gone_for: Duration,
     /// How long before `gone_at` the last JWKS with the key was fetched or confirmed.
     pub unconfirmed_for: Duration,
     /// What the issuer stated about the lifetime of that JWKS.
@@ -36,20 +34,9 @@ impl RetiredKey {
         self.gone_at.min(unusable_at).plus(policy.retired_key_grace)
     }
 
-    /// When the key was last observed to be gone.
-    pub fn last_observed_at(&self) -> UnixTime {
-        self.gone_at.plus(self.gone_for)
-    }
-
-    /// This key under a clock that shows `now`.
-    pub fn clamp_to(self, now: UnixTime) -> Self {
-        let gone_at = if self.last_observed_at() > now { now.minus(self.gone_for) } else { self.gone_at };
-        Self { gone_at, ..self }
-    }
-
-    /// This key, observed to be gone at `now`.
-    pub fn observed_gone(self, now: UnixTime) -> Self {
-        Self { gone_for: self.gone_for.max(now.since(self.gone_at)), ..self }
+    /// This key as of a clock that is behind by `ahead`.
+    pub fn set_back(self, ahead: Duration) -> Self {
+        Self { gone_at: self.gone_at.minus(ahead), ..self }
     }
 
     /// Whether any policy can still allow the key to verify.

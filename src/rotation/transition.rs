@@ -15,9 +15,8 @@ use super::{
     http_cache::{Freshness, Validators},
     lease::Lease,
     policy::RotationPolicy,
-    record::{CachedJwks, Record},
-    replace::{self, Replacement},
-    schedule,
+    record::{CachedJwks, Fingerprint, Record},
+    replace, schedule,
 };
 use crate::{keys::document::Document, time::UnixTime};
 
@@ -47,6 +46,8 @@ impl Cause {
 pub enum Event {
     /// A fetch is wanted.
     Refresh(Cause),
+    /// A fetch is wanted, and the record was restored: as it may miss what is newer, the fetch is due whatever the record says.
+    Refetch,
     /// Fetch number `fetch` ended. `jitter` is a random number.
     FetchEnded { fetch: u64, outcome: Outcome, jitter: u32 },
     /// Fetch number `fetch` still runs, although its end was expected: its worker is late.
@@ -60,8 +61,8 @@ pub enum Event {
 pub enum Outcome {
     /// A good JWKS.
     Jwks(Box<FetchedJwks>),
-    /// The cached JWKS is still the issuer's (304).
-    NotModified(Freshness),
+    /// The JWKS with this fingerprint is still the issuer's (304).
+    NotModified { document: Fingerprint, freshness: Freshness },
     /// Nothing usable. `retry_after` is the pause that the issuer asked for.
     Failed { retry_after: Option<Duration> },
 }
@@ -92,38 +93,22 @@ pub enum Effect {
     Discarded,
 }
 
-/// One transition. `None` instead of a record: nothing changed, and there is nothing to store.
+/// One transition at a record's time. `None` instead of a record: nothing changed, and there is nothing to store.
 pub fn apply(record: &Record, event: &Event, policy: &RotationPolicy, now: UnixTime) -> (Option<Record>, Effect) {
-    let mut current = record.clone().clamp_to(now);
-    current.retired.retain(|retired| retired.can_still_verify(now));
-    if let Some(document) = current.document.as_mut().filter(|_| current.retired != record.retired) {
-        document.generation = next(document.generation, now);
+    let record = record.clone();
+    match event {
+        Event::Refresh(cause) => refresh(record, *cause, refresh_due, policy, now),
+        Event::Refetch => refresh(record, Cause::Schedule, |record, _, _, now| retry_due(record, now), policy, now),
+        Event::FetchEnded { fetch, outcome, jitter } => complete_fetch(record, *fetch, outcome, *jitter, policy, now),
+        Event::Renew(fetch) => renew(record, *fetch, policy, now),
+        Event::Discard(generation) => discard(record, *generation, now),
     }
-    // A step of the clock is put right once, not at each look.
-    let clamped =
-        (current != *record).then(|| Record { version: current.version.saturating_add(1), ..current.clone() });
-    let (changed, effect) = match event {
-        Event::Refresh(cause) => refresh(current, *cause, policy, now),
-        Event::FetchEnded { fetch, outcome, jitter } => complete_fetch(current, *fetch, outcome, *jitter, policy, now),
-        Event::Renew(fetch) => renew(current, *fetch, policy, now),
-        Event::Discard(generation) => discard(current, *generation, now),
-    };
-    let observed = |record: Record| Record {
-        retired: record.retired.into_iter().map(|retired| retired.observed_gone(now)).collect(),
-        ..record
-    };
-    (changed.or(clamped).map(observed), effect)
 }
 
 /// Whether the worker of this fetch may renew its lease.
 pub fn is_renewable(record: &Record, fetch: u64, policy: &RotationPolicy) -> bool {
     let longest = lease_length(policy).saturating_mul(2);
     record.started == fetch && record.lease.is_some_and(|lease| lease.is_renewable(longest))
-}
-
-/// How long a lease lasts that nobody renews.
-fn lease_length(policy: &RotationPolicy) -> Duration {
-    policy.fetch_timeout.saturating_add(LEASE_MARGIN)
 }
 
 fn renew(record: Record, fetch: u64, policy: &RotationPolicy, now: UnixTime) -> (Option<Record>, Effect) {
@@ -146,11 +131,17 @@ fn discard(record: Record, generation: u64, now: UnixTime) -> (Option<Record>, E
     }
 }
 
-fn refresh(record: Record, cause: Cause, policy: &RotationPolicy, now: UnixTime) -> (Option<Record>, Effect) {
+fn refresh(
+    record: Record,
+    cause: Cause,
+    due: impl Fn(&Record, Cause, &RotationPolicy, UnixTime) -> UnixTime,
+    policy: &RotationPolicy,
+    now: UnixTime,
+) -> (Option<Record>, Effect) {
     if record.is_fetching(now) {
         return (None, Effect::InFlight);
     }
-    let due = refresh_due(&record, cause, policy, now);
+    let due = due(&record, cause, policy, now);
     if due > now {
         return (None, Effect::NotBefore(due));
     }
@@ -176,21 +167,18 @@ fn complete_fetch(
     let Some(lease) = record.lease.filter(|_| record.started == fetch) else {
         return (None, Effect::Superseded);
     };
-    // The response may have aged on the way since the request (RFC 9111 §4.2.3).
-    let aged = |stated: Freshness| Freshness { age: stated.age.saturating_add(now.since(lease.taken_at)), ..stated };
-    let mut changed = Record { version: next(record.version, now), finished: fetch, lease: None, ..record };
-    let old = changed.document.take();
-    changed.document = match (outcome, old) {
+    // The response may have aged on the way since the request (RFC 9111 §4.2.3). No fetch takes longer than its lease: more is
+    // a step of the clock.
+    let on_the_way = now.since(lease.taken_at).min(lease_length(policy));
+    let aged = |stated: Freshness| Freshness { age: stated.age.saturating_add(on_the_way), ..stated };
+    let mut changed = Record { version: next(record.version, now), finished: fetch, lease: None, ..record.clone() };
+    changed.document = match (outcome, record.document.clone()) {
         (Outcome::Jwks(jwks), old) => {
             let FetchedJwks { body, document, freshness, validators } = &**jwks;
-            let before = std::mem::take(&mut changed.retired);
-            let replacement = match &old {
-                Some(old) => replace::replace(old, &document.keys, &before, policy.limits, now),
-                None => Replacement { retired: Vec::new(), rotated_at: now },
-            };
-            changed.retired = replacement.retired;
+            let replacement = replace::replace(&record, &document.keys, policy.limits, now);
+            (changed.retired, changed.former) = (replacement.retired, replacement.former);
             let generation = match &old {
-                Some(old) if old.body == *body && changed.retired == before => old.generation,
+                Some(old) if old.body == *body && changed.retired == record.retired => old.generation,
                 old => next(old.as_ref().map_or(0, |old| old.generation), now),
             };
             changed.reset_backoff();
@@ -205,7 +193,7 @@ fn complete_fetch(
                 body: body.clone(),
             })
         }
-        (Outcome::NotModified(stated), Some(old)) => {
+        (Outcome::NotModified { document, freshness: stated }, Some(old)) if old.fingerprint() == *document => {
             changed.reset_backoff();
             // RFC 9111 §4.3.4: what the 304 does not state stays as it was.
             let freshness = Freshness {
@@ -215,9 +203,10 @@ fn complete_fetch(
             };
             Some(CachedJwks { fetch, fetched_at: now, freshness, jitter, ..old })
         }
-        (Outcome::NotModified(_), None) => {
+        // The request was about another JWKS than the record has now.
+        (Outcome::NotModified { .. }, old) => {
             changed.back_off(None, jitter, policy, now);
-            None
+            old
         }
         (Outcome::Failed { retry_after }, old) => {
             changed.back_off(*retry_after, jitter, policy, now);
@@ -225,6 +214,11 @@ fn complete_fetch(
         }
     };
     (Some(changed), Effect::Completed)
+}
+
+/// A fetch and its callback take no longer.
+fn lease_length(policy: &RotationPolicy) -> Duration {
+    policy.fetch_timeout.saturating_add(LEASE_MARGIN)
 }
 
 /// The number after this one. Numbers follow the clock, so that none comes again even if shared data was lost.
@@ -245,8 +239,8 @@ impl Record {
     }
 }
 
-/// The earliest time at which any refresh may start if no fetch runs. A failure in the future counts as in
-/// [`Record::clamp_to`].
+/// The earliest time at which any refresh may start if no fetch runs. A failure in the
+/// future was before a step of the clock, and counts as over.
 pub fn retry_due(record: &Record, now: UnixTime) -> UnixTime {
     if record.failed_at <= now {
         record.retry_at()
@@ -255,8 +249,8 @@ pub fn retry_due(record: &Record, now: UnixTime) -> UnixTime {
     }
 }
 
-/// The earliest time at which a refresh of this cause may start if no fetch runs. Timestamps from the future count as in
-/// [`Record::clamp_to`].
+/// The earliest time at which a refresh of this cause may start if no fetch runs. Timestamps from the future are
+/// from before a step of the clock, and forbid nothing.
 pub fn refresh_due(record: &Record, cause: Cause, policy: &RotationPolicy, now: UnixTime) -> UnixTime {
     let retry = retry_due(record, now);
     let document = record.document.as_ref();

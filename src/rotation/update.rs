@@ -1,11 +1,17 @@
 //! A change of a shared record, from bytes to bytes.
 
+use std::rc::Rc;
+
 use super::{
+    clock::RecordClock,
     policy::RotationPolicy,
     record::Record,
     transition::{self, Cause, Effect, Event, Outcome},
 };
-use crate::{keys::document::Document, time::UnixTime};
+use crate::{
+    keys::{document::Document, revoked::RevokedKeys},
+    time::UnixTime,
+};
 
 /// A change that the engine wants of a provider's shared record. The caller runs [`Self::apply`] under compare-and-swap, as
 /// often as another worker comes in between, and gives the result back to the engine.
@@ -13,8 +19,18 @@ use crate::{keys::document::Document, time::UnixTime};
 pub struct Update {
     event: Event,
     policy: RotationPolicy,
-    /// The time before the last step back of the worker's clock.
-    seen: UnixTime,
+    knowledge: Knowledge,
+}
+
+/// What a worker knows besides the shared bytes.
+#[derive(Clone, Debug, Default)]
+pub struct Knowledge {
+    /// The newest record that the worker has seen.
+    pub record: Rc<Record>,
+    /// The record's time as the worker knows it.
+    pub clock: RecordClock,
+    /// The keys whose former names are kept longest.
+    pub revoked: RevokedKeys,
 }
 
 /// What an [`Update`] comes to.
@@ -39,22 +55,36 @@ impl Applied {
 }
 
 impl Update {
+    /// The update of a worker that knows nothing.
     pub fn new(event: Event, policy: RotationPolicy) -> Self {
-        Self { event, policy, seen: UnixTime::default() }
+        Self { event, policy, knowledge: Knowledge::default() }
     }
 
-    /// The update of a worker whose clock showed `seen` before the clock stepped back.
-    pub fn seen_at(self, seen: UnixTime) -> Self {
-        Self { seen, ..self }
+    /// The update of a worker that knows this.
+    pub fn knowing(self, knowledge: Knowledge) -> Self {
+        Self { knowledge, ..self }
     }
 
-    /// Applies the update to the shared bytes. Bytes that are no record count as absent.
+    /// Applies the update to the shared bytes. Bytes that are no record count as absent. What is absent, or was written back
+    /// from an earlier time, is restored from what the worker knows.
     pub fn apply(&self, bytes: Option<&[u8]>, now: UnixTime) -> Applied {
-        let record = bytes.and_then(|bytes| Record::read(bytes, now)).unwrap_or_default();
-        let record = record.observed(self.seen, now);
-        match transition::apply(&record, &self.event, &self.policy, now) {
-            (Some(record), effect) => Applied { bytes: Some(record.encode()), record, effect },
-            (None, effect) => Applied { record, effect, bytes: None },
+        let Knowledge { record: known, clock, revoked } = &self.knowledge;
+        let shared = bytes.and_then(|bytes| Record::read(bytes, now)).unwrap_or_default();
+        let (record, is_restored) = if known.is_plausible(now) { restore(shared, known) } else { (shared, false) };
+        let time = clock.reached(record.written_at, now).at(now);
+        // What another worker knew may be lost too. Tokens keep to their budget.
+        let event = match &self.event {
+            Event::Refresh(Cause::Schedule) if is_restored => &Event::Refetch,
+            event => event,
+        };
+        let (changed, effect) = transition::apply(&record, event, &self.policy, time);
+        let grown = || Record { version: record.version.saturating_add(1), ..record.clone() };
+        match changed.or_else(|| is_restored.then(grown)) {
+            Some(changed) => {
+                let record = Record { written_at: time, former: revoked.bound(changed.former), ..changed };
+                Applied { bytes: Some(record.encode()), record, effect }
+            }
+            None => Applied { record, effect, bytes: None },
         }
     }
 
@@ -62,7 +92,7 @@ impl Update {
     pub fn cause(&self) -> Option<Cause> {
         match self.event {
             Event::Refresh(cause) => Some(cause),
-            Event::FetchEnded { .. } | Event::Renew(_) | Event::Discard(_) => None,
+            Event::FetchEnded { .. } | Event::Renew(_) | Event::Discard(_) | Event::Refetch => None,
         }
     }
 
@@ -70,14 +100,26 @@ impl Update {
     pub fn into_document(self) -> Option<Document> {
         match self.event {
             Event::FetchEnded { outcome: Outcome::Jwks(jwks), .. } => Some(jwks.document),
-            Event::FetchEnded { .. } | Event::Refresh(_) | Event::Renew(_) | Event::Discard(_) => None,
+            Event::FetchEnded { .. } | Event::Refresh(_) | Event::Renew(_) | Event::Discard(_) | Event::Refetch => None,
         }
     }
 }
 
+/// The record to change, and whether something of it was lost: the shared record if it is the newest that the worker knows of,
+/// with the keys that the worker knows if the record has none.
+fn restore(shared: Record, known: &Record) -> (Record, bool) {
+    if shared.is_older_than(known) {
+        return (known.clone(), true);
+    }
+    if shared.document.is_some() || known.document.is_none() {
+        return (shared, false);
+    }
+    (shared.with_keys_of(known), true)
+}
+
 #[cfg(test)]
 mod tests {
-    use std::rc::Rc;
+    use std::time::Duration;
 
     use super::*;
     use crate::{
@@ -125,5 +167,67 @@ mod tests {
             assert!(Rc::ptr_eq(&applied.record.document.unwrap().body, &body));
         }
         assert_eq!(update.into_document().unwrap().keys.len(), 2);
+    }
+
+    fn knowing(event: Event, known: &Record, clock: RecordClock) -> Update {
+        let record = Rc::new(known.clone());
+        Update::new(event, POLICY).knowing(Knowledge { record, clock, revoked: RevokedKeys::default() })
+    }
+
+    fn started(numbers: &[u8]) -> Record {
+        let leased = Update::new(Event::Refresh(Cause::Schedule), POLICY).apply(None, NOW);
+        fetched(leased.record.started, &set(numbers).into()).apply(leased.bytes.as_deref(), NOW).record
+    }
+
+    const LATER: UnixTime = UnixTime::from_millis(1_700_000_060_000);
+
+    #[test]
+    fn what_shared_data_lost_is_restored_and_fetched_anew() {
+        let known = started(&[1]);
+        let refresh = || knowing(Event::Refresh(Cause::Schedule), &known, RecordClock::default());
+        let earlier = Record { version: known.version - 1, document: None, ..known.clone() };
+        let begun_anew = Update::new(Event::Refresh(Cause::Schedule), POLICY).apply(None, LATER).record;
+        for bytes in [None, Some(b"<html>".to_vec()), Some(earlier.encode())] {
+            let applied = refresh().apply(bytes.as_deref(), LATER);
+            assert_eq!(applied.effect, Effect::Fetch(LATER.as_millis()));
+            assert_eq!((applied.record.document, applied.bytes.is_some()), (known.document.clone(), true));
+        }
+        // Another worker, which knew less, was faster.
+        let applied = refresh().apply(Some(&begun_anew.encode()), LATER);
+        assert_eq!((applied.effect, applied.record.document), (Effect::InFlight, known.document.clone()));
+        assert!(applied.record.version > begun_anew.version && applied.bytes.is_some());
+        // A fetch that was under way goes on.
+        let for_token = knowing(Event::Refresh(Cause::UnknownKid), &known, RecordClock::default());
+        let leased = for_token.apply(Some(&known.encode()), LATER).record;
+        let applied = knowing(Event::Refresh(Cause::Schedule), &leased, RecordClock::default()).apply(None, LATER);
+        assert_eq!((applied.effect, applied.record.lease), (Effect::InFlight, leased.lease));
+    }
+
+    #[test]
+    fn a_record_of_a_distant_future_is_not_restored() {
+        let known = started(&[1]);
+        let past = UnixTime::from_millis(1_000_000_000_000);
+        let applied = knowing(Event::Refresh(Cause::Schedule), &known, RecordClock::default()).apply(None, past);
+        assert_eq!((applied.record.document, applied.effect), (None, Effect::Fetch(past.as_millis())));
+    }
+
+    #[test]
+    fn a_step_back_of_the_clock_ages_a_document_and_ends_no_lease_early() {
+        let (known, day) = (started(&[1]), Duration::from_secs(86_400));
+        let before = NOW.minus(day);
+        let usable_at = |record: &Record, time| transition::is_usable(record.document.as_ref().unwrap(), &POLICY, time);
+        // A worker that saw nothing of the step continues from when the record was written.
+        let blind = Update::new(Event::Refresh(Cause::UnknownKid), POLICY).apply(Some(&known.encode()), before);
+        assert_eq!((blind.record.written_at, blind.effect), (NOW, Effect::Fetch(NOW.as_millis() + 1)));
+        // A worker that saw the document expire does not see the document come back.
+        let clock = RecordClock::default().stepped_back(NOW.plus(Duration::from_secs(150)), before);
+        let aware =
+            knowing(Event::Refresh(Cause::UnknownKid), &known, clock).apply(Some(&known.encode()), before).record;
+        assert!(!usable_at(&aware, aware.written_at) && usable_at(&aware, NOW));
+        let again = Update::new(Event::Refresh(Cause::Schedule), POLICY);
+        let in_a_second = again.apply(Some(&aware.encode()), before.plus(Duration::from_secs(1)));
+        assert_eq!(in_a_second.effect, Effect::InFlight);
+        let all_over = again.apply(Some(&aware.encode()), NOW.plus(Duration::from_secs(153)));
+        assert!(matches!(all_over.effect, Effect::Fetch(_)), "{:?}", all_over.effect);
     }
 }

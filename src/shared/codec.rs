@@ -50,6 +50,11 @@ impl Writer {
         self.optional(duration.map(|duration| duration.as_secs()));
     }
 
+    /// Writes bytes whose number the reader knows.
+    pub fn array<const N: usize>(&mut self, bytes: &[u8; N]) {
+        self.0.extend_from_slice(bytes);
+    }
+
     pub fn bytes(&mut self, bytes: &[u8]) {
         self.number(bytes.len() as u64);
         self.0.extend_from_slice(bytes);
@@ -75,6 +80,12 @@ impl<'a> Reader<'a> {
         let (number, rest) = self.0.split_first_chunk::<8>()?;
         self.0 = rest;
         Some(u64::from_le_bytes(*number))
+    }
+
+    pub fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (bytes, rest) = self.0.split_first_chunk::<N>()?;
+        self.0 = rest;
+        Some(*bytes)
     }
 
     pub fn small_number(&mut self) -> Option<u32> {

@@ -72,6 +72,28 @@ fn a_revoked_key_verifies_nothing_although_it_is_published() {
 }
 
 #[test]
+fn a_key_revoked_by_kid_verifies_nothing_under_a_later_name() {
+    let issuer = issuer_with(Alg::Es256, Some(600));
+    let (bad, good) = (issuer.current(), SigningKey::generate(Alg::Es256, "good"));
+    let site = Plan::with(issuer)
+        .rotation("revoked_keys", json!([bad.kid]))
+        .rotation("unknown_kid_min_interval", "0.2s")
+        .start();
+    assert!(eventually(Duration::from_secs(5), || site.stat("jwks_fetch_success") == 1));
+    let token = site.issuer.token();
+    for name in ["renamed", "renamed again"] {
+        let mut renamed = bad.public_jwk();
+        renamed["kid"] = json!(name);
+        site.issuer.publish(json!({"keys": [renamed, good.public_jwk()]}).to_string().into_bytes());
+        // A token of a new key makes the proxy fetch the JWKS.
+        assert!(eventually(Duration::from_secs(5), || site.get(&good.mint(&site.issuer.claims())).status == 200));
+        let response = site.get(&token);
+        assert_eq!((response.status, response.text().as_str()), (401, UNKNOWN_KEY));
+    }
+    assert!(site.envoy.log().contains("is revoked; it verifies nothing"), "{}", site.envoy.log());
+}
+
+#[test]
 fn a_new_key_under_a_known_kid_is_found_by_one_refresh() {
     let site = Plan::new().rotation("min_ttl", "1s").start_warm();
     let old = site.issuer.token();

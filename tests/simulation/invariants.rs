@@ -65,6 +65,8 @@ pub struct Ledger {
     open: BTreeMap<(usize, u32), Open>,
     closed: BTreeSet<(usize, u32)>,
     steps: Vec<(u64, i64)>,
+    /// When the newest VM or engine began.
+    newest_vm: u64,
     violation: Option<(Invariant, String)>,
     /// Statuses by issuer, in the order of arrival.
     pub outcomes: Vec<BTreeMap<u32, u16>>,
@@ -72,8 +74,10 @@ pub struct Ledger {
 
 /// The time that a wake-up and an answer may take, in milliseconds.
 const SLACK: u64 = 200;
-/// Two documents (current and retired keys) and the other fields of a record, in bytes.
-const MAX_RECORD: usize = 2 * 8_000 + 4_000;
+/// Two documents (current and retired keys), 256 former names and the other fields of a record, in bytes.
+const MAX_RECORD: usize = 2 * 8_000 + 256 * 32 + 4_000;
+/// A worker looks at the clock more often, in milliseconds.
+const LONGEST_LOOK: u64 = 1_500;
 
 impl Ledger {
     pub fn new(scenario: &Scenario) -> Self {
@@ -84,10 +88,11 @@ impl Ledger {
             open: BTreeMap::new(),
             closed: BTreeSet::new(),
             steps: Vec::new(),
+            newest_vm: 0,
             violation: None,
             outcomes: scenario.settings.iter().map(|_| BTreeMap::new()).collect(),
         };
-        ledger.reconfigured(&scenario.settings);
+        ledger.reconfigured(&scenario.settings, 0);
         ledger
     }
 
@@ -107,7 +112,8 @@ impl Ledger {
         self.violation.get_or_insert((invariant, what));
     }
 
-    pub fn reconfigured(&mut self, settings: &[Settings]) {
+    pub fn reconfigured(&mut self, settings: &[Settings], now: u64) {
+        self.newest_vm = now;
         for ((account, settings), cache) in self.accounts.iter_mut().zip(settings).zip(&self.cache) {
             let lifetime = match cache.max_age {
                 _ if cache.no_store => settings.min_ttl,
@@ -141,6 +147,7 @@ impl Ledger {
     }
 
     pub fn vm_died(&mut self, worker: usize, now: u64) {
+        self.newest_vm = now;
         for issuer in 0..self.accounts.len() {
             let flights = self.accounts[issuer].in_flight.len();
             self.accounts[issuer].in_flight.retain(|(holder, _, _)| *holder != worker);
@@ -153,6 +160,13 @@ impl Ledger {
 
     pub fn record_overwritten(&mut self, issuer: usize, now: u64) {
         self.holder_died(issuer, now);
+        let account = &mut self.accounts[issuer];
+        account.disturbed_at = now;
+        account.last_refresh = None;
+    }
+
+    /// An earlier record costs a fetch, and nothing else.
+    pub fn record_written_back(&mut self, issuer: usize, now: u64) {
         let account = &mut self.accounts[issuer];
         account.disturbed_at = now;
         account.last_refresh = None;
@@ -191,10 +205,12 @@ impl Ledger {
 
     /// A refresh starts because of a token, not because of the schedule.
     pub fn refresh_started(&mut self, issuer: usize, now: u64, settings: &Settings) {
+        // After a step back, the workers' times differ by the time since each looked at the clock.
+        let shorter = if self.steps.iter().any(|(_, step)| *step < 0) { LONGEST_LOOK } else { 0 };
         let account = &mut self.accounts[issuer];
         account.last_refresh_ever = Some(now);
         let last = account.last_refresh.replace(now);
-        if last.is_some_and(|last| now - last < settings.interval) {
+        if last.is_some_and(|last| now - last < settings.interval.saturating_sub(shorter)) {
             self.violate(Invariant::NoStampede, format!("issuer {issuer}: refreshes at {last:?} and {now}"));
         }
     }
@@ -253,7 +269,11 @@ impl Ledger {
         } else {
             key.until.and_then(|gone| {
                 let steps_back = self.steps.iter().filter(|(at, step)| *at >= gone && *step < 0).count() as u64;
-                let longest = self.accounts[request.issuer].longest_use * (1 + steps_back);
+                let longest_use = self.accounts[request.issuer].longest_use;
+                // A step back loses the time since a worker last looked at the clock. A VM that began since knows only when the
+                // record was last written.
+                let lost = if self.newest_vm >= gone { longest_use } else { LONGEST_LOOK };
+                let longest = longest_use + lost * steps_back;
                 (now - gone > longest)
                     .then(|| format!("its key left the JWKS {} ms ago, the limit is {longest} ms", now - gone))
             })

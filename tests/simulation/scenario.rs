@@ -167,6 +167,16 @@ impl Scenario {
                 }
             }
         }
+        if self.has_secret && rng.u8(0..3) == 0 {
+            let issuer = rng.usize(0..issuers);
+            let mut at = rng.u64(0..self.length);
+            for _ in 0..rng.usize(1..30) {
+                self.push(at, Event::WriteBack(issuer, rng.u64(..)));
+                let kind = if rng.bool() { Kind::Old } else { Kind::Good };
+                self.push(at + rng.u64(0..50), Event::Request { issuer, kind, patience: None, draw: rng.usize(..) });
+                at += rng.u64(1..2_000);
+            }
+        }
     }
 
     /// Adds trouble for the last issuer only: the issuer hangs most of the time, and invented `kid`s flood its

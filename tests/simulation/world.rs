@@ -63,6 +63,8 @@ pub enum Event {
     Canary(usize),
     /// Another plugin overwrites a record in shared data.
     OverwriteRecord(usize, u64),
+    /// Another plugin writes back what it found in shared data earlier.
+    WriteBack(usize, u64),
     /// A worker's timer is due. This event and the events below follow from the engines' actions.
     Tick {
         worker: usize,
@@ -107,6 +109,8 @@ struct Worker {
 struct KeyCell {
     record: Vec<u8>,
     announced: u64,
+    /// The records that were written so far, and the versions that were announced then.
+    earlier: Vec<(Vec<u8>, u64)>,
 }
 
 pub struct World {
@@ -249,6 +253,7 @@ impl World {
                 }
             }
             Event::OverwriteRecord(issuer, garbage) => self.overwrite_record(issuer, garbage),
+            Event::WriteBack(issuer, draw) => self.write_back(issuer, draw),
             Event::Tick { worker, number } => {
                 if !self.workers[worker].dead && self.workers[worker].tick.is_some_and(|(_, current)| current == number)
                 {
@@ -461,6 +466,8 @@ impl World {
         let Some(bytes) = applied.bytes.take() else { return applied };
         self.cells[issuer].record = self.seal.as_ref().map_or(bytes.clone(), |seal| seal.seal(KEY, &bytes));
         self.ledger.stored(issuer, self.cells[issuer].record.len());
+        let cell = &mut self.cells[issuer];
+        cell.earlier.push((cell.record.clone(), cell.announced));
         let mut random = self.random(issuer);
         let delay = if random.u8(0..5) == 0 { random.u64(1..5) } else { 0 };
         if delay == 0 {
@@ -547,7 +554,7 @@ impl World {
             settings.max_stale = 4_000;
             settings.min_ttl = 1_000;
         }
-        self.ledger.reconfigured(&self.scenario.settings);
+        self.ledger.reconfigured(&self.scenario.settings, self.now);
         self.start_workers();
     }
 
@@ -559,7 +566,8 @@ impl World {
             let mut record = Record::decode(&opened).unwrap_or_default();
             let mut document = record.document.take().unwrap_or_default();
             (document.body, document.generation, document.fetched_at) = (body.into_bytes().into(), version, now);
-            Record { version, document: Some(document), lease: None, ..record }.encode()
+            let written_at = record.written_at.max(now);
+            Record { version, written_at, document: Some(document), lease: None, ..record }.encode()
         };
         match garbage % 7 {
             0 => cell.record.clear(),
@@ -580,6 +588,20 @@ impl World {
             }
         }
         self.ledger.record_overwritten(issuer, self.now);
+    }
+
+    /// Another plugin cannot forge what the secret authenticates, but can write back what was authentic once.
+    fn write_back(&mut self, issuer: usize, draw: u64) {
+        let cell = &mut self.cells[issuer];
+        let Some((record, announced)) = cell.earlier.get(draw as usize / 3 % cell.earlier.len().max(1)).cloned() else {
+            return;
+        };
+        match draw % 3 {
+            0 => cell.record = record,
+            1 => cell.announced = announced,
+            _ => (cell.record, cell.announced) = (record, announced),
+        }
+        self.ledger.record_written_back(issuer, self.now);
     }
 
     fn inspect(&mut self) {

@@ -3,7 +3,7 @@ use std::time::Duration;
 use super::*;
 use crate::{
     keys::{document, KeySet},
-    rotation::{replace, retired::RetiredKey, schedule::tests::POLICY},
+    rotation::{replace, schedule::tests::POLICY},
 };
 
 /// The number of a fetch that starts then.
@@ -41,6 +41,16 @@ fn jwks(body: &str, freshness: Freshness) -> Outcome {
         freshness,
         validators: Validators::default(),
     }))
+}
+
+fn with_etag(body: &str, etag: &str) -> Outcome {
+    let Outcome::Jwks(jwks) = document(body) else { unreachable!() };
+    let validators = Validators { etag: Some(etag.to_owned()), last_modified: None };
+    Outcome::Jwks(Box::new(FetchedJwks { validators, ..*jwks }))
+}
+
+fn not_modified(record: &Record, freshness: Freshness) -> Outcome {
+    Outcome::NotModified { document: record.document.as_ref().unwrap().fingerprint(), freshness }
 }
 
 const FAILED: Outcome = Outcome::Failed { retry_after: None };
@@ -140,7 +150,8 @@ fn a_304_renews_and_keeps_what_it_does_not_say() {
     record.document.as_mut().unwrap().freshness.lifetime = Some(Duration::from_secs(60));
     let generation = record.document.as_ref().unwrap().generation;
     assert_eq!(refresh(&mut record, Cause::UnknownKid, at(40)), fetch_at(40));
-    fetched(&mut record, Outcome::NotModified(Freshness::default()), at(41));
+    let not_modified = not_modified(&record, Freshness::default());
+    fetched(&mut record, not_modified, at(41));
     let renewed = record.document.unwrap();
     assert_eq!((renewed.fetched_at, renewed.generation, renewed.fetch), (at(41), generation, at(40).as_millis()));
     assert_eq!(renewed.freshness.lifetime, Some(Duration::from_secs(60)));
@@ -150,8 +161,24 @@ fn a_304_renews_and_keeps_what_it_does_not_say() {
 fn a_304_without_a_document_is_a_failure() {
     let mut record = Record::default();
     refresh(&mut record, Cause::Schedule, at(0));
-    fetched(&mut record, Outcome::NotModified(Freshness::default()), at(0));
+    let not_modified = not_modified(&fresh("a"), Freshness::default());
+    fetched(&mut record, not_modified, at(0));
     assert_eq!((record.document, record.failures), (None, 1));
+}
+
+#[test]
+fn a_304_renews_the_document_that_was_asked_about_and_no_other() {
+    for other in [jwks("b", Freshness::default()), with_etag("a", "\"2\"")] {
+        let mut record = fresh("a");
+        let not_modified = not_modified(&record, Freshness::default());
+        refresh(&mut record, Cause::Schedule, at(85));
+        fetched(&mut record, other, at(85));
+        // Another plugin wrote another record with the number of the fetch.
+        let before = record.document.clone();
+        record.lease = Some(Lease::take(at(85), POLICY.fetch_timeout));
+        assert_eq!(fetched(&mut record, not_modified, at(86)), Effect::Completed);
+        assert_eq!((record.document, record.failures), (before, 1));
+    }
 }
 
 #[test]
@@ -185,48 +212,6 @@ fn only_the_document_that_cannot_be_read_is_discarded() {
 }
 
 #[test]
-fn a_clock_that_steps_back_a_day_makes_nothing_last_and_starts_no_second_fetch() {
-    let before = UnixTime::from_millis(at(0).as_millis() - 86_400_000);
-    let mut record = fresh("a");
-    refresh(&mut record, Cause::UnknownKid, at(50));
-    // The lease, the interval and the schedule all lie in what is now the future.
-    assert_eq!(refresh(&mut record, Cause::Schedule, before), Effect::InFlight);
-    assert_eq!(fetched(&mut record, FAILED, before), Effect::Completed);
-    assert!(record.retry_at() <= before.plus(Duration::from_secs(1)));
-    let document = record.document.clone().unwrap();
-    assert!(!is_usable(&document, &POLICY, before.plus(Duration::from_secs(150))));
-    assert!(matches!(refresh(&mut record, Cause::UnknownKid, before.plus(Duration::from_secs(10))), Effect::Fetch(_)));
-}
-
-#[test]
-fn a_dead_lease_from_before_a_step_back_ends_too() {
-    let before = UnixTime::from_millis(at(0).as_millis() - 86_400_000);
-    let mut record = Record::default();
-    refresh(&mut record, Cause::Schedule, at(0));
-    assert_eq!(refresh(&mut record, Cause::Schedule, before), Effect::InFlight);
-    assert!(matches!(refresh(&mut record, Cause::Schedule, before.plus(Duration::from_secs(3))), Effect::Fetch(_)));
-}
-
-#[test]
-fn a_grace_that_is_over_does_not_come_back_with_a_clock_that_steps_back() {
-    let policy = RotationPolicy { retired_key_grace: Duration::from_secs(20), ..POLICY };
-    let before = UnixTime::from_millis(at(0).as_millis() - 86_400_000);
-    let mut record = fresh("a");
-    record.retired = vec![RetiredKey { gone_at: at(0), ..RetiredKey::default() }];
-    let generation = record.document.as_ref().unwrap().generation;
-
-    let (next, _) = apply(&record, &Event::Refresh(Cause::UnknownKid), &policy, before);
-    let next = next.unwrap();
-    assert_eq!(next.retired[0].gone_at, before);
-    assert_ne!(next.document.unwrap().generation, generation, "workers hold the old time");
-
-    let (next, effect) = apply(&record, &Event::Refresh(Cause::UnknownKid), &policy, at(20));
-    assert!(matches!(effect, Effect::Fetch(_)), "whatever is written says how long the key was seen to be gone");
-    let (next, _) = apply(&next.unwrap(), &Event::Refresh(Cause::Schedule), &policy, before);
-    assert_eq!(next.unwrap().retired[0].until(&policy), before, "its grace is still over");
-}
-
-#[test]
 fn what_aged_on_the_way_has_less_of_its_lifetime_left() {
     let mut record = fresh("a");
     let hour = Freshness { lifetime: Some(Duration::from_secs(3600)), ..Freshness::default() };
@@ -239,7 +224,7 @@ fn what_aged_on_the_way_has_less_of_its_lifetime_left() {
         refresh(&mut record, Cause::UnknownKid, at(now));
         let outcome = match stated.lifetime {
             Some(_) => jwks("b", stated),
-            None => Outcome::NotModified(stated),
+            None => not_modified(&record, stated),
         };
         fetched(&mut record, outcome, at(now + 2));
         assert_eq!(left(&record), expected);
@@ -268,4 +253,13 @@ fn a_rotation_is_a_key_that_was_not_there() {
         assert_eq!(rotated_at(&record), at(expected), "{now}");
     }
     assert!(record.retired.len() == 1, "{:?}", record.retired);
+}
+
+#[test]
+fn a_clock_that_steps_forward_during_a_fetch_ages_the_response_by_no_more_than_the_lease() {
+    let mut record = Record::default();
+    refresh(&mut record, Cause::Schedule, at(0));
+    let stated = Freshness { lifetime: Some(Duration::from_secs(600)), ..Freshness::default() };
+    fetched(&mut record, jwks("a", stated), at(86_400));
+    assert_eq!(record.document.unwrap().freshness.age, Duration::from_secs(3), "the timeout and the margin");
 }

@@ -1,0 +1,199 @@
+//! What becomes of keys when another plugin writes to shared data, and when the clock steps.
+
+use serde_json::json;
+
+use super::{world::*, *};
+
+/// The provider of [`configuration`] with these rotation settings.
+fn with_rotation(rotation: serde_json::Value) -> World {
+    let mut config = configuration(json!({"provider_name": "p"}));
+    config["providers"]["p"]["remote_jwks"]["rotation"] = rotation;
+    config["max_parked_requests"] = json!(20);
+    world_of(&config)
+}
+
+/// Both workers' answers, 200 or not.
+fn allowed(world: &mut World, kid: &str) -> [bool; 2] {
+    [0, 1].map(|worker| world.request(worker, kid) == Some(200))
+}
+
+/// The issuer replaces key `a` with `b`, and both workers see that. Returns the record from before.
+fn replaced(world: &mut World) -> Vec<u8> {
+    let earlier = world.record.clone();
+    world.pass(11 * SECOND);
+    assert_eq!(world.request(0, "b"), None);
+    world.fetched(Ok(jwks(&["b"])));
+    assert_eq!((world.request(0, "b"), world.request(1, "b")), (Some(200), Some(200)));
+    earlier
+}
+
+#[test]
+fn an_earlier_record_takes_no_worker_back() {
+    for step in [0, 60, 86_400] {
+        let mut world = world().started(&["a"]);
+        let earlier = replaced(&mut world);
+        world.now = world.now.minus(step * SECOND);
+        world.record = earlier;
+        assert_eq!((allowed(&mut world, "a"), allowed(&mut world, "b")), ([false; 2], [true; 2]), "{step} s back");
+        world.wake();
+        assert_eq!((allowed(&mut world, "a"), allowed(&mut world, "b")), ([false; 2], [true; 2]), "{step} s back");
+        world.fetches.clear();
+        // An issuer that fails confirms nothing: neither key outlives its lifetime and max_stale.
+        for _ in 0..3_800 {
+            world.pass(SECOND);
+            if !world.fetches.is_empty() {
+                world.fetched(Err(FetchError::Reset));
+            }
+        }
+        assert_eq!((allowed(&mut world, "a"), allowed(&mut world, "b")), ([false; 2], [false; 2]), "{step} s back");
+    }
+}
+
+#[test]
+fn a_worker_that_knows_less_is_brought_up_to_date_by_a_worker_that_knows_more() {
+    let mut world = world().started(&["a"]);
+    let earlier = world.record.clone();
+    world.pass(11 * SECOND);
+    assert_eq!(world.request(1, "b"), None);
+    let [(worker, fetch)] = world.fetches[..] else { panic!() };
+    world.fetches.clear();
+    let response = Response { status: 200, headers: Vec::new(), body: jwks(&["b"]) };
+    // Only the worker that fetched knows the new document when the record is taken back.
+    for action in world.engines[worker].on_fetched(ISSUER, fetch, Ok(response), 0, world.now) {
+        let Action::Update(_, update) = action else { continue };
+        let applied = update.apply(Some(&world.record), world.now);
+        world.engines[worker].on_updated(ISSUER, update, applied, world.now);
+    }
+    world.record = earlier;
+    world.wake();
+    world.wake();
+    assert_eq!((allowed(&mut world, "a"), allowed(&mut world, "b")), ([false; 2], [true; 2]));
+}
+
+#[test]
+fn an_unknown_key_waits_while_the_record_is_lost() {
+    for garbage in [Vec::new(), b"<html>".to_vec(), Record::default().encode()] {
+        let mut world = world().started(&["a"]);
+        world.pass(11 * SECOND);
+        world.record = garbage;
+        assert_eq!(world.request(0, "b"), None);
+        world.fetched(Ok(jwks(&["a", "b"])));
+        assert_eq!(world.statuses(), [200]);
+    }
+}
+
+#[test]
+fn a_lost_record_loses_no_grace_and_begins_none_anew() {
+    let mut world = with_rotation(json!({"retired_key_grace": "60s"})).started(&["a"]);
+    replaced(&mut world);
+    world.pass(20 * SECOND);
+    assert_eq!(allowed(&mut world, "a"), [true; 2]);
+    world.record = b"<html>".to_vec();
+    world.wake();
+    world.fetched(Ok(jwks(&["c"])));
+    assert_eq!((allowed(&mut world, "a"), allowed(&mut world, "b")), ([true; 2], [true; 2]), "both in their grace");
+    world.pass(41 * SECOND);
+    assert_eq!((allowed(&mut world, "a"), allowed(&mut world, "b")), ([false; 2], [true; 2]), "one grace is over");
+    world.pass(20 * SECOND);
+    assert_eq!(allowed(&mut world, "b"), [false; 2], "both are");
+}
+
+/// The lifetime and `max_stale` pass while the issuer fails.
+fn expire(world: &mut World) {
+    for _ in 0..3_710 {
+        world.pass(SECOND);
+        if !world.fetches.is_empty() {
+            world.fetched(Err(FetchError::Reset));
+        }
+    }
+}
+
+#[test]
+fn an_expired_document_does_not_come_back_with_a_step_of_the_clock() {
+    for step in [1, 20, 3_000, 86_400] {
+        for is_woken in [false, true] {
+            for is_lost in [false, true] {
+                let mut world = world().started(&["a"]);
+                expire(&mut world);
+                assert_eq!(allowed(&mut world, "a"), [false; 2]);
+                world.now = world.now.minus(step * SECOND);
+                if is_lost {
+                    world.record = Vec::new();
+                }
+                if is_woken {
+                    world.wake();
+                }
+                let what = format!("{step} s back, woken: {is_woken}, lost: {is_lost}");
+                assert_eq!(allowed(&mut world, "a"), [false; 2], "{what}");
+                assert_eq!(allowed(&mut world, "a"), [false; 2], "{what}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_step_of_the_clock_does_not_make_a_document_younger() {
+    for step in [20, 3_000, 86_400] {
+        let mut world = world().started(&["a"]);
+        for second in 0..3_600 {
+            world.pass(SECOND);
+            if !world.fetches.is_empty() {
+                world.fetched(Err(FetchError::Reset));
+            }
+            // A step back every ten minutes, and the time is put right again.
+            match second % 600 {
+                100 => world.now = world.now.minus(step * SECOND),
+                101 => world.now = world.now.plus(step * SECOND),
+                _ => {}
+            }
+            world.wake();
+        }
+        let mut left = 0;
+        while allowed(&mut world, "a") == [true; 2] && left < 1_000 {
+            left += 1;
+            world.pass(SECOND);
+            if !world.fetches.is_empty() {
+                world.fetched(Err(FetchError::Reset));
+            }
+        }
+        assert!(left <= 105, "{left} s are left after {step} s back");
+    }
+}
+
+/// A grace of a minute, and a step that is shorter than what is over of the grace.
+#[test]
+fn a_grace_that_ended_stays_ended_after_a_short_step_back() {
+    for (step, is_woken) in [(3, false), (10, false), (10, true), (50, true)] {
+        let mut world = with_rotation(json!({"retired_key_grace": "60s"})).started(&["a"]);
+        replaced(&mut world);
+        world.pass(61 * SECOND);
+        assert_eq!(allowed(&mut world, "a"), [false; 2]);
+        world.now = world.now.minus(step * SECOND);
+        if is_woken {
+            world.wake();
+        }
+        for second in 0..10 {
+            assert_eq!(allowed(&mut world, "a"), [false; 2], "{second} s after {step} s back");
+            world.pass(SECOND);
+            world.wake();
+        }
+    }
+}
+
+#[test]
+fn a_clock_that_steps_forward_during_a_fetch_does_not_age_the_response() {
+    let rotation = json!({"max_stale": "0s", "min_ttl": "1s", "unknown_kid_max_wait": "10s"});
+    let mut world = with_rotation(rotation);
+    assert_eq!(world.request(0, "a"), None);
+    world.now = world.now.plus(86_400 * SECOND);
+    let [(worker, fetch)] = world.fetches[..] else { panic!() };
+    world.fetches.clear();
+    let headers = vec![("cache-control".to_owned(), b"max-age=600".to_vec())];
+    let response = Response { status: 200, headers, body: jwks(&["a"]) };
+    let actions = world.engines[worker].on_fetched(ISSUER, fetch, Ok(response), 0, world.now);
+    world.perform(worker, actions);
+    assert_eq!(world.statuses(), [200]);
+    world.pass(590 * SECOND);
+    world.fetches.clear();
+    assert_eq!(world.request(0, "a"), Some(200), "the lifetime is not over");
+}

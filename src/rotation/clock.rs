@@ -1,0 +1,55 @@
+//! The time of a shared record. The host's clock can step back; the time of a record never does.
+//!
+//! A record says what its time was when it was last written. A worker whose clock shows less continues from there, and so does a
+//! worker whose own clock steps back. Workers thus agree on the age of a document without agreeing on what the clock did. A step
+//! forward is time that has passed.
+
+use std::time::Duration;
+
+use crate::time::UnixTime;
+
+/// How a worker's clock and the time of a shared record relate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RecordClock {
+    /// How far the record's time is ahead of the clock.
+    ahead: Duration,
+}
+
+impl RecordClock {
+    /// How far the record's time is ahead of the clock.
+    pub fn ahead(self) -> Duration {
+        self.ahead
+    }
+
+    /// The record's time when the clock shows `now`.
+    pub fn at(self, now: UnixTime) -> UnixTime {
+        now.plus(self.ahead)
+    }
+
+    /// This clock after the host's clock went back from `then` to `now`.
+    pub fn stepped_back(self, then: UnixTime, now: UnixTime) -> Self {
+        Self { ahead: self.ahead.saturating_add(then.since(now)) }
+    }
+
+    /// This clock when the record's time has reached `written` and the host's clock shows `now`.
+    pub fn reached(self, written: UnixTime, now: UnixTime) -> Self {
+        Self { ahead: self.ahead.max(written.since(now)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn never_goes_back() {
+        let at = UnixTime::from_millis;
+        let clock = RecordClock::default();
+        assert_eq!(clock.at(at(10)), at(10));
+        let stepped = clock.stepped_back(at(100), at(30));
+        assert_eq!((stepped.at(at(30)), stepped.at(at(35))), (at(100), at(105)));
+        assert_eq!(stepped.stepped_back(at(35), at(5)).at(at(5)), at(105));
+        // Another worker saw more, or less.
+        assert_eq!((clock.reached(at(50), at(30)).at(at(30)), stepped.reached(at(50), at(30))), (at(50), stepped));
+    }
+}
