@@ -3,8 +3,8 @@
 //! A decision is never suspended. A request that has to wait for keys is parked, and its requirement is evaluated again, from
 //! the start, whenever the keys of its provider change.
 //!
-//! This file composes the parts and is the only one that sees them all: [`authenticate`] checks tokens, [`key_sets`] keeps
-//! keys, [`refreshes`] plans fetches, [`waiting`] holds parked requests, [`respond`] makes replies and edits, [`telemetry`]
+//! This file composes the parts and is the only one that sees them all: [`requests`] decides requests, [`authenticate`] checks
+//! tokens, [`key_sets`] keeps keys, [`refreshes`] plans fetches, [`waiting`] holds parked requests, [`respond`] makes replies and edits, [`telemetry`]
 //! counts, [`gauges`] measures.
 
 mod action;
@@ -16,6 +16,7 @@ mod key_sets;
 mod parked;
 mod provider_keys;
 mod refreshes;
+mod requests;
 mod respond;
 mod shares;
 mod telemetry;
@@ -29,12 +30,11 @@ use std::{collections::BTreeSet, time::Duration};
 
 pub use self::action::{Action, Decision, FetchError, Response};
 use self::{
-    authenticate::{patience, Arrival, Authenticator, Progress, Stage},
     key_sets::KeySets,
     refreshes::{Refreshes, Situation},
-    respond::Responder,
+    requests::Requests,
     telemetry::Telemetry,
-    waiting::{ends_at, ParkedRequest, WaitingRoom},
+    waiting::WaitingRoom,
 };
 pub use crate::{
     ids::{ClientId, ProviderId, StreamId},
@@ -52,20 +52,10 @@ pub use crate::{
     },
 };
 use crate::{
-    metrics::{Counter, Counts, Histogram, Metric, RequestOutcome, Series},
-    policy::{
-        plan::Mode,
-        reply::{self, Denial},
-        requirement::evaluate::{Evaluation, Outcome},
-    },
+    metrics::{Counts, Metric, Series},
     time::UnixTime,
     token::{signature::SignatureCheck, TokenError},
 };
-
-/// How many parked requests are decided in one call. Other requests wait for the worker.
-const BATCH: usize = 64;
-/// How many signatures are checked for parked requests in one call, but for those of the last request.
-const CHECKS_PER_CALL: u32 = 64;
 
 /// One worker's engine for one configuration.
 #[derive(Debug)]
@@ -121,88 +111,8 @@ impl<C: SignatureCheck> Engine<C> {
         client: impl FnOnce() -> ClientId,
         now: UnixTime,
     ) -> Decision {
-        let edits = self.responder(now).sanitize(headers);
-        if resolved.is_satisfied() {
-            let is_preflight = self.plan.bypass_cors_preflight && headers.is_cors_preflight();
-            let reason = if is_preflight { NoAuthRequired::CorsPreflight } else { NoAuthRequired::NoRequirement };
-            return Decision::Continue(edits, reason.into());
-        }
         self.absorb_clock_step(now);
-        let providers = resolved.providers();
-        let mut progress = Progress::new(&providers, &self.key_sets);
-        let crowded = self.waiting.crowded_by(&providers);
-        let authenticator = Authenticator { plan: &self.plan, key_sets: &self.key_sets, check: &self.check, now };
-        let arrival = authenticator.evaluate_arrival(&resolved, &mut progress, crowded);
-        self.record_evaluation(&resolved, arrival.evaluation(), now);
-        match arrival {
-            Arrival::Allow(evaluation, clearance) => {
-                self.telemetry.allowed(&evaluation);
-                let edits = self.responder(now).forward(edits, &resolved, &evaluation, &clearance, headers.target());
-                if evaluation.wants_refresh() {
-                    return Decision::ContinueAndWake(edits, clearance);
-                }
-                Decision::Continue(edits, clearance)
-            }
-            Arrival::Deny(evaluation, denial) => {
-                self.telemetry.denied(self.plan.mode, denial, evaluation.last_denied());
-                if self.is_report() {
-                    let edits = self.responder(now).report(edits, denial, &evaluation);
-                    return Decision::Continue(edits, NoAuthRequired::ReportMode.into());
-                }
-                let reply = self.responder(now).deny(denial, &evaluation, &resolved, &reply::realm(headers));
-                Decision::Reply(reply)
-            }
-            Arrival::Wait(_, waits, without_room) => {
-                let (realm, target) = (reply::realm(headers), headers.target().to_vec());
-                let request =
-                    ParkedRequest { realm, target, since: now, progress, waits, without_room, edits, resolved };
-                self.park(stream, client(), request)
-            }
-        }
-    }
-
-    /// Parks a request, or denies it for want of room.
-    fn park(&mut self, stream: StreamId, client: ClientId, request: ParkedRequest) -> Decision {
-        let (now, waits) = (request.since, request.waits.clone());
-        let patience = waits
-            .iter()
-            .filter_map(|(provider, cause)| self.plan.remote(provider).map(|remote| patience(&remote.rotation, cause)));
-        let deadline = now.plus(patience.max().unwrap_or_default());
-        let decision = if self.is_report() {
-            Decision::ContinueAndWake(request.edits.clone(), NoAuthRequired::ReportMode.into())
-        } else {
-            Decision::Park
-        };
-        match self.waiting.park(stream, client, deadline, request) {
-            Ok(evicted) => {
-                self.telemetry.add(Metric::Parked);
-                self.telemetry.add_of(waits.first.0, Counter::Requests(RequestOutcome::Parked));
-                waits.iter().for_each(|(provider, _)| self.plan_look(provider, now));
-                if let Some((stream, request)) = evicted {
-                    let denial = self.deny_for_capacity(&request);
-                    if self.is_report() {
-                        self.waiting.remove(stream);
-                    } else {
-                        let reply = self.responder(now).reply(denial, &request.resolved, &request.realm);
-                        self.evicted.push(Action::Reply(stream, reply));
-                    }
-                }
-                decision
-            }
-            Err(request) => {
-                let denial = self.deny_for_capacity(&request);
-                if self.is_report() {
-                    Decision::Continue(request.edits, NoAuthRequired::ReportMode.into())
-                } else {
-                    Decision::Reply(self.responder(now).reply(denial, &request.resolved, &request.realm))
-                }
-            }
-        }
-    }
-
-    fn deny_for_capacity(&mut self, request: &ParkedRequest) -> Denial {
-        self.telemetry.denied(self.plan.mode, request.without_room, Some(request.waits.first.0));
-        request.without_room
+        self.requests(now).arrive(stream, resolved, headers, client)
     }
 
     /// Whether a parked request has been let through. Only then may its body go on.
@@ -356,91 +266,13 @@ impl<C: SignatureCheck> Engine<C> {
         refreshes.plan_look(provider, Situation { plan, key_sets, waiting, now });
     }
 
-    fn record_evaluation(&mut self, resolved: &ResolvedRequirement, evaluation: &Evaluation, now: UnixTime) {
-        for provider in self.key_sets.record_evaluation(resolved, evaluation, &mut self.telemetry) {
-            self.plan_look(provider, now);
-        }
-    }
-
-    /// Decides the parked requests whose keys have changed, and those whose wait is over.
     fn decide_parked(&mut self, now: UnixTime) -> Vec<Action> {
         self.absorb_clock_step(now);
-        self.waiting.mark_over(&self.plan, &self.key_sets, now);
-        let mut actions = std::mem::take(&mut self.evicted);
-        let mut checks = 0_u32;
-        for _ in 0..BATCH {
-            if checks >= CHECKS_PER_CALL {
-                break;
-            }
-            let Some((stream, evaluation, spent)) = self.evaluate_next(now) else { break };
-            checks = checks.saturating_add(spent);
-            match evaluation.outcome() {
-                Outcome::Wait(waits) => self.waiting.wait_on(stream, waits),
-                Outcome::Allow(clearance) => actions.extend(self.resume(stream, &evaluation, clearance, now)),
-                Outcome::Deny(denial) => actions.extend(self.deny_parked(stream, &evaluation, denial, now)),
-            }
-        }
-        actions
+        self.requests(now).decide_parked()
     }
 
-    fn evaluate_next(&mut self, now: UnixTime) -> Option<(StreamId, Evaluation, u32)> {
-        let authenticator = Authenticator { plan: &self.plan, key_sets: &self.key_sets, check: &self.check, now };
-        let (stream, deadline, request) = self.waiting.pop_due()?;
-        let is_over = ends_at(&self.plan, &self.key_sets, deadline, &request.waits, now) <= now;
-        let stage = Stage::Parked { deadline, is_over };
-        let (evaluation, checks) = authenticator.evaluate(&request.resolved, &mut request.progress, stage);
-        Some((stream, evaluation, checks))
-    }
-
-    /// A parked request is allowed.
-    fn resume(
-        &mut self,
-        stream: StreamId,
-        evaluation: &Evaluation,
-        clearance: Clearance,
-        now: UnixTime,
-    ) -> Option<Action> {
-        let request = self.waiting.answer(stream, true)?;
-        self.end_wait(&request, evaluation, now);
-        self.telemetry.allowed(evaluation);
-        if self.is_report() {
-            self.waiting.remove(stream);
-            return None;
-        }
-        let ParkedRequest { edits, resolved, target, .. } = request;
-        let edits = self.responder(now).forward(edits, &resolved, evaluation, &clearance, &target);
-        Some(Action::Resume(stream, edits, clearance))
-    }
-
-    /// A parked request is denied.
-    fn deny_parked(
-        &mut self,
-        stream: StreamId,
-        evaluation: &Evaluation,
-        denial: Denial,
-        now: UnixTime,
-    ) -> Option<Action> {
-        let request = self.waiting.answer(stream, false)?;
-        self.end_wait(&request, evaluation, now);
-        self.telemetry.denied(self.plan.mode, denial, evaluation.last_denied());
-        if self.is_report() {
-            self.waiting.remove(stream);
-            return None;
-        }
-        let reply = self.responder(now).deny(denial, evaluation, &request.resolved, &request.realm);
-        Some(Action::Reply(stream, reply))
-    }
-
-    fn end_wait(&mut self, request: &ParkedRequest, evaluation: &Evaluation, now: UnixTime) {
-        self.record_evaluation(&request.resolved, evaluation, now);
-        self.telemetry.observe(request.waits.first.0, Histogram::WaitMs, now.since(request.since));
-    }
-
-    fn is_report(&self) -> bool {
-        self.plan.mode == Mode::Report
-    }
-
-    fn responder(&self, now: UnixTime) -> Responder<'_> {
-        Responder { plan: &self.plan, key_sets: &self.key_sets, now }
+    fn requests(&mut self, now: UnixTime) -> Requests<'_, C> {
+        let Self { plan, check, key_sets, refreshes, waiting, evicted, telemetry } = self;
+        Requests { plan, check, key_sets, refreshes, waiting, evicted, telemetry, now }
     }
 }
