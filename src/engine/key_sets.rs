@@ -38,6 +38,8 @@ pub(super) struct KeySets {
     sets: ProviderMap<ProviderKeys>,
     /// The key sets whose records changed since this was last taken.
     touched: BTreeSet<ProviderId>,
+    /// The providers whose first JWKS this worker found in shared data, and whose revoked keys are not logged yet.
+    adopted: BTreeSet<ProviderId>,
     /// The providers with tokens found in the cache and not yet counted.
     with_cache_hits: RefCell<BTreeSet<ProviderId>>,
 }
@@ -53,7 +55,8 @@ impl KeySets {
     pub(super) fn new(plan: &Plan) -> Self {
         let caches = Default::default();
         let sets = plan.providers.map(|_, provider| ProviderKeys::new(provider, &caches));
-        Self { sets, touched: BTreeSet::new(), with_cache_hits: RefCell::default() }
+        let (touched, adopted, with_cache_hits) = Default::default();
+        Self { sets, touched, adopted, with_cache_hits }
     }
 
     pub(super) fn of(&self, provider: ProviderId) -> &ProviderKeys {
@@ -86,10 +89,7 @@ impl KeySets {
     /// Newer configurations revoke these keys of the provider.
     pub(super) fn revoke(&mut self, plan: &Plan, provider: ProviderId, names: BTreeSet<String>) {
         if let Some(remote) = plan.remote(provider) {
-            if self.sets[provider].revoke(names, remote) {
-                warn!("provider {:?}: honoring revoked_keys of a newer configuration", plan.providers[provider].name);
-                self.log_revoked(plan, provider);
-            }
+            self.sets[provider].revoke(names, remote);
         }
     }
 
@@ -104,11 +104,14 @@ impl KeySets {
         let Some(remote) = plan.remote(provider) else { return false };
         self.touched.insert(provider);
         let (keys, record) = (&mut self.sets[provider], Record::read(bytes, now).unwrap_or_default());
-        let was_lost = keys.is_lost;
+        let (was_lost, had_keys) = (keys.is_lost, keys.keys.is_some());
         let has_changed = keys.update(record, None, remote, now);
         if keys.is_lost && !was_lost && keys.record.document.is_some() {
             let name = &plan.providers[provider].name;
             warn!("provider {name:?}: shared data lost the JWKS (overwritten by another plugin?); fetching anew, known keys stay");
+        }
+        if keys.keys.is_some() && !had_keys {
+            self.adopted.insert(provider);
         }
         has_changed
     }
@@ -228,11 +231,13 @@ impl KeySets {
         wanted
     }
 
-    /// Logs the revoked keys of a provider, for a configuration that takes over keys which were fetched before it came: an
-    /// operator who revokes a key wants to see that the revocation took effect.
-    pub(super) fn log_revoked(&self, plan: &Plan, provider: ProviderId) {
-        for change in self.sets[provider].keys.iter().flat_map(|keys| changes::revoked(keys)) {
-            warn!("provider {:?}: {change}", plan.providers[provider].name);
+    /// Logs the revoked keys of JWKSs that were fetched before this configuration came: an operator who revokes a key wants to
+    /// see that the revocation took effect.
+    pub(super) fn log_adopted_revocations(&mut self, plan: &Plan) {
+        for provider in std::mem::take(&mut self.adopted) {
+            for change in self.sets[provider].keys.iter().flat_map(|keys| changes::revoked(keys)) {
+                warn!("provider {:?}: {change}", plan.providers[provider].name);
+            }
         }
     }
 }

@@ -241,9 +241,9 @@ impl<C: SignatureCheck> Engine<C> {
         gauges::when_over(&self.plan)
     }
 
-    /// Logs the revoked keys that the provider has in hand.
-    pub fn log_revoked(&self, provider: ProviderId) {
-        self.key_sets.log_revoked(&self.plan, provider);
+    /// Logs the revoked keys of JWKSs that this worker took over from a configuration before its own.
+    pub fn log_adopted_revocations(&mut self) {
+        self.key_sets.log_adopted_revocations(&self.plan);
     }
 
     fn absorb_clock_step(&mut self, now: UnixTime) {

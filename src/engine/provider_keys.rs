@@ -184,19 +184,17 @@ impl ProviderKeys {
         }
     }
 
-    /// Newer configurations revoke these keys. Returns whether the list is another one than before. A key that leaves the list
-    /// verifies again when the JWKS is next parsed.
-    pub(super) fn revoke(&mut self, names: BTreeSet<String>, remote: &Remote) -> bool {
+    /// Newer configurations revoke these keys. A key that leaves the list verifies again when the JWKS is next parsed.
+    pub(super) fn revoke(&mut self, names: BTreeSet<String>, remote: &Remote) {
         if self.revoked_elsewhere == names {
-            return false;
+            return;
         }
         self.revoked_elsewhere = names;
         if let Some(keys) = self.keys.take() {
-            self.keys =
-                Some(Rc::new(KeySet::clone(&keys).without_revoked(&self.revoked(remote).resolved(&self.known.former))));
+            let revoked = self.revoked(remote).resolved(&self.known.former);
+            self.keys = Some(Rc::new(KeySet::clone(&keys).without_revoked(&revoked)));
             self.forget_verified();
         }
-        true
     }
 
     /// All keys that never verify.

@@ -110,6 +110,14 @@ impl Registry {
         distinct(self.0.iter().map(|entry| entry.configuration))
     }
 
+    /// Whether a worker of this configuration would leave nobody behind: no other runs, and none is about to run that came
+    /// later. Workers that only tried the configuration out came first.
+    pub fn is_last(&self, this: &Entry) -> bool {
+        let others =
+            self.0.iter().filter(|known| known.configuration == this.configuration && known.worker != this.worker);
+        !others.into_iter().any(|known| known.runs || known.worker > this.worker)
+    }
+
     /// The configurations in use that are newer than this one, each once.
     pub fn newer(&self, configuration: u64) -> Vec<u64> {
         let of_this = self.0.iter().filter(|entry| entry.configuration == configuration).map(|entry| entry.since);
@@ -119,11 +127,12 @@ impl Registry {
         distinct(newer.map(|entry| entry.configuration))
     }
 
-    /// Whether this worker speaks for its configuration: of the workers that run, it is the first.
+    /// Whether this worker speaks for its configuration: of the workers that run, it is the newest. Where a VM takes the place of
+    /// another, the new VM speaks before the old VM ends.
     pub fn is_speaker(&self, worker: u64) -> bool {
         let Some(this) = self.0.iter().find(|entry| entry.worker == worker) else { return false };
         let running = self.0.iter().filter(|entry| entry.runs && entry.configuration == this.configuration);
-        running.map(|entry| entry.worker).min() == Some(worker)
+        running.map(|entry| entry.worker).max() == Some(worker)
     }
 }
 
@@ -189,9 +198,22 @@ mod tests {
         let mut registry = Registry::default().with(tried_out, at(0));
         assert!(!registry.is_speaker(1) && registry.newer(NEW).is_empty());
         registry = registry.with(entry(2, OLD), at(0)).with(entry(3, OLD), at(0));
-        assert!(registry.is_speaker(2) && ![1, 3, 4].iter().any(|worker| registry.is_speaker(*worker)));
-        registry = registry.without(2, at(1));
-        assert!(registry.is_speaker(3));
+        let tried_out = Entry { runs: false, ..entry(4, OLD) };
+        registry = registry.with(tried_out, at(0));
+        assert!(registry.is_speaker(3) && ![1, 2, 4, 5].iter().any(|worker| registry.is_speaker(*worker)));
+        registry = registry.without(3, at(1));
+        assert!(registry.is_speaker(2));
+    }
+
+    #[test]
+    fn the_last_worker_of_a_configuration_is_followed_by_none_that_runs_or_came_later() {
+        let tried_out = |worker| Entry { runs: false, ..entry(worker, OLD) };
+        let mut registry = Registry::default().with(tried_out(1), at(0)).with(entry(3, NEW), at(0));
+        assert!(registry.is_last(&entry(2, OLD)));
+        registry = registry.with(tried_out(4), at(0));
+        assert!(!registry.is_last(&entry(2, OLD)) && registry.is_last(&entry(5, OLD)));
+        registry = registry.with(entry(4, OLD), at(0));
+        assert!(!registry.is_last(&entry(5, OLD)));
     }
 
     #[test]

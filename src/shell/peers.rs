@@ -6,6 +6,7 @@
 use std::{
     cell::{Cell, Ref, RefCell},
     rc::Rc,
+    time::Duration,
 };
 
 use super::{
@@ -23,6 +24,9 @@ use crate::{
     time::UnixTime,
 };
 
+/// All workers of a configuration have come after this time.
+const SETTLED: Duration = Duration::from_secs(1);
+
 /// This worker among its peers.
 #[derive(Debug)]
 pub(super) struct Peers {
@@ -32,7 +36,8 @@ pub(super) struct Peers {
     manifest: Manifest,
     entry: Cell<Entry>,
     renewed_at: Cell<UnixTime>,
-    is_speaker: Cell<bool>,
+    /// Since when this worker sets the gauges of its configuration.
+    speaker_since: Cell<Option<UnixTime>>,
     newer: RefCell<Newer>,
 }
 
@@ -47,8 +52,8 @@ impl Peers {
     ) -> Self {
         let name = names::name(&[plugin]);
         let entry = Entry { worker: 0, queue: None, configuration, since: 0, runs: false, seen_at: now };
-        let (renewed_at, is_speaker, newer) = Default::default();
-        let peers = Self { data, name, manifest, entry: Cell::new(entry), renewed_at, is_speaker, newer };
+        let (renewed_at, speaker_since, newer) = Default::default();
+        let peers = Self { data, name, manifest, entry: Cell::new(entry), renewed_at, speaker_since, newer };
         let numbered = |registry: &Registry| {
             let worker = registry.next_worker(now);
             Entry { worker, since: worker, ..entry }
@@ -71,7 +76,12 @@ impl Peers {
 
     /// Whether this worker sets the gauges of its configuration.
     pub(super) fn is_speaker(&self) -> bool {
-        self.is_speaker.get()
+        self.speaker_since.get().is_some()
+    }
+
+    /// Whether this worker has set the gauges for a while. When a configuration comes, each of its workers does in turn.
+    pub(super) fn is_settled_speaker(&self, now: UnixTime) -> bool {
+        self.speaker_since.get().is_some_and(|since| now.since(since) >= SETTLED)
     }
 
     /// What newer configurations tell.
@@ -101,7 +111,8 @@ impl Peers {
         let newer = Newer::new(manifests);
         let is_speaker = registry.is_speaker(self.worker());
         let has_changed = is_first || is_speaker != self.is_speaker() || newer != *self.newer.borrow();
-        self.is_speaker.set(is_speaker);
+        let since = self.speaker_since.get().unwrap_or(now);
+        self.speaker_since.set(is_speaker.then_some(since));
         self.newer.replace(newer);
         has_changed
     }
@@ -136,13 +147,15 @@ impl Peers {
         }
     }
 
-    /// This worker ends. Returns whether it was the last of its configuration.
+    /// This worker ends. Returns whether it ran and was the last of its configuration.
     pub(super) fn leave(&self, now: UnixTime) -> bool {
         let left = self.change(|registry| registry.without(self.worker(), now));
         self.messages();
         let Some((before, registry)) = left else { return false };
         self.remove_gone(&before, &registry);
-        !registry.configurations().contains(&self.entry.get().configuration)
+        registry.queues().for_each(|queue| wakeups::wake(queue, Message::Peers));
+        let this = self.entry.get();
+        this.runs && registry.is_last(&this)
     }
 
     fn registry(&self) -> Registry {

@@ -249,10 +249,14 @@ impl Worker {
         if last > now || now.since(last) >= REWRITE_INTERVAL {
             self.rewritten_at.set(now);
             self.engine.borrow_mut().measure_all();
+            self.parked.borrow_mut().extend(self.cells.ids());
         }
         let gauges = self.engine.borrow_mut().take_gauges();
         if self.peers.is_speaker() {
             self.write_gauges(gauges);
+        }
+        if self.peers.is_settled_speaker(now) {
+            self.engine.borrow_mut().log_adopted_revocations();
         }
     }
 

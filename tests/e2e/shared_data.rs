@@ -52,7 +52,8 @@ fn attack_time() -> Duration {
 fn record(config: &Value, key: &SigningKey) -> Vec<u8> {
     let policy = config::parse(config.to_string().as_bytes()).unwrap().remotes().next().unwrap().1.rotation;
     let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis();
-    let now = UnixTime::from_millis(u64::try_from(now).unwrap());
+    // Newer than what the workers write meanwhile.
+    let now = UnixTime::from_millis(u64::try_from(now).unwrap()).plus(Duration::from_secs(3600));
     let leased = Update::new(Event::Refresh(Cause::Schedule), policy).apply(None, now);
     let body: std::rc::Rc<[u8]> = json!({"keys": [key.public_jwk()]}).to_string().into_bytes().into();
     let document = document::parse(&body, policy.limits).unwrap();

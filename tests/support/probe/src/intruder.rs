@@ -61,7 +61,7 @@ impl Intruder {
                 // Takes messages away from their reader.
                 let _ = hostcalls::dequeue_shared_queue(queue);
             }
-            let message: &[u8] = if self.ticks % 2 == 0 { b"w" } else { &[0xff; 300] };
+            let message: &[u8] = if self.ticks % 2 == 0 { b"look" } else { &[0xff; 300] };
             let _ = hostcalls::enqueue_shared_queue(queue, Some(message));
         }
     }
