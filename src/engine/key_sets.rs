@@ -235,6 +235,10 @@ impl KeySets {
     /// see that the revocation took effect.
     pub(super) fn log_adopted_revocations(&mut self, plan: &Plan) {
         for provider in std::mem::take(&mut self.adopted) {
+            if self.sets[provider].has_newer_revocations() {
+                // The newer configuration logs them.
+                continue;
+            }
             for change in self.sets[provider].keys.iter().flat_map(|keys| changes::revoked(keys)) {
                 warn!("provider {:?}: {change}", plan.providers[provider].name);
             }

@@ -197,6 +197,11 @@ impl ProviderKeys {
         }
     }
 
+    /// Whether a newer configuration revokes keys.
+    pub(super) fn has_newer_revocations(&self) -> bool {
+        !self.revoked_elsewhere.is_empty()
+    }
+
     /// All keys that never verify.
     fn revoked(&self, remote: &Remote) -> RevokedKeys {
         remote.revoked.with(&self.revoked_elsewhere)
