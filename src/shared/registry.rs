@@ -100,9 +100,10 @@ impl Registry {
         Self(self.0.iter().filter(|known| known.worker != worker && known.is_alive(now)).copied().collect())
     }
 
-    /// The queues of all workers.
+    /// The queues of all workers that run. A worker that does not run yet will look at everything when it does, and a queue that
+    /// nobody reads would keep its messages for ever.
     pub fn queues(&self) -> impl Iterator<Item = u32> + use<'_> {
-        self.0.iter().filter_map(|entry| entry.queue)
+        self.0.iter().filter(|entry| entry.runs).filter_map(|entry| entry.queue)
     }
 
     /// The configurations of all workers, each once.
@@ -174,6 +175,7 @@ mod tests {
         assert!(registry.queues().eq([1, 2]));
         assert!(registry.with(entry(2, OLD), at(11)).queues().eq([2]));
         assert!(registry.without(2, at(1)).queues().eq([1]));
+        assert!(registry.with(Entry { runs: false, ..entry(3, OLD) }, at(5)).queues().eq([1, 2]));
         // A clock that steps back by a day.
         assert!(registry.with(entry(3, OLD), UnixTime::from_millis(0)).queues().eq([3]));
     }

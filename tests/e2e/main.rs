@@ -23,6 +23,7 @@ mod outage;
 mod passing_on;
 mod reconfigure;
 mod requirements;
+mod revocation;
 mod rotation;
 mod secret;
 mod setup;

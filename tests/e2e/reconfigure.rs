@@ -317,3 +317,29 @@ fn a_removed_provider_leaves_no_stale_gauges() {
         }
     }
 }
+
+/// A new configuration costs neither shared data nor memory for good. Each update revokes another key, so that no two
+/// configurations are equal.
+#[test]
+fn two_hundred_configuration_changes_leave_nothing_behind() {
+    let plan = Plan::new();
+    let mut config = plan.config.clone();
+    let discovery = Discovery { new_vm_per_change: false, ..Discovery::new("FAIL_RELOAD", &config) };
+    discovery.publish(&config);
+    let site = plan.filters(vec![discovery.filter()]).start_with_vms(None);
+    assert!(eventually(Duration::from_secs(5), || site.get(&site.issuer.token()).status == 200));
+    let mut update = |number: usize| {
+        config["providers"]["p"]["remote_jwks"]["rotation"]["revoked_keys"] = json!([format!("key-{number}")]);
+        let before = updates(&site, "config_reload");
+        discovery.publish(&config);
+        assert!(eventually(Duration::from_secs(5), || updates(&site, "config_reload") > before), "{number}");
+    };
+    (0..50).for_each(&mut update);
+    let before = site.envoy.resident_kib();
+    (50..200).for_each(&mut update);
+    let after = site.envoy.resident_kib();
+    println!("resident: {before} KiB after 50 updates, {after} KiB after 200");
+    assert!(after < before + 8 * 1024, "{before} KiB, {after} KiB");
+    assert_eq!((site.gets(), site.get(&site.issuer.token()).status), (1, 200));
+    assert!(!site.envoy.log().contains("panicked"));
+}

@@ -115,7 +115,7 @@ impl Plan {
         self
     }
 
-    fn yaml(&self) -> String {
+    pub fn yaml(&self) -> String {
         let mut bootstrap = Bootstrap::new(self.echo.addr(), &self.config);
         for (name, address) in &self.clusters {
             bootstrap = bootstrap.cluster(name, *address);

@@ -116,6 +116,13 @@ impl Envoy {
         Duration::from_nanos(tasks.filter_map(nanos).sum())
     }
 
+    /// The resident memory in KiB (on Linux only).
+    pub fn resident_kib(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
+        line.trim().trim_end_matches(" kB").parse().unwrap_or_default()
+    }
+
     /// Everything that Envoy has written to its log, stdout and stderr.
     pub fn log(&self) -> String {
         log(&self.directory)

@@ -1,7 +1,7 @@
 //! An HTTP/1.1 client that sends exactly the bytes that a test names.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::Barrier;
 use std::thread;
 use std::time::Duration;
@@ -150,6 +150,16 @@ impl Connection {
         stream.set_read_timeout(Some(TIMEOUT))?;
         stream.set_write_timeout(Some(TIMEOUT))?;
         stream.set_nodelay(true)?;
+        Ok(Self { addr, stream: BufReader::new(stream) })
+    }
+
+    /// Opens a connection from a loopback address of the client's choice.
+    pub fn open_from(client: Ipv4Addr, addr: SocketAddr) -> io::Result<Self> {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
+        socket.bind(&SocketAddr::from((client, 0)).into())?;
+        socket.connect_timeout(&addr.into(), TIMEOUT)?;
+        let stream = TcpStream::from(socket);
+        stream.set_read_timeout(Some(TIMEOUT))?;
         Ok(Self { addr, stream: BufReader::new(stream) })
     }
 
