@@ -1,6 +1,6 @@
 //! Which client a request comes from, as far as sharing the room for waiting requests needs to know.
 
-use std::net::{IpAddr, SocketAddr};
+use core::net::{IpAddr, SocketAddr};
 
 use crate::ids::ClientId;
 

@@ -3,6 +3,7 @@
 pub mod announcement;
 pub mod codec;
 pub mod manifest;
+pub mod message;
 pub mod names;
 pub mod registry;
 pub mod seal;

@@ -12,11 +12,12 @@ use std::{
 use super::{
     key_cell,
     shared_data::{SharedData, Swap},
-    wakeups::{self, Message},
+    wakeups,
 };
 use crate::{
     shared::{
         manifest::{CellName, Manifest, Newer},
+        message::Message,
         names,
         registry::{Entry, Registry, RENEWAL},
         worker_totals::WorkerTotals,

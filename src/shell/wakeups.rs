@@ -2,39 +2,10 @@
 
 use proxy_wasm::hostcalls;
 
-use crate::shared::manifest::CellName;
-
-/// What a worker tells another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Message {
-    /// A request of this worker was parked.
-    Look,
-    /// A worker came, or a configuration.
-    Peers,
-    /// A shared record changed.
-    Record(CellName),
-}
+use crate::shared::message::Message;
 
 /// The most messages that are read in one callback. The host calls once for each message.
 const MAX_MESSAGES: usize = 1_024;
-
-impl Message {
-    fn decode(bytes: &[u8]) -> Option<Self> {
-        match bytes {
-            b"look" => Some(Self::Look),
-            b"peers" => Some(Self::Peers),
-            _ => bytes.try_into().ok().map(Self::Record),
-        }
-    }
-
-    fn encode(&self) -> &[u8] {
-        match self {
-            Self::Look => b"look",
-            Self::Peers => b"peers",
-            Self::Record(cell) => cell,
-        }
-    }
-}
 
 /// Registers a queue. `None`: the host has no queues, and the worker runs on its ticks.
 pub(super) fn register(name: &str) -> Option<u32> {

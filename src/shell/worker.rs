@@ -13,7 +13,6 @@ use super::{
     peers::Peers,
     shared_data::SharedData,
     stats::Stats,
-    wakeups::Message,
 };
 use crate::{
     engine::{Action, Engine, FetchError, Plan, ProviderId, Response, Update, Validators},
@@ -21,6 +20,7 @@ use crate::{
     metrics::{Gauge, ProviderStat, Series},
     shared::{
         manifest::{CellName, Manifest, ProviderManifest},
+        message::Message,
         names,
     },
     time::UnixTime,
