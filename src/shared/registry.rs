@@ -111,6 +111,11 @@ impl Registry {
         distinct(self.0.iter().map(|entry| entry.configuration))
     }
 
+    /// The entry of this worker.
+    pub fn entry(&self, worker: u64) -> Option<Entry> {
+        self.0.iter().find(|entry| entry.worker == worker).copied()
+    }
+
     /// Whether a worker of this configuration would leave nobody behind: no other runs, and none is about to run that came
     /// later. Workers that only tried the configuration out came first.
     pub fn is_last(&self, this: &Entry) -> bool {
@@ -131,7 +136,7 @@ impl Registry {
     /// Whether this worker speaks for its configuration: of the workers that run, it is the newest. Where a VM takes the place of
     /// another, the new VM speaks before the old VM ends.
     pub fn is_speaker(&self, worker: u64) -> bool {
-        let Some(this) = self.0.iter().find(|entry| entry.worker == worker) else { return false };
+        let Some(this) = self.entry(worker) else { return false };
         let running = self.0.iter().filter(|entry| entry.runs && entry.configuration == this.configuration);
         running.map(|entry| entry.worker).max() == Some(worker)
     }
@@ -187,6 +192,7 @@ mod tests {
         assert_eq!((registry.newer(OLD), registry.newer(NEW)), (vec![NEW], vec![]));
         // A worker of the old configuration is made anew after a trap.
         registry = registry.with(entry(4, OLD), at(2)).without(1, at(2));
+        assert_eq!(registry.entry(4).map(|entry| entry.since), Some(1));
         assert_eq!((registry.newer(OLD), registry.newer(NEW)), (vec![NEW], vec![]));
         // The operator goes back to the old configuration after it was gone.
         registry = registry.without(2, at(3)).without(4, at(3)).with(entry(5, OLD), at(3));

@@ -104,13 +104,17 @@ impl Peers {
             return false;
         };
         self.remove_gone(&before, &registry);
-        if is_first {
+        // Keeps the age of the configuration, should another plugin overwrite the registry.
+        self.entry.set(registry.entry(self.worker()).unwrap_or(self.entry.get()));
+        let is_speaker = registry.is_speaker(self.worker());
+        if is_first || is_speaker {
             self.publish();
+        }
+        if is_first {
             self.wake_all(Message::Peers);
         }
         let manifests = registry.newer(self.entry.get().configuration).into_iter().map(|newer| self.manifest_of(newer));
         let newer = Newer::new(manifests);
-        let is_speaker = registry.is_speaker(self.worker());
         let has_changed = is_first || is_speaker != self.is_speaker() || newer != *self.newer.borrow();
         let since = self.speaker_since.get().unwrap_or(now);
         self.speaker_since.set(is_speaker.then_some(since));

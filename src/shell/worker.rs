@@ -149,15 +149,13 @@ impl Worker {
         if messages.is_empty() {
             return;
         }
+        if messages.contains(&Message::Peers) {
+            self.meet_peers(true);
+        }
         for message in messages {
-            match message {
-                Message::Look => {}
-                Message::Peers => self.meet_peers(true),
-                Message::Record(cell) => {
-                    for provider in self.providers.get(&cell).into_iter().flatten() {
-                        self.engine.borrow_mut().on_news(*provider, host::now());
-                    }
-                }
+            let Message::Record(cell) = message else { continue };
+            for provider in self.providers.get(&cell).into_iter().flatten() {
+                self.engine.borrow_mut().on_news(*provider, host::now());
             }
         }
         self.run();
