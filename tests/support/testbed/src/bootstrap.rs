@@ -47,17 +47,23 @@ impl Bootstrap {
         self
     }
 
-    /// Uses HTTP/2 for requests to the upstream.
-    pub fn upstream_http_2(mut self) -> Self {
-        for cluster in self.clusters.iter_mut().filter(|cluster| cluster["name"] == "upstream") {
-            cluster["typed_extension_protocol_options"] = json!({
-                "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-                    "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-                    "explicit_http_config": { "http2_protocol_options": {} },
-                },
-            });
+    /// Sets a field of a cluster.
+    pub fn cluster_option(mut self, name: &str, field: &str, value: Value) -> Self {
+        for cluster in self.clusters.iter_mut().filter(|cluster| cluster["name"] == name) {
+            cluster[field] = value.clone();
         }
         self
+    }
+
+    /// Uses HTTP/2 for requests to the upstream.
+    pub fn upstream_http_2(self) -> Self {
+        let options = json!({
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+                "explicit_http_config": { "http2_protocol_options": {} },
+            },
+        });
+        self.cluster_option("upstream", "typed_extension_protocol_options", options)
     }
 
     /// Sets whether Envoy calls the body callbacks of a filter that paused in the headers callback.

@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use crate::http::{self, Request};
 use crate::{envoy_path, workspace_root, Directory, Process};
 
-const START_TIMEOUT: Duration = Duration::from_secs(20);
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// How to run Envoy.
@@ -21,6 +20,8 @@ pub struct EnvoyOptions {
     pub concurrency: u32,
     /// Whether Envoy is expected to start. If so, a failure prints the log.
     pub expect_start: bool,
+    /// How long Envoy may take until it is live.
+    pub start_timeout: Duration,
     /// Envoy's `--log-level`.
     pub log_level: String,
     /// Variables added to the environment of the process.
@@ -29,7 +30,13 @@ pub struct EnvoyOptions {
 
 impl Default for EnvoyOptions {
     fn default() -> Self {
-        Self { concurrency: 2, expect_start: true, log_level: "info".to_owned(), environment: Vec::new() }
+        Self {
+            concurrency: 2,
+            expect_start: true,
+            start_timeout: Duration::from_secs(20),
+            log_level: "info".to_owned(),
+            environment: Vec::new(),
+        }
     }
 }
 
@@ -75,7 +82,7 @@ impl Envoy {
             &directory,
         )?;
 
-        let end = Instant::now() + START_TIMEOUT;
+        let end = Instant::now() + options.start_timeout;
         loop {
             if process.exited().is_some() {
                 return Err(StartError::Exited { log: log(&directory) });
@@ -84,7 +91,7 @@ impl Envoy {
                 return Ok(Self { addr, admin, process, directory });
             }
             if Instant::now() >= end {
-                return Err(StartError::TimedOut { log: log(&directory) });
+                return Err(StartError::TimedOut { after: options.start_timeout, log: log(&directory) });
             }
             thread::sleep(POLL_INTERVAL);
         }
@@ -116,11 +123,11 @@ impl Envoy {
         Duration::from_nanos(tasks.filter_map(nanos).sum())
     }
 
-    /// The resident memory in KiB (on Linux only).
-    pub fn resident_kib(&self) -> u64 {
+    /// The resident memory of the process, in bytes (on Linux only).
+    pub fn rss(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
-        line.trim().trim_end_matches(" kB").parse().unwrap_or_default()
+        let kib = |line: &str| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok();
+        status.lines().find_map(kib).unwrap_or(0).saturating_mul(1024)
     }
 
     /// Everything that Envoy has written to its log, stdout and stderr.
@@ -151,6 +158,8 @@ pub enum StartError {
     },
     /// Envoy was not live in time.
     TimedOut {
+        /// How long Envoy had time.
+        after: Duration,
         /// Envoy's log.
         log: String,
     },
@@ -162,8 +171,8 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Exited { log } => write!(f, "Envoy exited; the end of its log:\n{}", tail(log)),
-            Self::TimedOut { log } => {
-                write!(f, "Envoy was not live within {START_TIMEOUT:?}; the end of its log:\n{}", tail(log))
+            Self::TimedOut { after, log } => {
+                write!(f, "Envoy was not live within {after:?}; the end of its log:\n{}", tail(log))
             }
             Self::Io(error) => write!(f, "Envoy could not be run: {error}"),
         }

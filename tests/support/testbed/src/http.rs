@@ -167,11 +167,17 @@ impl Connection {
     pub fn send(&mut self, request: &Request) -> io::Result<Response> {
         // A server may answer and close before it has read a long body. The answer then takes precedence over the write
         // error.
-        let written = self.stream.get_mut().write_all(&request.encode(self.addr));
+        let written = self.transmit(request);
         self.receive(&request.method).map_err(|error| written.err().unwrap_or(error))
     }
 
-    fn receive(&mut self, method: &str) -> io::Result<Response> {
+    /// Sends a request without waiting for the response.
+    pub fn transmit(&mut self, request: &Request) -> io::Result<()> {
+        self.stream.get_mut().write_all(&request.encode(self.addr))
+    }
+
+    /// Reads the whole response to a request with this method.
+    pub fn receive(&mut self, method: &str) -> io::Result<Response> {
         loop {
             let status = self.status_line()?;
             let headers = self.headers()?;
