@@ -16,11 +16,12 @@ mod signatures;
 use jwks_gate_testbed::{wasm_filter, Bootstrap};
 use serde_json::{json, Value};
 
-const BENCHMARKS: [(&str, fn()); 5] = [
+const BENCHMARKS: [(&str, fn()); 6] = [
     ("signatures", signatures::run),
     ("requests", requests::run),
     ("providers", providers::run),
     ("growth", growth::run),
+    ("parked", growth::parked),
     ("amplification", amplification::run),
 ];
 
