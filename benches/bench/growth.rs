@@ -111,6 +111,7 @@ fn start(
     let others = (0..asked).map(|number| request(number * issuers / asked, key));
     let sampled = [others.filter(|request| is_allowed(&envoy, request)).count(), asked];
     thread::sleep(idle / 2);
+    // Work that goes on after the first 200 counts too.
     let cpu_after_rest = envoy.cpu_time();
     let begin = Instant::now();
     thread::sleep(idle);
