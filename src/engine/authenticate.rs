@@ -32,6 +32,9 @@ use crate::{
 /// fits; a request with many such tokens must not hold the worker.
 const CHECKS_PER_REQUEST: u32 = 256;
 
+/// How many tokens are looked into for one request at a time while another of its tokens waits. The others wait with it.
+const CHEAP_CHECKS: u32 = 2;
+
 /// What is known of a request before its keys are asked, and what was found while the request waits.
 #[derive(Debug)]
 pub(super) struct Progress {
@@ -51,8 +54,8 @@ struct Failed {
 
 impl Progress {
     /// The progress of a request that needs these providers and comes now.
-    pub(super) fn new(providers: &[ProviderId], key_sets: &KeySets) -> Self {
-        let watermark = providers.iter().map(|provider| (*provider, key_sets.of(*provider).record.started));
+    pub(super) fn new(providers: &[ProviderId], key_sets: &KeySets, now: UnixTime) -> Self {
+        let watermark = providers.iter().map(|provider| (*provider, key_sets.of(*provider).watermark(now)));
         Self { watermark: watermark.collect(), failed: Vec::new() }
     }
 
@@ -186,7 +189,14 @@ impl<C: SignatureCheck> Authenticator<'_, C> {
         progress: &'r mut Progress,
         stage: Stage,
     ) -> CheckedRequest<'r, C> {
-        CheckedRequest { authenticator: self, resolved, progress, stage, left: CHECKS_PER_REQUEST }
+        CheckedRequest {
+            authenticator: self,
+            resolved,
+            progress,
+            stage,
+            left: CHECKS_PER_REQUEST,
+            cheap_left: CHEAP_CHECKS,
+        }
     }
 }
 
@@ -198,10 +208,16 @@ struct CheckedRequest<'r, C> {
     stage: Stage,
     /// How many signatures may still be checked.
     left: u32,
+    /// How many tokens may still be looked into while another waits.
+    cheap_left: u32,
 }
 
 impl<C: SignatureCheck> CheckedRequest<'_, C> {
     fn check(&mut self, policy: TokenPolicyRef, token: usize, effort: Effort) -> TokenCheck {
+        if effort == Effort::Cheap {
+            let Some(left) = self.cheap_left.checked_sub(1) else { return TokenCheck::Unchecked };
+            self.cheap_left = left;
+        }
         let Some(candidate) = self.resolved.tokens.get(token) else {
             return TokenCheck::Denied(Denial::Token(TokenError::Missing));
         };
@@ -226,7 +242,7 @@ impl<C: SignatureCheck> CheckedRequest<'_, C> {
             Stage::Arriving { .. } => now.plus(patience(&remote.rotation, cause)),
             Stage::Parked { deadline, .. } => deadline,
         };
-        let watermark = self.progress.watermark(provider).unwrap_or(keys.record.started);
+        let watermark = self.progress.watermark(provider).unwrap_or_else(|| keys.watermark(now));
         let missing = keys.missing_key(cause, error, &remote.rotation, Patience { watermark, until }, now);
         match (missing, self.stage) {
             (MissingKey::Wait(cause), Stage::Parked { is_over: true, .. }) => {

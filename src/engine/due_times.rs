@@ -24,6 +24,9 @@ pub(super) struct DueTimes {
     order: BTreeSet<(Place, ProviderId)>,
     /// When each of the latest fetches started.
     young: Vec<(ProviderId, UnixTime)>,
+    /// How many of the queue were handed out, and have not started yet. Each takes a place, or all of the queue would be looked
+    /// at for each place.
+    promised: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,8 +47,8 @@ pub(super) enum Rank {
 impl DueTimes {
     /// Every remote provider is due.
     pub(super) fn new(plan: &Plan) -> Self {
-        let (order, young) = Default::default();
-        let mut times = Self { places: plan.providers.map(|_, _| None), order, young };
+        let (order, young, promised) = Default::default();
+        let mut times = Self { places: plan.providers.map(|_, _| None), order, young, promised };
         for (provider, _) in plan.remotes() {
             times.set(provider, UnixTime::default());
         }
@@ -76,6 +79,11 @@ impl DueTimes {
         self.young.push((provider, now));
     }
 
+    /// Those that were handed out have started by now, or will not.
+    pub(super) fn end_promises(&mut self) {
+        self.promised = 0;
+    }
+
     /// The fetch of the provider ended, or did not start after all.
     pub(super) fn end(&mut self, provider: ProviderId) {
         self.young.retain(|(known, _)| *known != provider);
@@ -89,7 +97,9 @@ impl DueTimes {
 
     /// Hands out a provider that is due: first those that waited for a place, if there is a place.
     pub(super) fn next(&mut self, now: UnixTime) -> Option<ProviderId> {
-        let queued = if self.has_place(now) { self.queued() } else { None };
+        let has_place = self.has_place(now) && self.young.len().saturating_add(self.promised) < MAX_YOUNG;
+        let queued = if has_place { self.queued() } else { None };
+        self.promised = self.promised.saturating_add(usize::from(queued.is_some()));
         let timed = || self.timed().filter(|(at, _)| *at <= now).map(|(_, provider)| provider);
         let provider = queued.or_else(timed)?;
         self.set(provider, now.plus(AGAIN));
@@ -132,8 +142,8 @@ mod tests {
     use super::*;
 
     fn times(providers: usize) -> DueTimes {
-        let (order, young) = Default::default();
-        let mut times = DueTimes { places: vec![None; providers].into(), order, young };
+        let (order, young, promised) = Default::default();
+        let mut times = DueTimes { places: vec![None; providers].into(), order, young, promised };
         (0..providers).for_each(|index| times.set(ProviderId::new(index), UnixTime::default()));
         times
     }
@@ -168,7 +178,8 @@ mod tests {
         assert_eq!((times.has_place(NOW), times.next(NOW)), (false, None));
         assert_eq!(times.next_at(NOW), Some(NOW.plus(YOUNG)));
         times.end(ProviderId::new(0));
-        assert_eq!(times.next(NOW), Some(awaited));
+        assert_eq!((times.next(NOW), times.next(NOW)), (Some(awaited), None), "one place is free");
+        times.end_promises();
         times.start(awaited, NOW);
         assert_eq!(times.next(NOW), None);
         assert_eq!(times.next(NOW.plus(YOUNG)), Some(background));

@@ -104,11 +104,10 @@ impl KeySets {
         let Some(remote) = plan.remote(provider) else { return false };
         self.touched.insert(provider);
         let (keys, record) = (&mut self.sets[provider], Record::read(bytes, now).unwrap_or_default());
-        let (was_lost, had_keys) = (keys.is_lost, keys.keys.is_some());
+        let had_keys = keys.keys.is_some();
         let has_changed = keys.update(record, None, remote, now);
-        if keys.is_lost && !was_lost && keys.record.document.is_some() {
-            let name = &plan.providers[provider].name;
-            warn!("provider {name:?}: shared data lost the JWKS (overwritten by another plugin?); fetching anew, known keys stay");
+        if keys.is_lost {
+            log_loss(&plan.providers[provider], keys, now);
         }
         if keys.keys.is_some() && !had_keys {
             self.adopted.insert(provider);
@@ -133,10 +132,17 @@ impl KeySets {
         let rotated_at = |keys: &ProviderKeys| Some(keys.record.document.as_ref()?.rotated_at);
         let before = Before { keys: keys.keys.clone(), skipped: keys.skipped.clone(), rotated_at: rotated_at(keys) };
         // The document that this worker parsed is the record's only if the fetch counted.
+        let (cause, is_restored) = (update.cause(), applied.is_restored);
         let fetched = update.into_document().filter(|_| applied.effect == Effect::Completed);
         let has_changed = keys.update(applied.record, fetched, remote, now);
+        if is_restored || keys.is_lost {
+            log_loss(&plan.providers[provider], keys, now);
+        }
         let action = match applied.effect {
             Effect::Fetch(fetch) => {
+                if is_restored && cause == Some(Cause::Schedule) {
+                    keys.on_refetch(now);
+                }
                 keys.on_fetch_begun(fetch);
                 if keys.record.is_fetching_for_token() {
                     telemetry.add_of(provider, Counter::Refreshes(Refresh::Started));
@@ -153,8 +159,10 @@ impl KeySets {
                 Some(Action::WakeWorkers(provider))
             }
             Effect::Discarded => {
-                let name = &plan.providers[provider].name;
-                warn!("provider {name:?}: discarding shared data: not a JWKS (written by another plugin?)");
+                if keys.warns_of_discard(now) {
+                    let name = &plan.providers[provider].name;
+                    warn!("provider {name:?}: discarding shared data: not a JWKS (written by another plugin?)");
+                }
                 Some(Action::WakeWorkers(provider))
             }
             Effect::Superseded | Effect::NotBefore(_) | Effect::InFlight => None,
@@ -195,7 +203,7 @@ impl KeySets {
             telemetry.observe(provider, Histogram::FetchMs, now.since(lease.taken_at));
         }
         keys.last_error = error;
-        Some(keys.update_by(Event::FetchEnded { fetch, outcome, jitter }, remote))
+        Some(keys.update_by(Event::FetchEnded { fetch, outcome, jitter }, remote, now))
     }
 
     /// Remembers which tokens were denied for want of a key, and which refreshes were put off. Returns the providers of these
@@ -267,6 +275,14 @@ fn outcome(
         }
         (304, Some(document)) => Ok(Outcome::NotModified { document, freshness }),
         _ => Err(FetchError::Status(status)),
+    }
+}
+
+/// Logs that shared data lost the record of this key set, or something of the record.
+fn log_loss(provider: &Provider, keys: &mut ProviderKeys, now: UnixTime) {
+    if keys.warns_of_loss(now) {
+        let name = &provider.name;
+        warn!("provider {name:?}: shared data lost the JWKS (overwritten by another plugin?); fetching anew, known keys stay");
     }
 }
 

@@ -14,6 +14,7 @@ mod due_times;
 mod gauges;
 mod key_sets;
 mod parked;
+mod pause;
 mod provider_keys;
 mod refreshes;
 mod requests;

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use super::{action::FetchError, denied_kids::DeniedKids};
+use super::{action::FetchError, denied_kids::DeniedKids, pause::Pause};
 use crate::{
     keys::{
         document::{self, Document},
@@ -68,8 +68,13 @@ pub(super) struct ProviderKeys {
     /// The generation of a JWKS that cannot be read: another plugin wrote it.
     pub(super) unreadable: Option<u64>,
     /// Another plugin overwrote the record, or wrote an earlier record back. The next update restores the record from what this
-    /// worker knows, and the JWKS is fetched anew.
+    /// worker knows, and the JWKS is fetched anew unless that was done a moment ago.
     pub(super) is_lost: bool,
+    /// Between fetches that only a restored record caused.
+    refetch: Pause,
+    /// Between warnings of a lost record, and of a JWKS that cannot be read.
+    loss_warning: Pause,
+    discard_warning: Pause,
 }
 
 /// What becomes of a token whose key is missing.
@@ -102,9 +107,10 @@ impl ProviderKeys {
     /// Takes over a record, unless this worker knows a newer one. The keys are parsed once; not even once where this worker
     /// fetched the JWKS and has parsed it as `fetched`. Returns whether that can change the verdict on a waiting request.
     pub(super) fn update(&mut self, record: Record, fetched: Option<Document>, remote: &Remote, now: UnixTime) -> bool {
-        let clock = self.clock.reached(record.written_at, now);
+        let clock = self.clock.reached(record.written_at, record.ahead, now);
         self.set_back(clock.ahead().saturating_sub(self.clock.ahead()));
         self.clock = clock;
+        let record = record.caught_up(&self.known, clock, now);
         self.unreadable = None;
         let is_older = record.is_older_than(&self.known) && self.known.is_plausible(now);
         self.is_lost = is_older || (record.document.is_none() && self.known.document.is_some());
@@ -149,9 +155,30 @@ impl ProviderKeys {
     }
 
     /// The update of the shared record by this worker.
-    pub(super) fn update_by(&self, event: Event, remote: &Remote) -> Update {
+    pub(super) fn update_by(&self, event: Event, remote: &Remote, now: UnixTime) -> Update {
         let (record, clock, revoked) = (self.known.clone(), self.clock, self.revoked(remote));
-        Update::new(event, remote.rotation).knowing(Knowledge { record, clock, revoked })
+        let may_refetch = self.may_refetch(now);
+        Update::new(event, remote.rotation).knowing(Knowledge { record, clock, revoked, may_refetch })
+    }
+
+    /// Whether a restored record is cause enough for a fetch.
+    pub(super) fn may_refetch(&self, now: UnixTime) -> bool {
+        self.refetch.is_over(self.clock.at(now))
+    }
+
+    /// A fetch begins for which a restored record was cause enough.
+    pub(super) fn on_refetch(&mut self, now: UnixTime) {
+        self.refetch.begin(self.clock.at(now));
+    }
+
+    /// Whether to warn of a lost record now.
+    pub(super) fn warns_of_loss(&mut self, now: UnixTime) -> bool {
+        self.record.document.is_some() && self.loss_warning.begin_if_over(self.clock.at(now))
+    }
+
+    /// Whether to warn of a JWKS that cannot be read now.
+    pub(super) fn warns_of_discard(&mut self, now: UnixTime) -> bool {
+        self.discard_warning.begin_if_over(self.clock.at(now))
     }
 
     /// A fetch of this number begins, and asks about the JWKS at hand if the request is conditional.
@@ -169,6 +196,9 @@ impl ProviderKeys {
     /// The clock went back from `then` to `now`. The record's time did not: nothing becomes younger.
     pub(super) fn on_clock_step_back(&mut self, then: UnixTime, now: UnixTime) {
         self.clock = self.clock.stepped_back(then, now);
+        // The known record is in this worker's time.
+        let known = Rc::make_mut(&mut self.known);
+        known.ahead = known.ahead.saturating_add(then.since(now));
         self.set_back(then.since(now));
     }
 
@@ -200,6 +230,12 @@ impl ProviderKeys {
     /// Whether a newer configuration revokes keys.
     pub(super) fn has_newer_revocations(&self) -> bool {
         !self.revoked_elsewhere.is_empty()
+    }
+
+    /// The newest fetch that can have begun by now. This worker may not know of the newest fetch, if another plugin has hidden
+    /// the record that tells; but the number of a fetch is the record's time at its start, or higher by a few.
+    pub(super) fn watermark(&self, now: UnixTime) -> u64 {
+        self.record.started.max(self.clock.at(now).as_millis().saturating_sub(1))
     }
 
     /// All keys that never verify.

@@ -76,6 +76,7 @@ impl Refreshes {
     /// The updates that the handed-out providers need now.
     pub(super) fn start_due(&mut self, situation: Situation<'_>) -> Vec<(ProviderId, Update)> {
         let providers = std::mem::take(&mut self.handed_out);
+        self.due_times.end_promises();
         providers.into_iter().flat_map(|provider| self.look(provider, situation)).collect()
     }
 
@@ -83,7 +84,7 @@ impl Refreshes {
         let Situation { plan, key_sets, waiting, now } = situation;
         let Some(remote) = plan.remote(provider) else { return Vec::new() };
         let keys = key_sets.of(provider);
-        let update = |event| (provider, keys.update_by(event, remote));
+        let update = |event| (provider, keys.update_by(event, remote, now));
         let mut updates = Vec::new();
         if let Some(generation) = keys.unreadable {
             updates.push(update(Event::Discard(generation)));
@@ -97,7 +98,9 @@ impl Refreshes {
         }
         let (cause, due) = next_refresh(provider, keys, remote, waiting, now);
         // The first worker to see that the record is lost restores the record, whatever is due.
-        if due > now && !keys.is_lost {
+        if due > now && keys.is_lost {
+            updates.push(update(Event::Refresh(cause)));
+        } else if due > now {
             self.plan_look(provider, situation);
         } else if self.due_times.has_place(now) {
             self.due_times.start(provider, now);
@@ -166,7 +169,7 @@ fn next_refresh(
 ) -> (Cause, UnixTime) {
     let due = |cause| transition::refresh_due(&keys.record, cause, &remote.rotation, now);
     // The record is to be restored, and the JWKS to be fetched, whatever this worker has.
-    let schedule = match keys.is_lost {
+    let schedule = match keys.is_lost && keys.may_refetch(now) {
         true => transition::retry_due(&keys.record, now),
         false => due(Cause::Schedule),
     };

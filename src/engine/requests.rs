@@ -59,7 +59,7 @@ impl<C: SignatureCheck> Requests<'_, C> {
             return Decision::Continue(edits, reason.into());
         }
         let providers = resolved.providers();
-        let mut progress = Progress::new(&providers, self.key_sets);
+        let mut progress = Progress::new(&providers, self.key_sets, self.now);
         let crowded = self.waiting.crowded_by(&providers);
         let (now, check) = (self.now, self.check);
         let authenticator = Authenticator { plan: self.plan, key_sets: self.key_sets, check, now };

@@ -1,8 +1,8 @@
 //! The time of a shared record. The host's clock can step back; the time of a record never does.
 //!
-//! A record says what its time was when it was last written. A worker whose clock shows less continues from there, and so does a
-//! worker whose own clock steps back. Workers thus agree on the age of a document without agreeing on what the clock did. A step
-//! forward is time that has passed.
+//! A record says what its time was when it was last written, and how far that was ahead of the writer's clock. A worker that knows
+//! less of the clock's steps continues from there, and so does a worker whose own clock steps back. Workers thus agree on the age
+//! of a document without agreeing on what the clock did. A step forward is time that has passed.
 
 use std::time::Duration;
 
@@ -31,9 +31,9 @@ impl RecordClock {
         Self { ahead: self.ahead.saturating_add(then.since(now)) }
     }
 
-    /// This clock when the record's time has reached `written` and the host's clock shows `now`.
-    pub fn reached(self, written: UnixTime, now: UnixTime) -> Self {
-        Self { ahead: self.ahead.max(written.since(now)) }
+    /// This clock when the record's time has reached `written`, `ahead` of its writer's clock, and the host's clock shows `now`.
+    pub fn reached(self, written: UnixTime, ahead: Duration, now: UnixTime) -> Self {
+        Self { ahead: self.ahead.max(ahead).max(written.since(now)) }
     }
 }
 
@@ -50,6 +50,9 @@ mod tests {
         assert_eq!((stepped.at(at(30)), stepped.at(at(35))), (at(100), at(105)));
         assert_eq!(stepped.stepped_back(at(35), at(5)).at(at(5)), at(105));
         // Another worker saw more, or less.
-        assert_eq!((clock.reached(at(50), at(30)).at(at(30)), stepped.reached(at(50), at(30))), (at(50), stepped));
+        let reached = |clock: RecordClock, ahead| clock.reached(at(50), Duration::from_millis(ahead), at(30));
+        assert_eq!((reached(clock, 0).at(at(30)), reached(stepped, 0)), (at(50), stepped));
+        // The record was written a while ago.
+        assert_eq!(reached(clock, 25).at(at(30)), at(55));
     }
 }

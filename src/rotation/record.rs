@@ -8,6 +8,7 @@ use std::{rc::Rc, time::Duration};
 use sha2::{Digest, Sha256};
 
 use super::{
+    clock::RecordClock,
     http_cache::{Freshness, Validators, MAX_VALIDATOR_BYTES},
     lease::Lease,
     retired::RetiredKey,
@@ -27,6 +28,8 @@ pub struct Record {
     /// The record's time ([`super::clock`]) when it was last written. No other time in the record is later, but for the end of
     /// the lease.
     pub written_at: UnixTime,
+    /// How far `written_at` was ahead of the writer's clock.
+    pub ahead: Duration,
     /// The number of the newest fetch that was started. Later fetches have higher numbers.
     pub started: u64,
     /// The number of the last fetch that ended, well or badly.
@@ -77,7 +80,7 @@ pub struct CachedJwks {
 const LONGEST_CLOCK_STEP: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 /// The format marker. Another layout takes another marker.
-const MARKER: &[u8; 8] = b"jwksgat5";
+const MARKER: &[u8; 8] = b"jwksgat6";
 
 impl Record {
     /// The bytes to share.
@@ -87,6 +90,7 @@ impl Record {
             out.number(number);
         }
         out.time(self.written_at);
+        out.duration(self.ahead);
         out.optional_time(self.lease.map(|lease| lease.taken_at));
         out.optional_time(self.lease.map(|lease| lease.until));
         out.number(u64::from(self.failures));
@@ -141,14 +145,16 @@ impl Record {
         let times = document.flat_map(|document| [document.fetched_at, document.rotated_at]);
         let times = times.chain(self.retired.iter().map(|retired| retired.gone_at));
         let mut times = times.chain([Some(self.failed_at), self.unknown_kid_at, lease].into_iter().flatten());
-        numbers.all(|number| number <= latest) && times.all(|time| time <= self.written_at)
+        numbers.all(|number| number <= latest)
+            && self.ahead <= LONGEST_CLOCK_STEP
+            && times.all(|time| time <= self.written_at)
     }
 
     /// Reads shared bytes. `None`: the bytes are no whole record of this format.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let mut from = Reader::new(bytes, MARKER)?;
         let (version, started, finished) = (from.number()?, from.number()?, from.number()?);
-        let written_at = from.time()?;
+        let (written_at, ahead) = (from.time()?, from.duration()?);
         let (taken_at, until) = (from.optional_time()?, from.optional_time()?);
         let (failures, failed_at, pause) = (from.small_number()?, from.time()?, from.duration()?);
         let unknown_kid_at = from.optional_time()?;
@@ -182,6 +188,7 @@ impl Record {
         let record = Self {
             version,
             written_at,
+            ahead,
             started,
             finished,
             lease,
@@ -215,6 +222,34 @@ impl Record {
             retired: Vec::new(),
             former: Vec::new(),
             ..*self
+        }
+    }
+
+    /// This record for a worker that knows `known`, and whose clock is `clock` and shows `now`. If the writer was behind, what
+    /// paces fetches has begun in a time that was behind, and moves along: neither an interval nor a lease ends early.
+    pub fn caught_up(self, known: &Self, clock: RecordClock, now: UnixTime) -> Self {
+        if (self.started, self.version) == (known.started, known.version) {
+            // The worker knows what its own clock has done since.
+            let (ahead, written_at) = (known.ahead, self.written_at.max(known.written_at));
+            let paced = Self { ahead, written_at, lease: known.lease, unknown_kid_at: known.unknown_kid_at, ..self };
+            return paced.moved_along(clock, now);
+        }
+        self.moved_along(clock, now)
+    }
+
+    fn moved_along(self, clock: RecordClock, now: UnixTime) -> Self {
+        let behind = clock.ahead().saturating_sub(self.ahead);
+        let is_before_step = self.written_at.minus(self.ahead) > now;
+        if behind == Duration::ZERO || is_before_step {
+            return self;
+        }
+        let later = |time: UnixTime| time.plus(behind);
+        Self {
+            written_at: later(self.written_at),
+            ahead: clock.ahead(),
+            lease: self.lease.map(|lease| Lease { taken_at: later(lease.taken_at), until: later(lease.until) }),
+            unknown_kid_at: self.unknown_kid_at.map(later),
+            ..self
         }
     }
 

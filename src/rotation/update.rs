@@ -31,6 +31,8 @@ pub struct Knowledge {
     pub clock: RecordClock,
     /// The keys whose former names are kept longest.
     pub revoked: RevokedKeys,
+    /// Whether a JWKS whose record has to be restored may be fetched for that alone.
+    pub may_refetch: bool,
 }
 
 /// What an [`Update`] comes to.
@@ -40,6 +42,8 @@ pub struct Applied {
     pub record: Record,
     /// What follows for the engine.
     pub effect: Effect,
+    /// Something of the record was lost, and is in the record again.
+    pub is_restored: bool,
     /// The bytes to store. `None`: the record has not changed.
     pub bytes: Option<Vec<u8>>,
 }
@@ -68,23 +72,25 @@ impl Update {
     /// Applies the update to the shared bytes. Bytes that are no record count as absent. What is absent, or was written back
     /// from an earlier time, is restored from what the worker knows.
     pub fn apply(&self, bytes: Option<&[u8]>, now: UnixTime) -> Applied {
-        let Knowledge { record: known, clock, revoked } = &self.knowledge;
+        let Knowledge { record: known, clock, revoked, may_refetch } = &self.knowledge;
         let shared = bytes.and_then(|bytes| Record::read(bytes, now)).unwrap_or_default();
         let (record, is_restored) = if known.is_plausible(now) { restore(shared, known) } else { (shared, false) };
-        let time = clock.reached(record.written_at, now).at(now);
+        let clock = clock.reached(record.written_at, record.ahead, now);
+        let (record, time) = (record.caught_up(known, clock, now), clock.at(now));
         // What another worker knew may be lost too. Tokens keep to their budget.
         let event = match &self.event {
-            Event::Refresh(Cause::Schedule) if is_restored => &Event::Refetch,
+            Event::Refresh(Cause::Schedule) if is_restored && *may_refetch => &Event::Refetch,
             event => event,
         };
         let (changed, effect) = transition::apply(&record, event, &self.policy, time);
         let grown = || Record { version: record.version.saturating_add(1), ..record.clone() };
         match changed.or_else(|| is_restored.then(grown)) {
             Some(changed) => {
-                let record = Record { written_at: time, former: revoked.bound(changed.former), ..changed };
-                Applied { bytes: Some(record.encode()), record, effect }
+                let former = revoked.bound(changed.former);
+                let record = Record { written_at: time, ahead: clock.ahead(), former, ..changed };
+                Applied { bytes: Some(record.encode()), record, effect, is_restored }
             }
-            None => Applied { record, effect, bytes: None },
+            None => Applied { record, effect, is_restored, bytes: None },
         }
     }
 
@@ -171,7 +177,7 @@ mod tests {
 
     fn knowing(event: Event, known: &Record, clock: RecordClock) -> Update {
         let record = Rc::new(known.clone());
-        Update::new(event, POLICY).knowing(Knowledge { record, clock, revoked: RevokedKeys::default() })
+        Update::new(event, POLICY).knowing(Knowledge { record, clock, may_refetch: true, ..Knowledge::default() })
     }
 
     fn started(numbers: &[u8]) -> Record {

@@ -6,6 +6,7 @@ use crate::{invariants::Invariant, scenario::Settings};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rule {
+    ClientsShareTheRoom,
     EveryAnswerArrives,
     EveryAnswerArrivesOnce,
     IssuersAreIndependent,
@@ -21,7 +22,8 @@ pub enum Rule {
 }
 
 /// Each rule, with the invariant that depends on it.
-pub const RULES: [(Rule, Invariant); 12] = [
+pub const RULES: [(Rule, Invariant); 13] = [
+    (Rule::ClientsShareTheRoom, Invariant::NoOutage),
     (Rule::EveryAnswerArrives, Invariant::NothingLost),
     (Rule::EveryAnswerArrivesOnce, Invariant::NothingLost),
     (Rule::IssuersAreIndependent, Invariant::NoOutage),

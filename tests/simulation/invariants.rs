@@ -27,6 +27,7 @@ pub enum Invariant {
 #[derive(Clone, Debug)]
 pub struct Request {
     pub issuer: usize,
+    pub client: u64,
     pub kind: Kind,
     /// The key that the token names, as an index into the issuer's history.
     pub key: usize,
@@ -54,6 +55,8 @@ struct Account {
     /// As `last_refresh`, but not cleared by events that clear the engines' state.
     last_refresh_ever: Option<u64>,
     disturbed_at: u64,
+    /// Another plugin has written into the record.
+    is_tampered_with: bool,
     /// The longest use of a key that any settings so far allowed, in milliseconds.
     longest_use: u64,
 }
@@ -160,16 +163,25 @@ impl Ledger {
 
     pub fn record_overwritten(&mut self, issuer: usize, now: u64) {
         self.holder_died(issuer, now);
+        self.record_written_back(issuer, now);
+    }
+
+    /// An earlier record costs a fetch, and nothing else unless it holds a lease.
+    pub fn record_written_back(&mut self, issuer: usize, now: u64) {
         let account = &mut self.accounts[issuer];
+        account.is_tampered_with = true;
         account.disturbed_at = now;
         account.last_refresh = None;
     }
 
-    /// An earlier record costs a fetch, and nothing else.
-    pub fn record_written_back(&mut self, issuer: usize, now: u64) {
+    /// A worker restores what it knows. What another worker did since the loss, which may be a VM that began since, was not in
+    /// the record.
+    pub fn record_restored(&mut self, issuer: usize, now: u64) {
         let account = &mut self.accounts[issuer];
-        account.disturbed_at = now;
-        account.last_refresh = None;
+        if account.is_tampered_with {
+            account.disturbed_at = now;
+            account.last_refresh = None;
+        }
     }
 
     pub fn clock_stepped(&mut self, now: u64, step: i64) {
@@ -205,12 +217,10 @@ impl Ledger {
 
     /// A refresh starts because of a token, not because of the schedule.
     pub fn refresh_started(&mut self, issuer: usize, now: u64, settings: &Settings) {
-        // After a step back, the workers' times differ by the time since each looked at the clock.
-        let shorter = if self.steps.iter().any(|(_, step)| *step < 0) { LONGEST_LOOK } else { 0 };
         let account = &mut self.accounts[issuer];
         account.last_refresh_ever = Some(now);
         let last = account.last_refresh.replace(now);
-        if last.is_some_and(|last| now - last < settings.interval.saturating_sub(shorter)) {
+        if last.is_some_and(|last| now - last < settings.interval) {
             self.violate(Invariant::NoStampede, format!("issuer {issuer}: refreshes at {last:?} and {now}"));
         }
     }
@@ -231,32 +241,45 @@ impl Ledger {
     }
 
     pub fn answered(&mut self, worker: usize, stream: u32, status: u16, body: &str, now: u64, issuers: &[Issuer]) {
-        let parked_for = |issuer| {
-            let waiting = self
-                .open
-                .iter()
-                .filter(|((holder, _), open)| *holder == worker && open.parked && open.request.issuer == issuer);
-            waiting.count()
-        };
         let Some(issuer) = self.open.get(&(worker, stream)).map(|open| open.request.issuer) else {
             if self.closed.contains(&(worker, stream)) {
                 self.violate(Invariant::NothingLost, format!("stream {stream}: answered twice"));
             }
             return;
         };
-        // Room for parked requests is shared evenly. An issuer below its share is never denied room.
-        let has_its_share = parked_for(issuer) + 1 >= self.max_parked / self.accounts.len();
+        let has_no_room = body.starts_with("Too many");
+        if let Some(problem) = has_no_room.then(|| self.claim_to_room(worker, stream)).flatten() {
+            self.violate(Invariant::NoOutage, format!("stream {stream} got no room at {now}: {problem}"));
+        }
         let Some(Open { request, .. }) = self.open.remove(&(worker, stream)) else { return };
         self.closed.insert((worker, stream));
         self.outcomes[issuer].insert(stream, status);
         if status == 200 {
             self.accepted(stream, &request, now, &issuers[issuer]);
-        } else if request.kind == Kind::Good {
-            let excused = body.starts_with("Too many") && has_its_share;
-            if !excused {
-                self.denied_good(stream, &request, status, body, now, &issuers[issuer]);
+        } else if request.kind == Kind::Good && !has_no_room {
+            self.denied_good(stream, &request, status, body, now, &issuers[issuer]);
+        }
+    }
+
+    /// Why this request must have a place among the waiting requests, if it must: there is room, or another provider, or another
+    /// client of its provider, takes more. Each count includes the request itself.
+    fn claim_to_room(&self, worker: usize, stream: u32) -> Option<String> {
+        let Request { issuer, client, .. } = self.open.get(&(worker, stream))?.request;
+        let holds_place = |((holder, id), open): (&(usize, u32), &Open)| {
+            (*holder == worker && (open.parked || *id == stream)).then_some((open.request.issuer, open.request.client))
+        };
+        let (mut providers, mut clients) = (BTreeMap::new(), BTreeMap::new());
+        for (its_issuer, its_client) in self.open.iter().filter_map(holds_place) {
+            *providers.entry(its_issuer).or_insert(0) += 1;
+            if its_issuer == issuer {
+                *clients.entry(its_client).or_insert(0) += 1;
             }
         }
+        let (total, most) = (providers.values().sum::<usize>(), |counts: Option<&usize>| counts.copied().unwrap_or(0));
+        let has_fewer = most(providers.values().max()) > providers[&issuer];
+        let has_less = most(clients.values().max()) > clients[&client];
+        (total <= self.max_parked || has_fewer || has_less)
+            .then(|| format!("provider {issuer} of {providers:?}, client {client} of {clients:?}"))
     }
 
     fn accepted(&mut self, stream: u32, request: &Request, now: u64, issuer: &Issuer) {
@@ -291,11 +314,12 @@ impl Ledger {
             || settings.revoked.iter().any(|name| name == keys::thumbprint(key.material));
         let is_published = key.from <= *arrived && key.until.is_none();
         let is_healthy = account.healthy_from <= *arrived;
-        // A configuration whose wait is shorter than the refresh budget chooses this denial. A backward clock step
-        // extends the budget.
+        // A configuration whose wait is shorter than the refresh budget chooses this denial. An interval can last longer by what
+        // the workers' times differ after a backward clock step.
         let is_configured = status == 401
             && account.last_refresh_ever.is_some_and(|last| {
-                let budget = settings.interval + self.clock_lost_since(last);
+                let has_stepped = self.steps.iter().any(|(at, step)| *at >= last && *step < 0);
+                let budget = settings.interval + if has_stepped { LONGEST_LOOK } else { 0 };
                 settings.wait < budget && now <= last + budget + SLACK
             });
         // A bad signature reveals another key under a known `kid`, but not within `min_ttl` of the last fetch.
@@ -310,11 +334,6 @@ impl Ledger {
             );
             self.violate(Invariant::NoOutage, what);
         }
-    }
-
-    /// The sum of all backward clock steps since `then`. Durations measured with this clock last that much longer.
-    fn clock_lost_since(&self, then: u64) -> u64 {
-        self.steps.iter().filter(|(at, step)| *at >= then && *step < 0).map(|(_, step)| step.unsigned_abs()).sum()
     }
 
     pub fn stored(&mut self, issuer: usize, bytes: usize) {

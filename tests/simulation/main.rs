@@ -1,7 +1,7 @@
 //! The engine under a virtual clock, with many workers, several issuers, an adversary, and faults at every step. One
 //! seed gives one history. To replay a failed seed: `SEED=<seed> cargo test --test simulation replay -- --nocapture`.
 //!
-//! `SEEDS` sets the number of seeds.
+//! `SEEDS` sets the number of seeds. `TROUBLE=1` replays a seed with trouble for the last issuer.
 
 #![allow(unreachable_pub)]
 #![allow(clippy::arithmetic_side_effects, clippy::expect_used, clippy::indexing_slicing)]
@@ -52,8 +52,12 @@ fn every_seed_keeps_every_invariant() {
 #[test]
 fn replay() {
     let seed = number("SEED").unwrap_or(1);
+    let scenario = match env::var_os("TROUBLE") {
+        Some(_) => Scenario { lateness: 0, ..Scenario::new(seed) }.with_trouble_for_the_last_issuer(),
+        None => Scenario::new(seed),
+    };
     let [one, two] = [false, true].map(|verbose| {
-        let mut world = World::new(Scenario::new(seed), None);
+        let mut world = World::new(scenario.clone(), None);
         world.verbose = verbose;
         if verbose {
             println!("{:#?}", world.settings());
@@ -99,6 +103,20 @@ fn trouble_at_one_issuer_does_not_change_the_fetches_from_another() {
         fetches > 5_000 && share.abs() < 0.005,
         "{fetches} GETs without the trouble, {difference} more with the trouble"
     );
+}
+
+/// The work per issuer is the same however many issuers there are: no event costs work in proportion to their number.
+#[test]
+fn a_thousand_issuers_cost_one_fetch_each_and_few_looks() {
+    for (seed, issuers) in [(0, 100), (1, 1_000), (2, 1_000)] {
+        let world = run(Scenario::many_issuers(seed, issuers, 20_000), None);
+        assert_eq!(world.ledger.verdict(), Ok(()), "seed {seed}");
+        assert!(world.issuers.iter().all(|issuer| issuer.gets == 1));
+        let statuses: Vec<_> = world.ledger.outcomes.iter().flat_map(|outcomes| outcomes.values()).collect();
+        assert!(statuses.len() == issuers && statuses.iter().all(|status| **status == 200));
+        println!("{issuers} issuers: {} looks at their key sets", world.looks);
+        assert!(world.looks <= 15 * issuers, "{issuers} issuers, {} looks", world.looks);
+    }
 }
 
 fn fleet(proxies: &[u32]) {

@@ -74,6 +74,38 @@ impl Scenario {
             all.issuer(&mut Rng::with_seed(seed ^ (1234 << issuer)), issuer);
         }
         all.infrastructure(&mut rng);
+        all.flood(&mut Rng::with_seed(seed ^ 0xf100d));
+        all
+    }
+
+    /// Many issuers that are healthy. One good request for each within `length`, and no other event.
+    pub fn many_issuers(seed: u64, issuers: usize, length: u64) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        let settings = Settings {
+            cache_duration: 600_000,
+            min_ttl: 5_000,
+            max_ttl: 600_000,
+            max_stale: 8_000,
+            grace: 0,
+            interval: 10_000,
+            wait: 10_000,
+            timeout: 1_000,
+            revoked: Vec::new(),
+        };
+        let mut all = Self {
+            seed,
+            workers: 3,
+            max_parked: 2 * issuers,
+            settings: vec![settings; issuers],
+            cache: vec![CacheStyle { max_age: None, no_store: false, etag: true }; issuers],
+            lateness: 3,
+            has_secret: true,
+            length,
+            events: Vec::new(),
+        };
+        for issuer in 0..issuers {
+            all.push(rng.u64(0..length), request(issuer, Kind::Good, None, rng.usize(..)));
+        }
         all
     }
 
@@ -92,10 +124,7 @@ impl Scenario {
                 15..=17 => Kind::Unknown,
                 _ => Kind::Forged,
             };
-            self.push(
-                at,
-                Event::Request { issuer, kind, patience: rng.bool().then(|| rng.u64(1..3_000)), draw: rng.usize(..) },
-            );
+            self.push(at, request(issuer, kind, rng.bool().then(|| rng.u64(1..3_000)), rng.usize(..)));
         }
         for _ in 0..rng.usize(0..6) {
             let rotation = match rng.u8(0..5) {
@@ -107,19 +136,19 @@ impl Scenario {
             self.push(at, Event::Rotate(issuer, rotation));
             // All workers see the new key at once.
             for _ in 0..rng.u64(0..8) {
-                self.push(at, Event::Request { issuer, kind: Kind::Good, patience: None, draw: rng.usize(..) });
+                self.push(at, request(issuer, Kind::Good, None, rng.usize(..)));
             }
         }
         // An invented `kid` spends the refresh budget. The issuer rotates near the end of that refresh, and tokens of
         // the new key arrive within the same millisecond.
         for _ in 0..rng.usize(0..4) {
             let at = rng.u64(0..self.length);
-            self.push(at, Event::Request { issuer, kind: Kind::Unknown, patience: None, draw: rng.usize(..) });
+            self.push(at, request(issuer, Kind::Unknown, None, rng.usize(..)));
             let ended = at + 2 * LATENCY + rng.u64(0..4);
             self.push(ended, Event::Rotate(issuer, Rotation::Hard));
             for _ in 0..4 {
                 let draw = rng.usize(..);
-                self.push(ended + rng.u64(0..2), Event::Request { issuer, kind: Kind::Good, patience: None, draw });
+                self.push(ended + rng.u64(0..2), request(issuer, Kind::Good, None, draw));
             }
         }
         for _ in 0..rng.usize(0..3) {
@@ -132,7 +161,7 @@ impl Scenario {
             let at = rng.u64(0..self.length);
             for _ in 0..rng.usize(20..80) {
                 let kind = if rng.u8(0..4) == 0 { Kind::Forged } else { Kind::Unknown };
-                self.push(at + rng.u64(0..4_000), Event::Request { issuer, kind, patience: None, draw: rng.usize(..) });
+                self.push(at + rng.u64(0..4_000), request(issuer, kind, None, rng.usize(..)));
             }
         }
     }
@@ -163,7 +192,7 @@ impl Scenario {
             if self.has_secret {
                 for _ in 0..4 {
                     let (at, draw) = (at + rng.u64(0..1_500), rng.usize(..));
-                    self.push(at, Event::Request { issuer, kind: Kind::Injected, patience: None, draw });
+                    self.push(at, request(issuer, Kind::Injected, None, draw));
                 }
             }
         }
@@ -173,8 +202,26 @@ impl Scenario {
             for _ in 0..rng.usize(1..30) {
                 self.push(at, Event::WriteBack(issuer, rng.u64(..)));
                 let kind = if rng.bool() { Kind::Old } else { Kind::Good };
-                self.push(at + rng.u64(0..50), Event::Request { issuer, kind, patience: None, draw: rng.usize(..) });
+                self.push(at + rng.u64(0..50), request(issuer, kind, None, rng.usize(..)));
                 at += rng.u64(1..2_000);
+            }
+        }
+    }
+
+    /// One client fills the room of all workers with invented `kid`s, while other clients send what they always send.
+    fn flood(&mut self, rng: &mut Rng) {
+        if rng.u8(0..3) > 0 {
+            return;
+        }
+        for _ in 0..rng.usize(1..=3) {
+            let (issuer, at) = (rng.usize(0..self.settings.len()), rng.u64(0..self.length));
+            self.push(at, Event::Rotate(issuer, Rotation::Hard));
+            for _ in 0..2 * self.workers * self.max_parked {
+                let (at, draw) = (at + rng.u64(0..1_000), rng.usize(..));
+                let kind = if rng.u8(0..10) == 0 { Kind::Good } else { Kind::Unknown };
+                // The client that floods is one of its provider's, and may send good tokens too.
+                let client = if kind == Kind::Good { draw as u64 % CLIENTS } else { 0 };
+                self.push(at, Event::Request { issuer, client, kind, patience: None, draw });
             }
         }
     }
@@ -188,7 +235,7 @@ impl Scenario {
             self.push(second * 1000 + 3_000, Event::Heal(last));
             for number in 0..40 {
                 let draw = (second * 97 + number * 31) as usize;
-                let request = Event::Request { issuer: last, kind: Kind::Unknown, patience: None, draw };
+                let request = request(last, Kind::Unknown, None, draw);
                 self.push(second * 1000 + number * 20, request);
             }
         }
@@ -213,16 +260,24 @@ impl Scenario {
                     "max_document_bytes": 8000,
                 },
             }});
-            (format!("p{issuer}"), provider)
+            (format!("p{issuer:03}"), provider)
         };
         let providers: serde_json::Map<_, _> = settings.iter().enumerate().map(provider).collect();
-        let rule = |issuer: usize| json!({"match": {"prefix": format!("/i{issuer}/")}, "requires": {"provider_name": format!("p{issuer}")}});
+        let rule = |issuer: usize| json!({"match": {"prefix": format!("/i{issuer}/")}, "requires": {"provider_name": format!("p{issuer:03}")}});
         json!({
             "providers": providers,
             "rules": (0..settings.len()).map(rule).collect::<Vec<_>>(),
             "max_parked_requests": max_parked,
         })
     }
+}
+
+/// The number of clients.
+const CLIENTS: u64 = 5;
+
+/// A request of the client that `draw` chooses.
+fn request(issuer: usize, kind: Kind, patience: Option<u64>, draw: usize) -> Event {
+    Event::Request { issuer, client: draw as u64 / 60 % CLIENTS, kind, patience, draw }
 }
 
 fn settings(rng: &mut Rng, issuer: usize) -> Settings {

@@ -43,6 +43,7 @@ pub enum Event {
     /// A request arrives. Its client leaves after `patience`. `draw` chooses the worker and the unknown `kid`.
     Request {
         issuer: usize,
+        client: u64,
         kind: Kind,
         patience: Option<u64>,
         draw: usize,
@@ -126,6 +127,8 @@ pub struct World {
     pub issuers: Vec<Issuer>,
     pub ledger: Ledger,
     streams: u32,
+    /// How often any engine looked at any key set.
+    pub looks: usize,
     /// Whether to print every event.
     pub verbose: bool,
 }
@@ -147,6 +150,7 @@ impl World {
             issuers,
             ledger,
             streams: 0,
+            looks: 0,
             verbose: false,
             scenario,
         };
@@ -224,7 +228,9 @@ impl World {
 
     fn handle(&mut self, event: Event) {
         match event {
-            Event::Request { issuer, kind, patience, draw } => self.request(issuer, kind, patience, draw),
+            Event::Request { issuer, client, kind, patience, draw } => {
+                self.request(issuer, ClientId(client), kind, patience, draw);
+            }
             Event::Rotate(issuer, rotation) => {
                 self.issuers[issuer].rotate(rotation, self.now);
                 if rotation == Rotation::SameKid {
@@ -292,7 +298,7 @@ impl World {
         }
     }
 
-    fn request(&mut self, issuer: usize, kind: Kind, patience: Option<u64>, draw: usize) {
+    fn request(&mut self, issuer: usize, client: ClientId, kind: Kind, patience: Option<u64>, draw: usize) {
         let active: Vec<_> = (0..self.workers.len()).filter(|w| !self.workers[*w].draining).collect();
         let worker = active[draw % active.len()];
         self.streams += 1;
@@ -318,12 +324,13 @@ impl World {
         let resolved = self.workers[worker].engine.resolve(headers);
         assert_eq!(resolved.providers(), [ProviderId::new(issuer)]);
         self.sync(worker, issuer);
-        let request =
-            Request { issuer, kind, key, arrived: self.now, settings: self.workers[worker].settings[issuer].clone() };
+        let settings = self.workers[worker].settings[issuer].clone();
+        let request = Request { issuer, client: client.0, kind, key, arrived: self.now, settings };
         self.ledger.arrived(worker, stream, request);
-        let now = self.clock();
-        let mut decision =
-            self.workers[worker].engine.on_request(StreamId(stream), resolved, headers, ClientId::default, now);
+        let seen = if self.broken == Some(Rule::ClientsShareTheRoom) { ClientId::default() } else { client };
+        let (now, engine) = (self.clock(), &mut self.workers[worker].engine);
+        let is_full = engine.waiting() == self.scenario.max_parked;
+        let mut decision = engine.on_request(StreamId(stream), resolved, headers, || seen, now);
         if self.broken == Some(Rule::UnknownKeysAreFetched) && matches!(decision, Decision::Park) && self.now > 2_000 {
             decision = Decision::Reply(Reply {
                 status: 401,
@@ -337,7 +344,12 @@ impl World {
             Decision::Reply(reply) => self.answered(worker, stream, reply.status, &reply.body),
             Decision::Park => {
                 self.ledger.parked(worker, stream);
-                self.wake(worker, None, 0);
+                if is_full {
+                    // The ledger checks at once who lost a place.
+                    self.run_worker(worker);
+                } else {
+                    self.wake(worker, None, 0);
+                }
                 let tick = self.workers[worker].engine.tick_when_parked();
                 self.tick_in(worker, millis(tick));
                 if let Some(patience) = patience {
@@ -358,7 +370,9 @@ impl World {
     /// Does what the shell does on a tick: syncs the key sets that are due, performs the due actions, sets the next tick.
     fn run_worker(&mut self, worker: usize) {
         let now = self.clock();
-        for provider in self.workers[worker].engine.due(now) {
+        let due = self.workers[worker].engine.due(now);
+        self.looks += due.len();
+        for provider in due {
             self.sync(worker, provider.index());
         }
         let now = self.clock();
@@ -451,6 +465,9 @@ impl World {
             None => self.open(issuer),
         };
         let mut applied = update.apply(Some(&found), self.clock());
+        if applied.is_restored {
+            self.ledger.record_restored(issuer, self.now);
+        }
         if matches!(applied.effect, Effect::Fetch(_)) && update.cause().is_some_and(|cause| cause != Cause::Schedule) {
             self.ledger.refresh_started(issuer, self.now, &self.workers[worker].settings[issuer]);
         }
@@ -602,6 +619,10 @@ impl World {
             _ => (cell.record, cell.announced) = (record, announced),
         }
         self.ledger.record_written_back(issuer, self.now);
+        // A fetch that has ended is shown as running, to workers that have not seen its end.
+        if Record::decode(&self.open(issuer)).is_some_and(|record| record.lease.is_some()) {
+            self.ledger.holder_died(issuer, self.now);
+        }
     }
 
     fn inspect(&mut self) {

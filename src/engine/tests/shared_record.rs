@@ -71,6 +71,30 @@ fn a_worker_that_knows_less_is_brought_up_to_date_by_a_worker_that_knows_more() 
 }
 
 #[test]
+fn a_fetch_that_this_worker_learns_of_late_tells_nothing_of_a_request_that_came_after() {
+    let mut world = with_rotation(json!({"unknown_kid_max_wait": "10s"})).started(&["a"]);
+    let earlier = world.record.clone();
+    world.pass(11 * SECOND);
+    assert_eq!(world.request(0, "x"), None);
+    let [(0, fetch)] = world.fetches[..] else { panic!() };
+    world.fetches.clear();
+    let response = Response { status: 200, headers: Vec::new(), body: jwks(&["a"]) };
+    for action in world.engines[0].on_fetched(ISSUER, fetch, Ok(response), 0, world.now) {
+        let Action::Update(_, update) = action else { continue };
+        let applied = update.apply(Some(&world.record), world.now);
+        world.engines[0].on_updated(ISSUER, update, applied, world.now);
+    }
+    // The other worker does not see the fetch before the request has come.
+    [world.engines[1], _] = with_rotation(json!({"unknown_kid_max_wait": "10s"})).engines;
+    world.now = world.now.plus(SECOND);
+    world.record = earlier;
+    assert_eq!(world.request(1, "b"), None);
+    assert!(world.statuses().is_empty());
+    world.fetched(Ok(jwks(&["b"])));
+    assert_eq!(world.statuses(), [200]);
+}
+
+#[test]
 fn an_unknown_key_waits_while_the_record_is_lost() {
     for garbage in [Vec::new(), b"<html>".to_vec(), Record::default().encode()] {
         let mut world = world().started(&["a"]);
@@ -196,4 +220,108 @@ fn a_clock_that_steps_forward_during_a_fetch_does_not_age_the_response() {
     world.pass(590 * SECOND);
     world.fetches.clear();
     assert_eq!(world.request(0, "a"), Some(200), "the lifetime is not over");
+}
+
+/// The fetches that run when the clock steps, and those that follow from the step, end one after the other.
+#[test]
+fn a_fetch_that_outlives_its_lease_counts_unless_another_was_started() {
+    for wakes in 0..4 {
+        for cold in [true, false] {
+            let mut world = with_rotation(json!({"unknown_kid_max_wait": "10s"}));
+            if !cold {
+                world = world.started(&["a"]);
+                world.pass(11 * SECOND);
+            }
+            assert_eq!((world.request(0, "b"), world.request(1, "b")), (None, None));
+            world.now = world.now.plus(86_400 * SECOND);
+            for _ in 0..wakes {
+                world.wake();
+                world.now = world.now.plus(Duration::from_millis(5));
+            }
+            let fetches = std::mem::take(&mut world.fetches);
+            for fetch in fetches {
+                world.fetches = vec![fetch];
+                world.fetched(Ok(jwks(&["b"])));
+            }
+            assert_eq!(world.statuses(), [200, 200], "{wakes} wake-ups after the step, cold: {cold}");
+            assert_eq!(allowed(&mut world, "b"), [true; 2]);
+            world.wake();
+            assert!(world.fetches.is_empty());
+        }
+    }
+}
+
+/// One request for each key in `kids` at each worker every 100 ms, and garbage in the record whenever a worker comes to use the
+/// record, for a minute. A fetch takes 40 ms. Returns the number of fetches.
+fn a_minute_of_garbage(world: &mut World, garbage: &'static [u8], issuer: impl Fn(u64) -> &'static str) -> usize {
+    let mut count = 0;
+    let mut running: Vec<(u64, (usize, u64))> = Vec::new();
+    world.garbage = Some(garbage);
+    for step in 0..12_000_u64 {
+        world.now = world.now.plus(Duration::from_millis(5));
+        world.wake();
+        if step % 20 == 0 {
+            for worker in [0, 1] {
+                let answer = world.request(worker, issuer(step * 5));
+                assert!(matches!(answer, None | Some(200)), "{answer:?} after {} ms", step * 5);
+            }
+        }
+        count += world.fetches.len();
+        running.extend(std::mem::take(&mut world.fetches).into_iter().map(|fetch| (step + 8, fetch)));
+        for (_, fetch) in running.extract_if(.., |(end, _)| *end <= step).collect::<Vec<_>>() {
+            world.fetches = vec![fetch];
+            world.fetched(Ok(jwks(&[issuer(step * 5)])));
+            count += world.fetches.len();
+            running.extend(std::mem::take(&mut world.fetches).into_iter().map(|fetch| (step + 8, fetch)));
+        }
+        assert!(world.statuses().iter().all(|status| *status == 200));
+    }
+    world.garbage = None;
+    count
+}
+
+#[test]
+fn a_plugin_that_overwrites_the_record_in_a_loop_costs_few_fetches_and_no_good_token() {
+    for garbage in [&b"<html>"[..], b""] {
+        let mut world = with_rotation(json!({"unknown_kid_max_wait": "10s"})).started(&["a"]);
+        world.pass(SECOND);
+        let fetches = a_minute_of_garbage(&mut world, garbage, |_| "a");
+        assert!((2..=14).contains(&fetches), "each worker fetches every ten seconds: {fetches}");
+        // Each worker finds the new key by itself.
+        let fetches = a_minute_of_garbage(&mut world, garbage, |millis| if millis < 25_000 { "a" } else { "b" });
+        assert!(fetches <= 16, "{fetches}");
+        world.wake();
+        assert_eq!((allowed(&mut world, "a"), allowed(&mut world, "b")), ([false; 2], [true; 2]));
+    }
+}
+
+std::thread_local! {
+    /// The warnings of the running test.
+    static WARNINGS: std::cell::RefCell<Vec<String>> = const { std::cell::RefCell::new(Vec::new()) };
+}
+
+struct Warnings;
+
+impl log::Log for Warnings {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        metadata.level() <= log::Level::Warn
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        WARNINGS.with_borrow_mut(|warnings| warnings.push(record.args().to_string()));
+    }
+
+    fn flush(&self) {}
+}
+
+#[test]
+fn a_lost_record_is_logged_once_in_ten_seconds() {
+    let _ = log::set_logger(&Warnings);
+    log::set_max_level(log::LevelFilter::Warn);
+    let mut world = with_rotation(json!({"unknown_kid_max_wait": "10s"})).started(&["a"]);
+    world.pass(SECOND);
+    WARNINGS.take();
+    a_minute_of_garbage(&mut world, b"<html>", |_| "a");
+    let losses = WARNINGS.take().into_iter().filter(|warning| warning.contains("shared data lost the JWKS")).count();
+    assert!((10..=14).contains(&losses), "two workers, {losses} warnings");
 }

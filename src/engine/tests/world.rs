@@ -35,6 +35,8 @@ pub(super) struct World {
     /// Status of each stream that was answered; 200 for those let through.
     pub(super) answers: Vec<(u32, u16)>,
     pub(super) streams: u32,
+    /// Another plugin writes this into the record before each use.
+    pub(super) garbage: Option<&'static [u8]>,
 }
 
 pub(super) fn world() -> World {
@@ -64,6 +66,7 @@ pub(super) fn world_of(config: &serde_json::Value) -> World {
         fetches: Vec::new(),
         answers: Vec::new(),
         streams: 0,
+        garbage: None,
     }
 }
 
@@ -94,7 +97,7 @@ impl World {
         let headers = Headers::new(&list);
         let resolved = self.engines[worker].resolve(headers);
         for provider in resolved.providers() {
-            self.engines[worker].on_record(provider, &self.record, self.now);
+            self.sync(worker, provider);
         }
         match self.engines[worker].on_request(stream, resolved, headers, ClientId::default, self.now) {
             Decision::Continue(..) | Decision::ContinueAndWake(..) => Some(200),
@@ -106,12 +109,23 @@ impl World {
         }
     }
 
+    fn sync(&mut self, worker: usize, provider: ProviderId) {
+        self.overwrite();
+        self.engines[worker].on_record(provider, &self.record, self.now);
+    }
+
+    fn overwrite(&mut self) {
+        if let Some(garbage) = self.garbage {
+            self.record = garbage.to_vec();
+        }
+    }
+
     /// Both workers look at the record and do what is due.
     pub(super) fn wake(&mut self) {
         for worker in [0, 1] {
             self.engines[worker].on_news(ISSUER, self.now);
             for provider in self.engines[worker].due(self.now) {
-                self.engines[worker].on_record(provider, &self.record, self.now);
+                self.sync(worker, provider);
             }
             let actions = self.engines[worker].on_wake(self.now);
             self.perform(worker, actions);
@@ -122,6 +136,7 @@ impl World {
         for action in actions {
             match action {
                 Action::Update(provider, update) => {
+                    self.overwrite();
                     let mut applied = update.apply(Some(&self.record), self.now);
                     self.record = applied.bytes.take().unwrap_or(std::mem::take(&mut self.record));
                     let actions = self.engines[worker].on_updated(provider, update, applied, self.now);

@@ -5,6 +5,7 @@ fn full() -> Record {
     Record {
         version: 7,
         written_at: at(10),
+        ahead: Duration::from_millis(3),
         started: 4,
         finished: 3,
         lease: Some(Lease { taken_at: at(10), until: at(20) }),
@@ -71,7 +72,7 @@ fn numbers_far_beyond_the_clock_count_as_absent() {
     };
     assert!(read(|_| {}) && read(|record| record.version = 1_700_000_000_000 + 86_400_000));
     assert!(!read(|record| record.version = u64::MAX) && !read(|record| record.started = u64::MAX - 1));
-    assert!(!read(|record| record.finished = 1 << 50));
+    assert!(!read(|record| record.finished = 1 << 50) && !read(|record| record.ahead = Duration::from_millis(1 << 50)));
     assert!(!read(|record| record.document.as_mut().unwrap().generation = u64::MAX));
     assert!(!read(|record| record.document.as_mut().unwrap().fetch = u64::MAX));
 }
@@ -128,4 +129,26 @@ fn whatever_changes_the_keys_changes_the_fingerprint() {
         assert_ne!(record.keys_fingerprint(), known);
     }
     assert_eq!(Record { version: 8, finished: 4, ..full() }.keys_fingerprint(), known);
+}
+
+#[test]
+fn what_paces_fetches_moves_along_with_a_worker_that_knows_more_of_the_clock() {
+    let at = UnixTime::from_millis;
+    let ahead = |millis| RecordClock::default().stepped_back(at(millis), at(0));
+    let (taken, began) = (|record: &Record| record.lease.unwrap().taken_at, |record: &Record| record.unknown_kid_at);
+    for (knows, now) in [(ahead(3), at(7)), (ahead(0), at(7)), (ahead(53), at(6))] {
+        assert_eq!(
+            full().caught_up(&Record::default(), knows, now),
+            full(),
+            "the writer knew as much, or the clock stepped back since"
+        );
+    }
+    let caught_up = full().caught_up(&Record::default(), ahead(53), at(7));
+    assert_eq!((taken(&caught_up), began(&caught_up), caught_up.written_at), (at(60), Some(at(55)), at(60)));
+    assert_eq!((caught_up.document.clone(), caught_up.retired.clone()), (full().document, full().retired));
+    assert!(caught_up.is_plausible(at(7)));
+    assert_eq!(caught_up.clone().caught_up(&Record::default(), ahead(53), at(8)), caught_up);
+    // The worker knew the record before its clock stepped back by 50 ms.
+    let known = Record { ahead: Duration::from_millis(53), ..full() };
+    assert_eq!(full().caught_up(&known, ahead(53), at(7)), known);
 }
