@@ -34,7 +34,8 @@ pub(super) struct Peers {
     data: Rc<SharedData>,
     /// The names of the plugin's values begin with this.
     name: String,
-    manifest: Manifest,
+    /// The manifest of this worker's configuration, as bytes.
+    manifest: Vec<u8>,
     entry: Cell<Entry>,
     renewed_at: Cell<UnixTime>,
     /// Since when this worker sets the gauges of its configuration.
@@ -48,10 +49,10 @@ impl Peers {
         data: Rc<SharedData>,
         plugin: &[u8],
         configuration: u64,
-        manifest: Manifest,
+        manifest: &Manifest,
         now: UnixTime,
     ) -> Self {
-        let name = names::name(&[plugin]);
+        let (name, manifest) = (names::name(&[plugin]), manifest.encode());
         let entry = Entry { worker: 0, queue: None, configuration, since: 0, runs: false, seen_at: now };
         let (renewed_at, speaker_since, newer) = Default::default();
         let peers = Self { data, name, manifest, entry: Cell::new(entry), renewed_at, speaker_since, newer };
@@ -189,9 +190,8 @@ impl Peers {
     }
 
     fn publish(&self) {
-        let manifest = self.manifest.encode();
         let _ = self.data.swap(&self.manifest_key(self.entry.get().configuration), |bytes| {
-            ((bytes != Some(manifest.as_slice())).then(|| manifest.clone()), ())
+            ((bytes != Some(self.manifest.as_slice())).then(|| self.manifest.clone()), ())
         });
     }
 

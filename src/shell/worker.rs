@@ -87,7 +87,7 @@ impl Worker {
             let subject = names::digest(gauges.as_bytes());
             Some(RemoteCell { keys: KeyCell::new(data.clone(), &name), name, gauges, subject })
         });
-        let peers = Peers::register(data.clone(), &plugin, names::digest(configuration), manifest, host::now());
+        let peers = Peers::register(data.clone(), &plugin, names::digest(configuration), &manifest, host::now());
         let (fetches, rewritten_at, parked_shared_at, parked, tick) = Default::default();
         Self {
             root,
