@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, collections::BTreeSet};
 
-use log::{info, log, warn, Level};
+use log::{info, warn};
 
 use super::{
     action::{Action, FetchError, Response},
@@ -11,10 +11,7 @@ use super::{
 };
 use crate::{
     ids::{ProviderId, ProviderMap},
-    keys::{
-        changes::{self, Snapshot},
-        document, KeyError, KeySet,
-    },
+    keys::document,
     metrics::{Counter, FetchResult, Histogram, Metric, Refresh},
     policy::{
         plan::Plan,
@@ -38,25 +35,16 @@ pub(super) struct KeySets {
     sets: ProviderMap<ProviderKeys>,
     /// The key sets whose records changed since this was last taken.
     touched: BTreeSet<ProviderId>,
-    /// The providers whose first JWKS this worker found in shared data, and whose revoked keys are not logged yet.
-    adopted: BTreeSet<ProviderId>,
     /// The providers with tokens found in the cache and not yet counted.
     with_cache_hits: RefCell<BTreeSet<ProviderId>>,
-}
-
-/// The keys of a provider before a change, for the log.
-struct Before {
-    keys: Option<std::rc::Rc<KeySet>>,
-    skipped: Vec<(usize, KeyError)>,
-    rotated_at: Option<UnixTime>,
 }
 
 impl KeySets {
     pub(super) fn new(plan: &Plan) -> Self {
         let caches = Default::default();
         let sets = plan.providers.map(|_, provider| ProviderKeys::new(provider, &caches));
-        let (touched, adopted, with_cache_hits) = Default::default();
-        Self { sets, touched, adopted, with_cache_hits }
+        let (touched, with_cache_hits) = Default::default();
+        Self { sets, touched, with_cache_hits }
     }
 
     pub(super) fn of(&self, provider: ProviderId) -> &ProviderKeys {
@@ -104,13 +92,9 @@ impl KeySets {
         let Some(remote) = plan.remote(provider) else { return false };
         self.touched.insert(provider);
         let (keys, record) = (&mut self.sets[provider], Record::read(bytes, now).unwrap_or_default());
-        let had_keys = keys.keys.is_some();
         let has_changed = keys.update(record, None, remote, now);
         if keys.is_lost {
             log_loss(&plan.providers[provider], keys, now);
-        }
-        if keys.keys.is_some() && !had_keys {
-            self.adopted.insert(provider);
         }
         has_changed
     }
@@ -130,7 +114,7 @@ impl KeySets {
         self.touched.insert(provider);
         let keys = &mut self.sets[provider];
         let rotated_at = |keys: &ProviderKeys| Some(keys.record.document.as_ref()?.rotated_at);
-        let before = Before { keys: keys.keys.clone(), skipped: keys.skipped.clone(), rotated_at: rotated_at(keys) };
+        let rotated_before = rotated_at(keys);
         // The document that this worker parsed is the record's only if the fetch counted.
         let (cause, is_restored) = (update.cause(), applied.is_restored);
         let fetched = update.into_document().filter(|_| applied.effect == Effect::Completed);
@@ -152,10 +136,10 @@ impl KeySets {
             Effect::Completed => {
                 if let Some(rotated) = rotated_at(keys) {
                     // The first JWKS is no rotation, but makes the counter appear.
-                    let is_rotation = before.rotated_at.is_some_and(|before| before != rotated);
+                    let is_rotation = rotated_before.is_some_and(|before| before != rotated);
                     telemetry.add_many_of(provider, Counter::Rotations, u32::from(is_rotation));
                 }
-                log_fetch(&plan.providers[provider], remote, keys, &before, now);
+                log_fetch(&plan.providers[provider], remote, keys, now);
                 Some(Action::WakeWorkers(provider))
             }
             Effect::Discarded => {
@@ -238,20 +222,6 @@ impl KeySets {
         }
         wanted
     }
-
-    /// Logs the revoked keys of JWKSs that were fetched before this configuration came: an operator who revokes a key wants to
-    /// see that the revocation took effect.
-    pub(super) fn log_adopted_revocations(&mut self, plan: &Plan) {
-        for provider in std::mem::take(&mut self.adopted) {
-            if self.sets[provider].has_newer_revocations() {
-                // The newer configuration logs them.
-                continue;
-            }
-            for change in self.sets[provider].keys.iter().flat_map(|keys| changes::revoked(keys)) {
-                warn!("provider {:?}: {change}", plan.providers[provider].name);
-            }
-        }
-    }
 }
 
 /// What a response brings. The body of a 200 is parsed here, once for this worker.
@@ -286,18 +256,11 @@ fn log_loss(provider: &Provider, keys: &mut ProviderKeys, now: UnixTime) {
     }
 }
 
-/// Logs the end of a fetch, and each key that came or went.
-fn log_fetch(provider: &Provider, remote: &Remote, keys: &ProviderKeys, before: &Before, now: UnixTime) {
+/// Logs the end of a fetch.
+fn log_fetch(provider: &Provider, remote: &Remote, keys: &ProviderKeys, now: UnixTime) {
     let name = &provider.name;
     let Some(error) = keys.last_error else {
         info!("provider {name:?}: JWKS accepted, usable keys: {}", keys.keys.as_ref().map_or(0, |keys| keys.len()));
-        let none = KeySet::default();
-        let old = Snapshot { keys: before.keys.as_deref().unwrap_or(&none), skipped: &before.skipped };
-        let new = Snapshot { keys: keys.keys.as_deref().unwrap_or(&none), skipped: &keys.skipped };
-        for change in changes::diff(old, new, now) {
-            let level = if change.is_warning() { Level::Warn } else { Level::Info };
-            log!(level, "provider {name:?}: {change}");
-        }
         return;
     };
     let (failures, wait) = (keys.record.failures, keys.record.retry_at().since(now).as_millis());

@@ -4,7 +4,7 @@
 //! the start, whenever the keys of its provider change.
 //!
 //! This file composes the parts and is the only one that sees them all: [`requests`] decides requests, [`authenticate`] checks
-//! tokens, [`key_sets`] keeps keys, [`refreshes`] plans fetches, [`waiting`] holds parked requests, [`respond`] makes replies and edits, [`telemetry`]
+//! tokens, [`key_sets`] keeps keys, [`key_log`] tells of them, [`refreshes`] plans fetches, [`waiting`] holds parked requests, [`respond`] makes replies and edits, [`telemetry`]
 //! counts, [`gauges`] measures.
 
 mod action;
@@ -12,6 +12,7 @@ mod authenticate;
 mod denied_kids;
 mod due_times;
 mod gauges;
+mod key_log;
 mod key_sets;
 mod parked;
 mod pause;
@@ -29,8 +30,11 @@ mod tests;
 
 use std::{collections::BTreeSet, time::Duration};
 
+use log::{log, Level};
+
 pub use self::action::{Action, Decision, FetchError, Response};
 use self::{
+    key_log::KeyLog,
     key_sets::KeySets,
     refreshes::{Refreshes, Situation},
     requests::Requests,
@@ -64,6 +68,7 @@ pub struct Engine<C> {
     plan: Plan,
     check: C,
     key_sets: KeySets,
+    key_log: KeyLog,
     refreshes: Refreshes,
     waiting: WaitingRoom,
     /// The replies to parked requests that lost their place to another provider's.
@@ -76,7 +81,8 @@ impl<C: SignatureCheck> Engine<C> {
     pub fn new(plan: Plan, check: C) -> Self {
         let (key_sets, refreshes) = (KeySets::new(&plan), Refreshes::new(&plan));
         let waiting = WaitingRoom::new(plan.max_parked_requests);
-        Self { plan, check, key_sets, refreshes, waiting, evicted: Vec::new(), telemetry: Telemetry::default() }
+        let (key_log, evicted, telemetry) = Default::default();
+        Self { plan, check, key_sets, key_log, refreshes, waiting, evicted, telemetry }
     }
 
     /// The configuration.
@@ -242,9 +248,24 @@ impl<C: SignatureCheck> Engine<C> {
         gauges::when_over(&self.plan)
     }
 
-    /// Logs the revoked keys of JWKSs that this worker took over from a configuration before its own.
-    pub fn log_adopted_revocations(&mut self) {
-        self.key_sets.log_adopted_revocations(&self.plan);
+    /// `since` is the number of the first worker of this configuration. The configurations before this one have logged the keys
+    /// that were fetched before.
+    pub fn begin_key_log_at(&mut self, since: u64) {
+        self.key_log.begin_at(since);
+    }
+
+    /// Logs the keys that came and went since this was last called. A newer configuration logs those of providers that are not
+    /// `ours`.
+    pub fn log_key_changes(&mut self, ours: impl Fn(ProviderId) -> bool) {
+        for (provider, change) in self.key_log.take().into_iter().filter(|(provider, _)| ours(*provider)) {
+            let level = if change.is_warning() { Level::Warn } else { Level::Info };
+            log!(level, "provider {:?}: {change}", self.plan.providers[provider].name);
+        }
+    }
+
+    /// Another worker logs the keys that came and went until now.
+    pub fn leave_key_changes_to_others(&mut self) {
+        self.key_log.take();
     }
 
     fn absorb_clock_step(&mut self, now: UnixTime) {
@@ -258,6 +279,7 @@ impl<C: SignatureCheck> Engine<C> {
     fn on_change(&mut self, provider: ProviderId, changes_verdicts: bool, now: UnixTime) {
         if changes_verdicts {
             self.waiting.mark_changed(provider);
+            self.key_log.on_change(provider, self.key_sets.of(provider), now);
         }
         self.plan_look(provider, now);
     }
@@ -273,7 +295,7 @@ impl<C: SignatureCheck> Engine<C> {
     }
 
     fn requests(&mut self, now: UnixTime) -> Requests<'_, C> {
-        let Self { plan, check, key_sets, refreshes, waiting, evicted, telemetry } = self;
+        let Self { plan, check, key_sets, refreshes, waiting, evicted, telemetry, .. } = self;
         Requests { plan, check, key_sets, refreshes, waiting, evicted, telemetry, now }
     }
 }

@@ -227,11 +227,6 @@ impl ProviderKeys {
         }
     }
 
-    /// Whether a newer configuration revokes keys.
-    pub(super) fn has_newer_revocations(&self) -> bool {
-        !self.revoked_elsewhere.is_empty()
-    }
-
     /// The newest fetch that can have begun by now. This worker may not know of the newest fetch, if another plugin has hidden
     /// the record that tells; but the number of a fetch is the record's time at its start, or higher by a few.
     pub(super) fn watermark(&self, now: UnixTime) -> u64 {

@@ -1,5 +1,6 @@
 //! Two workers and one issuer: what each does when keys come, go and cannot be had.
 
+mod key_changes;
 mod shared_record;
 mod world;
 

@@ -76,6 +76,11 @@ impl Peers {
         self.entry.get().worker
     }
 
+    /// The number of the first worker of this configuration.
+    pub(super) fn since(&self) -> u64 {
+        self.entry.get().since
+    }
+
     /// Whether this worker sets the gauges of its configuration.
     pub(super) fn is_speaker(&self) -> bool {
         self.speaker_since.get().is_some()

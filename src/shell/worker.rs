@@ -89,6 +89,8 @@ impl Worker {
         });
         let peers = Peers::register(data.clone(), &plugin, names::digest(configuration), &manifest, host::now());
         let (fetches, rewritten_at, parked_shared_at, parked, tick) = Default::default();
+        let mut engine = Engine::new(plan, verifier);
+        engine.begin_key_log_at(peers.since());
         Self {
             root,
             cells,
@@ -96,12 +98,12 @@ impl Worker {
             peers,
             data,
             fetches,
-            stats: Stats::define(&plan),
+            stats: Stats::define(engine.plan()),
             rewritten_at,
             parked_shared_at,
             parked,
             tick,
-            engine: RefCell::new(Engine::new(plan, verifier)),
+            engine: RefCell::new(engine),
         }
     }
 
@@ -138,7 +140,7 @@ impl Worker {
         let actions = self.engine.borrow_mut().on_wake(host::now());
         self.perform(actions);
         self.flush_counts();
-        self.set_gauges();
+        self.speak();
         self.share_parked();
         self.set_tick(self.engine.borrow().next_tick(host::now()));
     }
@@ -241,8 +243,9 @@ impl Worker {
         self.stats.add(&counts, self.engine.borrow().plan());
     }
 
-    /// Sets the gauges that changed, if this worker speaks for its configuration and no newer configuration has the provider.
-    fn set_gauges(&self) {
+    /// Sets the gauges that changed and logs the keys that did, if this worker speaks for its configuration and no newer
+    /// configuration has the provider.
+    fn speak(&self) {
         let (now, last) = (host::now(), self.rewritten_at.get());
         if last > now || now.since(last) >= REWRITE_INTERVAL {
             self.rewritten_at.set(now);
@@ -250,21 +253,24 @@ impl Worker {
             self.parked.borrow_mut().extend(self.cells.ids());
         }
         let gauges = self.engine.borrow_mut().take_gauges();
-        if self.peers.is_speaker() {
-            self.write_gauges(gauges);
+        if !self.peers.is_speaker() {
+            self.engine.borrow_mut().leave_key_changes_to_others();
+            return;
         }
+        self.write_gauges(gauges);
         if self.peers.is_settled_speaker(now) {
-            self.engine.borrow_mut().log_adopted_revocations();
+            self.engine.borrow_mut().log_key_changes(|provider| self.is_ours(provider));
         }
     }
 
+    /// Whether no newer configuration has the provider.
+    fn is_ours(&self, provider: ProviderId) -> bool {
+        self.cells[provider].as_ref().is_some_and(|cell| !self.peers.newer().has_gauges_of(&cell.gauges))
+    }
+
     fn write_gauges(&self, gauges: Vec<(Series, u64)>) {
-        let newer = self.peers.newer();
-        let is_ours = |provider| {
-            self.cells[provider].as_ref().is_some_and(|cell: &RemoteCell| !newer.has_gauges_of(&cell.gauges))
-        };
         let engine = self.engine.borrow();
-        for (series, value) in gauges.into_iter().filter(|(series, _)| is_ours(series.provider)) {
+        for (series, value) in gauges.into_iter().filter(|(series, _)| self.is_ours(series.provider)) {
             self.stats.set(series, value, engine.plan());
         }
     }

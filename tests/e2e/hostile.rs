@@ -92,7 +92,8 @@ fn an_unusable_key_does_not_affect_the_others() {
     plan.issuer.publish(json!({ "keys": keys }).to_string().into_bytes());
     let site = plan.start_warm();
     assert_eq!(site.stat("jwks_keys_skipped"), 8);
-    assert!(site.envoy.log().contains("key 5 of the JWKS is a PRIVATE key, published: skipped"));
+    let is_logged = || site.envoy.log().contains("key 5 of the JWKS is a PRIVATE key, published: skipped");
+    assert!(eventually(Duration::from_secs(10), is_logged), "{}", site.envoy.log());
     site.assert_healthy();
 }
 

@@ -90,7 +90,8 @@ fn a_key_revoked_by_kid_verifies_nothing_under_a_later_name() {
         let response = site.get(&token);
         assert_eq!((response.status, response.text().as_str()), (401, UNKNOWN_KEY));
     }
-    assert!(site.envoy.log().contains("is revoked; it verifies nothing"), "{}", site.envoy.log());
+    let is_logged = || site.envoy.log().contains("is revoked; it verifies nothing");
+    assert!(eventually(Duration::from_secs(10), is_logged), "{}", site.envoy.log());
 }
 
 #[test]
