@@ -4,6 +4,10 @@
 
 use std::time::Duration;
 
+/// The longest step of the host's clock that the plugin bears: ten years. What is further in the future was not written by the
+/// plugin.
+pub const LONGEST_CLOCK_STEP: Duration = Duration::from_secs(10 * 365 * 86_400);
+
 /// Milliseconds since the Unix epoch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct UnixTime(u64);

@@ -28,9 +28,8 @@ pub(super) fn of(plan: &Plan, key_sets: &KeySets, providers: BTreeSet<ProviderId
 
 /// The gauges of a configuration that ended. Envoy keeps a stat, and its last value would keep an alert firing.
 pub(super) fn when_over(plan: &Plan) -> Vec<(Series, u64)> {
-    let set_by_key_sets = Gauge::ALL.into_iter().filter(|gauge| *gauge != Gauge::ParkedNow);
     let of = |(provider, _)| {
-        set_by_key_sets.clone().map(move |gauge| (Series { provider, stat: ProviderStat::Gauge(gauge) }, 0))
+        Gauge::ALL.into_iter().map(move |gauge| (Series { provider, stat: ProviderStat::Gauge(gauge) }, 0))
     };
     plan.remotes().flat_map(of).collect()
 }

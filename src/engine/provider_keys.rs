@@ -196,10 +196,22 @@ impl ProviderKeys {
     /// The clock went back from `then` to `now`. The record's time did not: nothing becomes younger.
     pub(super) fn on_clock_step_back(&mut self, then: UnixTime, now: UnixTime) {
         self.clock = self.clock.stepped_back(then, now);
+        if self.clock.is_lost() {
+            self.begin_anew();
+            return;
+        }
         // The known record is in this worker's time.
         let known = Rc::make_mut(&mut self.known);
         known.ahead = known.ahead.saturating_add(then.since(now));
         self.set_back(then.since(now));
+    }
+
+    /// Nobody can tell how old anything is that this worker knows: forgets the keys.
+    fn begin_anew(&mut self) {
+        self.forget_verified();
+        let (caches, verified) = (self.caches.clone(), std::mem::take(&mut self.verified));
+        let (revoked_elsewhere, cache_hits) = (std::mem::take(&mut self.revoked_elsewhere), self.cache_hits.clone());
+        *self = Self { caches, verified, revoked_elsewhere, cache_hits, ..Self::default() };
     }
 
     /// The record's time is further ahead of this worker's clock than before, by `ahead`.
@@ -214,16 +226,18 @@ impl ProviderKeys {
         }
     }
 
-    /// Newer configurations revoke these keys. A key that leaves the list verifies again when the JWKS is next parsed.
+    /// Newer configurations revoke these keys. A key that has left the list verifies again.
     pub(super) fn revoke(&mut self, names: BTreeSet<String>, remote: &Remote) {
         if self.revoked_elsewhere == names {
             return;
         }
         self.revoked_elsewhere = names;
-        if let Some(keys) = self.keys.take() {
+        let Some(keys) = self.keys.take() else { return };
+        self.forget_verified();
+        (self.fingerprint, self.keys) = (None, None);
+        if !self.parse(&self.known.clone(), None, remote) {
             let revoked = self.revoked(remote).resolved(&self.known.former);
             self.keys = Some(Rc::new(KeySet::clone(&keys).without_revoked(&revoked)));
-            self.forget_verified();
         }
     }
 

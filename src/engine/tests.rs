@@ -1,6 +1,7 @@
 //! Two workers and one issuer: what each does when keys come, go and cannot be had.
 
 mod key_changes;
+mod revocation;
 mod shared_record;
 mod world;
 

@@ -6,7 +6,10 @@
 
 use std::time::Duration;
 
-use crate::time::UnixTime;
+use crate::time::{UnixTime, LONGEST_CLOCK_STEP};
+
+/// A record's time is never further ahead of the clock. After longer steps back, a worker begins anew.
+pub const LONGEST_AHEAD: Duration = Duration::from_secs(LONGEST_CLOCK_STEP.as_secs() / 2);
 
 /// How a worker's clock and the time of a shared record relate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,6 +27,11 @@ impl RecordClock {
     /// The record's time when the clock shows `now`.
     pub fn at(self, now: UnixTime) -> UnixTime {
         now.plus(self.ahead)
+    }
+
+    /// Whether the host's clock went back too far for records to follow.
+    pub fn is_lost(self) -> bool {
+        self.ahead > LONGEST_AHEAD
     }
 
     /// This clock after the host's clock went back from `then` to `now`.

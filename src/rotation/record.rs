@@ -8,7 +8,7 @@ use std::{rc::Rc, time::Duration};
 use sha2::{Digest, Sha256};
 
 use super::{
-    clock::RecordClock,
+    clock::{RecordClock, LONGEST_AHEAD},
     http_cache::{Freshness, Validators, MAX_VALIDATOR_BYTES},
     lease::Lease,
     retired::RetiredKey,
@@ -16,7 +16,7 @@ use super::{
 use crate::{
     keys::revoked::FormerName,
     shared::codec::{Reader, Writer},
-    time::UnixTime,
+    time::{UnixTime, LONGEST_CLOCK_STEP},
 };
 
 /// All that the process knows about an issuer's keys. A record holds facts only. What follows from the facts is for each
@@ -76,11 +76,12 @@ pub struct CachedJwks {
     pub body: Rc<[u8]>,
 }
 
-/// A clock that steps back by more than this makes the plugin discard its own records.
-const LONGEST_CLOCK_STEP: Duration = Duration::from_secs(10 * 365 * 86_400);
+/// Longer pauses between fetches, and longer leases, are another plugin's: they would end fetching. No configuration has longer
+/// ones, and a lease is renewed to twice its length at most.
+const LONGEST_WAIT: Duration = Duration::from_secs(3 * 3600);
 
 /// The format marker. Another layout takes another marker.
-const MARKER: &[u8; 8] = b"jwksgat6";
+pub const MARKER: &[u8; 8] = b"jwksgat6";
 
 impl Record {
     /// The bytes to share.
@@ -141,12 +142,16 @@ impl Record {
         let numbers = document.clone().flat_map(|document| [document.fetch, document.generation]);
         let mut numbers =
             [self.version, self.started, self.finished, self.written_at.as_millis()].into_iter().chain(numbers);
-        let lease = self.lease.map(|lease| lease.taken_at);
         let times = document.flat_map(|document| [document.fetched_at, document.rotated_at]);
         let times = times.chain(self.retired.iter().map(|retired| retired.gone_at));
-        let mut times = times.chain([Some(self.failed_at), self.unknown_kid_at, lease].into_iter().flatten());
+        let taken_at = self.lease.map(|lease| lease.taken_at);
+        let mut times = times.chain([Some(self.failed_at), self.unknown_kid_at, taken_at].into_iter().flatten());
+        let longest_wait = self.written_at.plus(LONGEST_WAIT);
         numbers.all(|number| number <= latest)
-            && self.ahead <= LONGEST_CLOCK_STEP
+            && self.ahead <= LONGEST_AHEAD
+            && self.written_at <= now.plus(LONGEST_AHEAD)
+            && self.pause <= LONGEST_WAIT
+            && self.lease.is_none_or(|lease| lease.until <= longest_wait)
             && times.all(|time| time <= self.written_at)
     }
 

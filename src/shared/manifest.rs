@@ -32,12 +32,8 @@ pub struct ProviderManifest {
 pub struct Manifest(pub Vec<ProviderManifest>);
 
 impl Manifest {
-    /// Reads shared bytes. Bytes that are no manifest count as an empty one.
-    pub fn decode(bytes: &[u8]) -> Self {
-        Self::read(bytes).unwrap_or_default()
-    }
-
-    fn read(bytes: &[u8]) -> Option<Self> {
+    /// Reads shared bytes. `None`: the bytes are no manifest.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
         let mut from = Reader::new(bytes, MARKER)?;
         let text = |from: &mut Reader<'_>| Some(std::str::from_utf8(from.bytes()?).ok()?.to_owned());
         let mut providers = Vec::new();
@@ -79,16 +75,28 @@ pub struct Newer {
 }
 
 impl Newer {
-    /// The sum of the manifests of all newer configurations.
-    pub fn new(manifests: impl IntoIterator<Item = Manifest>) -> Self {
-        let mut newer = Self::default();
-        for provider in manifests.into_iter().flat_map(|manifest| manifest.0) {
-            newer.gauges.insert(provider.name.clone());
-            if !provider.revoked.is_empty() {
-                newer.revoking.push(provider);
-            }
+    /// The sum of the manifests of all newer configurations. `None` instead of a manifest: another plugin has overwritten the
+    /// manifest. Then, and where the list of configurations itself is not `whole`, what was `known` before still counts.
+    pub fn new(manifests: impl IntoIterator<Item = Option<Manifest>>, known: &Self, is_whole: bool) -> Self {
+        let (mut newer, mut is_whole) = (Self::default(), is_whole);
+        for manifest in manifests {
+            is_whole &= manifest.is_some();
+            newer.add(manifest.unwrap_or_default().0);
+        }
+        if !is_whole {
+            newer.gauges.extend(known.gauges.iter().cloned());
+            newer.add(known.revoking.clone());
         }
         newer
+    }
+
+    fn add(&mut self, providers: Vec<ProviderManifest>) {
+        for provider in providers {
+            self.gauges.insert(provider.name.clone());
+            if !provider.revoked.is_empty() && !self.revoking.contains(&provider) {
+                self.revoking.push(provider);
+            }
+        }
     }
 
     /// Whether a newer configuration sets the gauges of a provider of this name.
@@ -118,7 +126,7 @@ mod tests {
 
     #[test]
     fn a_key_is_revoked_for_the_provider_of_the_name_and_for_the_same_keys() {
-        let newer = Newer::new([manifest()]);
+        let newer = Newer::new([Some(manifest())], &Newer::default(), true);
         let keys = |name, cell: u8| newer.revoked(name, &[cell; 16]).map(str::to_owned).collect::<Vec<_>>();
         assert_eq!(keys("a", 9), ["k1", "k2"]);
         assert_eq!(keys("renamed", 1), ["k1", "k2", "k3"]);
@@ -127,11 +135,22 @@ mod tests {
     }
 
     #[test]
+    fn what_another_plugin_overwrites_ends_no_revocation() {
+        let known = Newer::new([Some(manifest())], &Newer::default(), true);
+        assert_eq!(Newer::new([None], &known, true), known);
+        assert_eq!(Newer::new([], &known, false), known);
+        assert_eq!(Newer::new([Some(manifest())], &known, false), known);
+        // Nobody uses the newer configuration any more, or it revokes nothing.
+        assert_eq!(Newer::new([], &known, true), Newer::default());
+        assert_eq!(Newer::new([Some(Manifest::default())], &known, true), Newer::default());
+    }
+
+    #[test]
     fn it_is_kept_as_bytes_and_hostile_ones_do_no_harm() {
         let bytes = manifest().encode();
-        assert_eq!(Manifest::decode(&bytes), manifest());
+        assert_eq!(Manifest::decode(&bytes), Some(manifest()));
         for cut in 0..bytes.len() {
-            assert_eq!(Manifest::decode(&bytes[..cut]), Manifest::default());
+            assert_eq!(Manifest::decode(&bytes[..cut]), None);
         }
         for place in 0..bytes.len() {
             let mut tampered = bytes.clone();

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::codec::{Reader, Writer};
-use crate::time::UnixTime;
+use crate::time::{UnixTime, LONGEST_CLOCK_STEP};
 
 /// How often a worker renews its entry.
 pub const RENEWAL: Duration = Duration::from_secs(2);
@@ -39,9 +39,14 @@ pub struct Entry {
 pub struct Registry(Vec<Entry>);
 
 impl Registry {
-    /// Reads shared bytes. Bytes that are no registry count as an empty one: the living workers register again.
-    pub fn decode(bytes: &[u8]) -> Self {
-        Self::read(bytes).unwrap_or_default()
+    /// Reads shared bytes at `now`. Bytes that are no registry count as an empty one: the living workers register again. Numbers
+    /// follow the clock; an entry with a number far beyond the clock is another plugin's, and would leave no room for the next
+    /// number.
+    pub fn decode(bytes: &[u8], now: UnixTime) -> Self {
+        let latest = now.plus(LONGEST_CLOCK_STEP).as_millis();
+        let Self(mut entries) = Self::read(bytes).unwrap_or_default();
+        entries.retain(|entry| entry.worker.max(entry.since) <= latest);
+        Self(entries)
     }
 
     fn read(bytes: &[u8]) -> Option<Self> {
@@ -81,10 +86,12 @@ impl Registry {
         highest.saturating_add(1).max(now.as_millis())
     }
 
-    /// The registry with this entry, new or renewed, and without the workers that are gone.
+    /// The registry with this entry, new or renewed, and without the workers that are gone. A worker whose own entry is old, or
+    /// new, cannot tell who is gone: the clock may have stepped, or the process may have slept.
     pub fn with(&self, entry: Entry, now: UnixTime) -> Self {
-        let mut entries: Vec<Entry> =
-            self.0.iter().filter(|known| known.worker != entry.worker && known.is_alive(now)).copied().collect();
+        let can_tell = self.entry(entry.worker).is_some_and(|known| known.is_alive(now));
+        let others = self.0.iter().filter(|known| known.worker != entry.worker);
+        let mut entries: Vec<Entry> = others.filter(|known| !can_tell || known.is_alive(now)).copied().collect();
         let since = entries.iter().filter(|known| known.configuration == entry.configuration).map(|known| known.since);
         let since = since.min().unwrap_or(entry.since).min(entry.since);
         if entries.len() >= MAX_WORKERS {
@@ -95,9 +102,9 @@ impl Registry {
         Self(entries)
     }
 
-    /// The registry without this worker, and without the workers that are gone.
-    pub fn without(&self, worker: u64, now: UnixTime) -> Self {
-        Self(self.0.iter().filter(|known| known.worker != worker && known.is_alive(now)).copied().collect())
+    /// The registry without this worker.
+    pub fn without(&self, worker: u64) -> Self {
+        Self(self.0.iter().filter(|known| known.worker != worker).copied().collect())
     }
 
     /// The queues of all workers that run. A worker that does not run yet will look at everything when it does, and a queue that
@@ -179,10 +186,15 @@ mod tests {
         let registry = Registry::default().with(entry(1, OLD), at(0)).with(entry(2, OLD), at(5));
         assert!(registry.queues().eq([1, 2]));
         assert!(registry.with(entry(2, OLD), at(11)).queues().eq([2]));
-        assert!(registry.without(2, at(1)).queues().eq([1]));
+        assert!(registry.without(2).queues().eq([1]));
         assert!(registry.with(Entry { runs: false, ..entry(3, OLD) }, at(5)).queues().eq([1, 2]));
-        // A clock that steps back by a day.
-        assert!(registry.with(entry(3, OLD), UnixTime::from_millis(0)).queues().eq([3]));
+        // A worker that just came, or that slept, does not know who is gone.
+        assert!(registry.with(entry(3, OLD), at(11)).queues().eq([1, 2, 3]));
+        assert!(registry.with(entry(1, OLD), at(11)).queues().eq([2, 1]));
+        // A clock that steps back makes no worker immortal, and ends none that lives.
+        let long_ago = UnixTime::from_millis(0);
+        let stepped = registry.with(entry(2, OLD), long_ago);
+        assert!(stepped.queues().eq([1, 2]) && stepped.with(entry(2, OLD), long_ago).queues().eq([2]));
     }
 
     #[test]
@@ -191,11 +203,11 @@ mod tests {
         registry = registry.with(entry(3, NEW), at(1));
         assert_eq!((registry.newer(OLD), registry.newer(NEW)), (vec![NEW], vec![]));
         // A worker of the old configuration is made anew after a trap.
-        registry = registry.with(entry(4, OLD), at(2)).without(1, at(2));
+        registry = registry.with(entry(4, OLD), at(2)).without(1);
         assert_eq!(registry.entry(4).map(|entry| entry.since), Some(1));
         assert_eq!((registry.newer(OLD), registry.newer(NEW)), (vec![NEW], vec![]));
         // The operator goes back to the old configuration after it was gone.
-        registry = registry.without(2, at(3)).without(4, at(3)).with(entry(5, OLD), at(3));
+        registry = registry.without(2).without(4).with(entry(5, OLD), at(3));
         assert_eq!((registry.newer(OLD), registry.newer(NEW)), (vec![], vec![OLD]));
         assert_eq!(registry.configurations(), [NEW, OLD]);
     }
@@ -209,7 +221,7 @@ mod tests {
         let tried_out = Entry { runs: false, ..entry(4, OLD) };
         registry = registry.with(tried_out, at(0));
         assert!(registry.is_speaker(3) && ![1, 2, 4, 5].iter().any(|worker| registry.is_speaker(*worker)));
-        registry = registry.without(3, at(1));
+        registry = registry.without(3);
         assert!(registry.is_speaker(2));
     }
 
@@ -236,13 +248,15 @@ mod tests {
         let registry =
             Registry::default().with(entry(1, OLD), at(0)).with(Entry { queue: None, ..entry(2, NEW) }, at(1));
         let bytes = registry.encode();
-        assert_eq!(Registry::decode(&bytes), registry);
+        assert_eq!(Registry::decode(&bytes, at(1)), registry);
         for cut in 0..bytes.len() {
-            assert_eq!(Registry::decode(&bytes[..cut]), Registry::default());
+            assert_eq!(Registry::decode(&bytes[..cut], at(1)), Registry::default());
         }
         let many = Registry((0..10_000).map(|worker| Entry { seen_at: at(9), ..entry(worker, OLD) }).collect());
-        let many = Registry::decode(&many.encode()).with(entry(20_000, NEW), at(9));
+        let many = Registry::decode(&many.encode(), at(9)).with(entry(20_000, NEW), at(9));
         assert_eq!((many.0.len(), many.0.last().map(|entry| entry.worker)), (MAX_WORKERS, Some(20_000)));
-        assert!(Registry(vec![entry(u64::MAX, OLD)]).next_worker(at(0)) == u64::MAX);
+        let unbounded = Registry(vec![entry(u64::MAX, OLD), Entry { since: u64::MAX, ..entry(1, OLD) }, entry(2, OLD)]);
+        let bounded = Registry::decode(&unbounded.encode(), at(0));
+        assert_eq!((bounded.queues().collect::<Vec<_>>(), bounded.next_worker(at(0))), (vec![2], at(0).as_millis()));
     }
 }

@@ -8,7 +8,7 @@ use super::shared_data::{SharedData, Swap};
 use crate::{
     engine::{Applied, Update},
     policy::provider::Remote,
-    rotation::record::Record,
+    rotation::record::{Record, MARKER},
     shared::{announcement, manifest::CellName, names},
     time::UnixTime,
 };
@@ -28,6 +28,8 @@ pub(super) fn name(plugin: &[u8], issuer: &str, remote: &Remote) -> CellName {
     let limits = [rotation.limits.max_document_bytes, rotation.limits.max_keys];
     let limits = limits.map(|limit| (limit as u64).to_le_bytes());
     names::digest_of(&[
+        // Builds with other records do not write over each other's.
+        MARKER,
         plugin,
         issuer.as_bytes(),
         cluster.as_bytes(),

@@ -60,13 +60,15 @@ impl Peers {
             let worker = registry.next_worker(now);
             Entry { worker, since: worker, ..entry }
         };
-        peers.change(|registry| {
+        peers.change(now, |registry| {
             peers.entry.set(numbered(registry));
             registry.with(peers.entry.get(), now)
         });
         let queue = wakeups::register(&format!("{}.wake.{}", peers.name, peers.worker()));
         peers.entry.set(Entry { queue, ..peers.entry.get() });
-        peers.change(|registry| registry.with(peers.entry.get(), now));
+        if let Some((_, registry)) = peers.change(now, |registry| registry.with(peers.entry.get(), now)) {
+            peers.learn(&registry, true);
+        }
         peers.publish();
         peers
     }
@@ -104,28 +106,36 @@ impl Peers {
             return false;
         }
         self.renewed_at.set(now);
-        let is_first = !self.entry.get().runs;
-        self.entry.set(Entry { runs: true, ..self.entry.get() });
-        let Some((before, registry)) = self.change(|registry| registry.with(self.entry.get(), now)) else {
+        let last = self.entry.get();
+        let is_first = !last.runs;
+        self.entry.set(Entry { runs: true, ..last });
+        let Some((before, registry)) = self.change(now, |registry| registry.with(self.entry.get(), now)) else {
             return false;
         };
         self.remove_gone(&before, &registry);
-        // Keeps the age of the configuration, should another plugin overwrite the registry.
-        self.entry.set(registry.entry(self.worker()).unwrap_or(self.entry.get()));
+        // Else another plugin overwrote the registry, and the other workers come back with their next renewals.
+        let is_whole = before.entry(last.worker) == Some(last);
+        let tells_other = self.learn(&registry, is_whole);
         let is_speaker = registry.is_speaker(self.worker());
         if is_first || is_speaker {
             self.publish();
         }
         if is_first {
-            self.wake_all(Message::Peers);
+            self.wake_all(Message::Peers, now);
         }
-        let manifests = registry.newer(self.entry.get().configuration).into_iter().map(|newer| self.manifest_of(newer));
-        let newer = Newer::new(manifests);
-        let has_changed = is_first || is_speaker != self.is_speaker() || newer != *self.newer.borrow();
+        let has_changed = is_first || is_speaker != self.is_speaker() || tells_other;
         let since = self.speaker_since.get().unwrap_or(now);
         self.speaker_since.set(is_speaker.then_some(since));
-        self.newer.replace(newer);
         has_changed
+    }
+
+    /// Takes over what the registry and the manifests of newer configurations tell. Returns whether that is other than before.
+    fn learn(&self, registry: &Registry, is_whole: bool) -> bool {
+        // Keeps the age of the configuration, should another plugin overwrite the registry.
+        self.entry.set(registry.entry(self.worker()).unwrap_or(self.entry.get()));
+        let newer = registry.newer(self.entry.get().configuration).into_iter().map(|newer| self.read_manifest(newer));
+        let newer = Newer::new(newer, &self.newer.borrow(), is_whole);
+        newer != self.newer.replace(newer.clone())
     }
 
     /// Wakes this worker's root context soon after the running callback.
@@ -136,8 +146,8 @@ impl Peers {
     }
 
     /// Wakes the root contexts of all workers.
-    pub(super) fn wake_all(&self, message: Message) {
-        self.registry().queues().for_each(|queue| wakeups::wake(queue, message));
+    pub(super) fn wake_all(&self, message: Message, now: UnixTime) {
+        self.registry(now).queues().for_each(|queue| wakeups::wake(queue, message));
     }
 
     /// The messages for this worker.
@@ -158,25 +168,25 @@ impl Peers {
         }
     }
 
-    /// This worker ends. Returns whether it ran and was the last of its configuration.
+    /// This worker ends. Returns whether it ran and was the last of its configuration. [`Self::wake_all`] tells the others.
     pub(super) fn leave(&self, now: UnixTime) -> bool {
-        let left = self.change(|registry| registry.without(self.worker(), now));
+        let left = self.change(now, |registry| registry.without(self.worker()));
         self.messages();
         let Some((before, registry)) = left else { return false };
         self.remove_gone(&before, &registry);
-        registry.queues().for_each(|queue| wakeups::wake(queue, Message::Peers));
         let this = self.entry.get();
         this.runs && registry.is_last(&this)
     }
 
-    fn registry(&self) -> Registry {
-        Registry::decode(self.data.read(&format!("{}.registry", self.name)).as_deref().unwrap_or_default())
+    fn registry(&self, now: UnixTime) -> Registry {
+        let bytes = self.data.read(&format!("{}.registry", self.name));
+        Registry::decode(bytes.as_deref().unwrap_or_default(), now)
     }
 
     /// Changes the registry. Returns the registry before and after.
-    fn change(&self, change: impl Fn(&Registry) -> Registry) -> Option<(Registry, Registry)> {
+    fn change(&self, now: UnixTime, change: impl Fn(&Registry) -> Registry) -> Option<(Registry, Registry)> {
         let swapped = self.data.swap(&format!("{}.registry", self.name), |bytes| {
-            let before = Registry::decode(bytes.unwrap_or_default());
+            let before = Registry::decode(bytes.unwrap_or_default(), now);
             let after = change(&before);
             (Some(after.encode()), (before, after))
         });
@@ -190,8 +200,13 @@ impl Peers {
         format!("{}.manifest.{configuration:016x}", self.name)
     }
 
-    fn manifest_of(&self, configuration: u64) -> Manifest {
+    /// `None`: another plugin has overwritten the manifest.
+    fn read_manifest(&self, configuration: u64) -> Option<Manifest> {
         Manifest::decode(self.data.read(&self.manifest_key(configuration)).as_deref().unwrap_or_default())
+    }
+
+    fn manifest_of(&self, configuration: u64) -> Manifest {
+        self.read_manifest(configuration).unwrap_or_default()
     }
 
     fn publish(&self) {

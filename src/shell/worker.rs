@@ -91,7 +91,7 @@ impl Worker {
         let (fetches, rewritten_at, parked_shared_at, parked, tick) = Default::default();
         let mut engine = Engine::new(plan, verifier);
         engine.begin_key_log_at(peers.since());
-        Self {
+        let worker = Self {
             root,
             cells,
             providers,
@@ -104,7 +104,9 @@ impl Worker {
             parked,
             tick,
             engine: RefCell::new(engine),
-        }
+        };
+        worker.honor_revocations();
+        worker
     }
 
     /// Gives the engine the provider's record, if the engine does not have its version.
@@ -165,16 +167,20 @@ impl Worker {
 
     /// Renews this worker's place among its peers, and takes over what they tell.
     fn meet_peers(&self, at_once: bool) {
-        if !self.peers.renew(at_once, host::now()) {
-            return;
+        if self.peers.renew(at_once, host::now()) {
+            self.honor_revocations();
+            self.rewritten_at.take();
         }
+    }
+
+    /// Newer configurations revoke keys for this one, too.
+    fn honor_revocations(&self) {
         let newer = self.peers.newer();
         for (provider, cell) in self.cells.iter() {
             let Some(cell) = cell else { continue };
             let revoked = newer.revoked(&cell.gauges, &cell.name).map(str::to_owned).collect();
             self.engine.borrow_mut().on_revoked_elsewhere(provider, revoked);
         }
-        self.rewritten_at.take();
     }
 
     /// The end of a fetch, by the host's token. `headers` and `body` are the counts of its callback.
@@ -205,7 +211,7 @@ impl Worker {
                 }
                 Action::WakeWorkers(provider) => {
                     if let Some(cell) = &self.cells[provider] {
-                        self.peers.wake_all(Message::Record(cell.name));
+                        self.peers.wake_all(Message::Record(cell.name), host::now());
                     }
                 }
             }
@@ -324,5 +330,7 @@ impl Worker {
             let gauges = self.engine.borrow().gauges_when_over();
             self.write_gauges(gauges);
         }
+        // The others set their gauges after that.
+        self.peers.wake_all(Message::Peers, host::now());
     }
 }

@@ -156,6 +156,24 @@ fn an_expired_document_does_not_come_back_with_a_step_of_the_clock() {
 }
 
 #[test]
+fn after_a_step_that_no_record_can_follow_the_workers_begin_anew() {
+    for is_noticed in [false, true] {
+        let mut world = world().started(&["a"]);
+        if is_noticed {
+            assert_eq!(allowed(&mut world, "a"), [true; 2]);
+        }
+        world.now = world.now.minus(12 * 365 * 86_400 * SECOND);
+        world.wake();
+        assert_eq!(world.fetches.len(), 1);
+        world.fetched(Ok(jwks(&["b"])));
+        assert_eq!((allowed(&mut world, "a"), allowed(&mut world, "b")), ([false; 2], [true; 2]));
+        // The refresh for the token of "a".
+        world.fetched(Ok(jwks(&["b", "c"])));
+        assert_eq!(allowed(&mut world, "c"), [true; 2]);
+    }
+}
+
+#[test]
 fn a_step_of_the_clock_does_not_make_a_document_younger() {
     for step in [20, 3_000, 86_400] {
         let mut world = world().started(&["a"]);

@@ -73,6 +73,9 @@ fn numbers_far_beyond_the_clock_count_as_absent() {
     assert!(read(|_| {}) && read(|record| record.version = 1_700_000_000_000 + 86_400_000));
     assert!(!read(|record| record.version = u64::MAX) && !read(|record| record.started = u64::MAX - 1));
     assert!(!read(|record| record.finished = 1 << 50) && !read(|record| record.ahead = Duration::from_millis(1 << 50)));
+    assert!(!read(|record| record.pause = Duration::from_millis(1 << 63)));
+    assert!(!read(|record| record.lease.as_mut().unwrap().until = UnixTime::from_millis(u64::MAX - 1)));
+    assert!(!read(|record| record.written_at = UnixTime::from_millis(1_700_000_000_000 + 6 * 365 * 86_400_000)));
     assert!(!read(|record| record.document.as_mut().unwrap().generation = u64::MAX));
     assert!(!read(|record| record.document.as_mut().unwrap().fetch = u64::MAX));
 }
