@@ -1,14 +1,18 @@
 //! DER encoding (X.690) of what a host verifies with: public keys as SubjectPublicKeyInfo (RFC 5280 §4.1) and ECDSA
 //! signatures as `Ecdsa-Sig-Value` (RFC 3279 §2.2.3).
 
-const INTEGER: u8 = 0x02;
-const BIT_STRING: u8 = 0x03;
-const SEQUENCE: u8 = 0x30;
+pub(crate) const INTEGER: u8 = 0x02;
+pub(crate) const BIT_STRING: u8 = 0x03;
+pub(crate) const SEQUENCE: u8 = 0x30;
+/// The value NULL.
+const NULL: &[u8] = &[0x05, 0];
 
-/// The AlgorithmIdentifier `rsaEncryption` with NULL parameters (RFC 8017 §A.1).
-const RSA: &[u8] = &[0x06, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1, 0x05, 0];
+/// The object identifier `rsaEncryption` (RFC 8017 §A.1).
+pub(crate) const RSA: &[u8] = &[0x06, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1];
 /// The object identifier `id-ecPublicKey` (RFC 5480 §2.1.1).
-const EC: &[u8] = &[0x06, 7, 0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1];
+pub(crate) const EC: &[u8] = &[0x06, 7, 0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1];
+/// The object identifier `id-Ed25519` (RFC 8410 §3).
+pub(crate) const ED25519: &[u8] = &[0x06, 3, 0x2b, 0x65, 0x70];
 /// The object identifier of P-256, `secp256r1` (RFC 5480 §2.1.1.1).
 pub const P256: &[u8] = &[0x06, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7];
 /// The object identifier of P-384, `secp384r1` (RFC 5480 §2.1.1.1).
@@ -19,7 +23,7 @@ pub const P521: &[u8] = &[0x06, 5, 0x2b, 0x81, 0x04, 0, 0x23];
 /// Encodes an RSA public key. `modulus` and `exponent` are big-endian.
 pub fn rsa_key(modulus: &[u8], exponent: &[u8]) -> Vec<u8> {
     let key = value(SEQUENCE, &[&integer(modulus), &integer(exponent)]);
-    value(SEQUENCE, &[&value(SEQUENCE, &[RSA]), &value(BIT_STRING, &[&[0], &key])])
+    value(SEQUENCE, &[&value(SEQUENCE, &[RSA, NULL]), &value(BIT_STRING, &[&[0], &key])])
 }
 
 /// Encodes an EC public key as an uncompressed point. `curve` is [`P256`], [`P384`] or [`P521`]; `x` and `y` are
