@@ -1,40 +1,44 @@
-//! Parses a JWKS (RFC 7517 §5) into a [`KeySet`].
+//! Parses a document of keys into a [`KeySet`]: a JWKS (RFC 7517 §5), or a map of `kid` to PEM as Google and Firebase publish it.
 
 use std::fmt;
 
-use serde::Deserialize;
+use serde::{
+    de::{self, MapAccess, Visitor},
+    Deserialize, Deserializer,
+};
 use serde_json::value::RawValue;
 
-use super::{Key, KeyError, KeySet};
+use super::{pem, Key, KeyError, KeySet};
 
 /// The bounds of a JWKS. A larger JWKS is rejected whole.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// The bytes of the body.
     pub max_document_bytes: usize,
-    /// The members of `keys`.
+    /// The keys, usable or not.
     pub max_keys: usize,
 }
 
 impl Default for Limits {
+    /// What a worker bears without a noticeable pause, and more than issuers publish.
     fn default() -> Self {
-        Self { max_document_bytes: 65_536, max_keys: 100 }
+        Self { max_document_bytes: 1 << 20, max_keys: 1000 }
     }
 }
 
 /// A parsed JWKS.
 #[derive(Debug)]
 pub struct Document {
-    /// The usable keys: at least one.
+    /// The usable keys.
     pub keys: KeySet,
-    /// The skipped keys, by their index in the JWKS, and why.
+    /// The skipped keys, by their index in the document, and why.
     pub skipped: Vec<(usize, KeyError)>,
 }
 
 /// Why a JWKS is rejected whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DocumentError {
-    /// The body is no JSON object with an array `keys`.
+    /// The body is neither a JSON object with an array `keys`, nor one whose members all are certificates or public keys.
     Malformed,
     /// No key can be used.
     NoUsableKey,
@@ -55,100 +59,133 @@ impl fmt::Display for DocumentError {
     }
 }
 
-#[derive(Deserialize)]
+const UNLIMITED: Limits = Limits { max_document_bytes: usize::MAX, max_keys: usize::MAX };
+
+/// A key of a document, as its issuer wrote the key.
+enum Entry<'a> {
+    Jwk(&'a str),
+    Pem { kid: String, text: String },
+}
+
+/// The members of a document.
 struct Members<'a> {
-    #[serde(borrow)]
-    keys: Vec<&'a RawValue>,
+    keys: Option<&'a RawValue>,
+    /// The other members, while each may be a key in PEM.
+    others: Option<Vec<(String, &'a RawValue)>>,
 }
 
-/// The members of a JWKS. (A derived visitor alone would accept an array of the members too.)
-fn members(body: &[u8]) -> Option<Members<'_>> {
-    let first = body.iter().find(|byte| !byte.is_ascii_whitespace())?;
-    (*first == b'{').then(|| serde_json::from_slice(body).ok())?
+impl<'de> Deserialize<'de> for Members<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Any;
+
+        impl<'de> Visitor<'de> for Any {
+            type Value = Members<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
+                let mut members = Members { keys: None, others: Some(Vec::new()) };
+                while let Some((name, value)) = map.next_entry::<String, &RawValue>()? {
+                    if name != "keys" {
+                        members.others = members.others.filter(|_| value.get().starts_with('"'));
+                        members.others.iter_mut().for_each(|others| others.push((name.clone(), value)));
+                    } else if members.keys.replace(value).is_some() {
+                        return Err(de::Error::duplicate_field("keys"));
+                    }
+                }
+                Ok(members)
+            }
+        }
+
+        deserializer.deserialize_map(Any)
+    }
 }
 
-/// Parses a fetched JWKS. A key that cannot be used is skipped; the other keys are used.
-///
-/// # Errors
-/// The JWKS is rejected whole.
-pub fn parse(body: &[u8], limits: Limits) -> Result<Document, DocumentError> {
-    read(body, limits, Key::from_json)
-}
-
-/// Parses a JWKS that is part of the configuration. It may be of any size and may hold secrets.
-///
-/// # Errors
-/// The JWKS is rejected whole.
-pub fn parse_local(body: &[u8]) -> Result<Document, DocumentError> {
-    let limits = Limits { max_document_bytes: usize::MAX, ..Limits::default() };
-    read(body, limits, Key::from_local_json)
-}
-
-fn read(body: &[u8], limits: Limits, key: fn(&str) -> Result<Key, KeyError>) -> Result<Document, DocumentError> {
+/// The keys of a document.
+fn entries_of(body: &[u8], limits: Limits) -> Result<Vec<Entry<'_>>, DocumentError> {
     if body.len() > limits.max_document_bytes {
         return Err(DocumentError::TooLarge);
     }
-    let members = members(body).ok_or(DocumentError::Malformed)?;
-    if members.keys.len() > limits.max_keys {
-        return Err(DocumentError::TooManyKeys);
+    let Members { keys, others } = serde_json::from_slice(body).map_err(|_| DocumentError::Malformed)?;
+    if let Some(keys) = keys {
+        let keys: Vec<&RawValue> =
+            serde_json::from_slice(keys.get().as_bytes()).map_err(|_| DocumentError::Malformed)?;
+        if keys.len() > limits.max_keys {
+            return Err(DocumentError::TooManyKeys);
+        }
+        return Ok(keys.into_iter().map(|jwk| Entry::Jwk(jwk.get())).collect());
     }
+    let others = others.filter(|others| !others.is_empty()).ok_or(DocumentError::Malformed)?;
+    let mut entries: Vec<Entry<'_>> = Vec::new();
+    for (kid, value) in others {
+        let text: String = serde_json::from_slice(value.get().as_bytes()).map_err(|_| DocumentError::Malformed)?;
+        let is_known = entries.iter().any(|entry| matches!(entry, Entry::Pem { kid: known, .. } if *known == kid));
+        // Any object of strings could pass for keys, were not each member one.
+        if kid.is_empty() || is_known || !pem::is_pem(&text) {
+            return Err(DocumentError::Malformed);
+        }
+        if entries.len() >= limits.max_keys {
+            return Err(DocumentError::TooManyKeys);
+        }
+        entries.push(Entry::Pem { kid, text });
+    }
+    Ok(entries)
+}
+
+/// Parses a fetched document. A key that cannot be used is skipped; the other keys are used.
+///
+/// # Errors
+/// The document is rejected whole.
+pub fn parse(body: &[u8], limits: Limits) -> Result<Document, DocumentError> {
+    let document = read(body, limits, Key::from_json)?;
+    if document.keys.is_empty() {
+        return Err(DocumentError::NoUsableKey);
+    }
+    Ok(document)
+}
+
+/// Parses a document that is part of the configuration. It may be of any size, may hold secrets, and may have no usable key.
+///
+/// # Errors
+/// [`DocumentError::Malformed`].
+pub fn parse_local(body: &[u8]) -> Result<Document, DocumentError> {
+    read(body, UNLIMITED, Key::from_local_json)
+}
+
+fn read(body: &[u8], limits: Limits, read_jwk: fn(&str) -> Result<Key, KeyError>) -> Result<Document, DocumentError> {
     let mut keys: Vec<Key> = Vec::new();
     let mut skipped = Vec::new();
-    for (index, json) in members.keys.into_iter().enumerate() {
-        match key(json.get()) {
+    for (index, entry) in entries_of(body, limits)?.into_iter().enumerate() {
+        let key = match &entry {
+            Entry::Jwk(json) => read_jwk(json),
+            Entry::Pem { kid, text } => pem::read(kid, text).map(|(key, _)| key),
+        };
+        match key {
             // A repeated key changes nothing. Another key under the same kid is a key of its own.
             Ok(key) if keys.iter().any(|known| known.is_same(&key)) => {}
             Ok(key) => keys.push(key),
             Err(error) => skipped.push((index, error)),
         }
     }
-    if keys.is_empty() {
-        return Err(DocumentError::NoUsableKey);
-    }
     Ok(Document { keys: KeySet::new(keys), skipped })
 }
 
-/// The usable keys of a JWKS, each with its JWK as the issuer wrote it. None if the body is no JWKS.
+/// The usable keys of a document, each with its JWK. None if the body is no such document.
 pub fn entries(body: &[u8]) -> Vec<(Key, Vec<u8>)> {
-    let keys = members(body).map_or_else(Vec::new, |members| members.keys);
-    keys.into_iter().filter_map(|json| Some((Key::from_json(json.get()).ok()?, json.get().into()))).collect()
+    let entries = entries_of(body, UNLIMITED).unwrap_or_default().into_iter();
+    let read = |entry| match entry {
+        Entry::Jwk(json) => Some((Key::from_json(json).ok()?, json.into())),
+        Entry::Pem { kid, text } => pem::read(&kid, &text).ok().map(|(key, jwk)| (key, jwk.into_bytes())),
+    };
+    entries.filter_map(read).collect()
 }
 
-/// Parses a member of `keys`. `None`: the key cannot be used.
+/// Parses a JWK. `None`: the key cannot be used.
 pub fn parse_key(jwk: &[u8]) -> Option<Key> {
     Key::from_json(std::str::from_utf8(jwk).ok()?).ok()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const EC: &str = r#"{"kty":"EC","crv":"P-256","kid":"a","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}"#;
-
-    fn set(keys: &[&str]) -> Vec<u8> {
-        format!("{{\"keys\":[{}]}}", keys.join(",")).into_bytes()
-    }
-
-    #[test]
-    fn one_bad_key_does_not_sink_the_set() {
-        let document = parse(&set(&["1", EC, r#"{"kty":"oct","k":"AA"}"#]), Limits::default()).unwrap();
-        assert_eq!(document.keys.len(), 1);
-        assert_eq!(document.skipped, [(0, KeyError::Malformed), (2, KeyError::Private)]);
-    }
-
-    #[test]
-    fn documents_are_rejected_whole() {
-        let rejection = |body: &[u8]| parse(body, Limits { max_document_bytes: 1000, max_keys: 2 }).unwrap_err();
-        assert_eq!(rejection(b""), DocumentError::Malformed);
-        assert_eq!(rejection(b"<html>"), DocumentError::Malformed);
-        assert_eq!(rejection(b"{}"), DocumentError::Malformed);
-        assert_eq!(rejection(br#"{"keys":{}}"#), DocumentError::Malformed);
-        assert_eq!(rejection(&[b"[".repeat(900), b"]".repeat(90)].concat()), DocumentError::Malformed);
-        assert_eq!(rejection(&set(&[])), DocumentError::NoUsableKey);
-        assert_eq!(rejection(&set(&["{}"])), DocumentError::NoUsableKey);
-        assert_eq!(rejection(&set(&["1", "2", "3"])), DocumentError::TooManyKeys);
-        assert_eq!(rejection(&[b' '; 1001]), DocumentError::TooLarge);
-        let cut = set(&[EC]);
-        assert_eq!(rejection(&cut[..cut.len() - 3]), DocumentError::Malformed);
-    }
-}
+mod tests;

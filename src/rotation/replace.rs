@@ -128,6 +128,25 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn a_key_published_in_pem_retires_as_a_jwk() {
+        let [rsa, p256] = [
+            include_str!("../keys/document/pem/rsa-certificate.pem"),
+            include_str!("../keys/document/pem/p256-certificate.pem"),
+        ];
+        let map = |members: serde_json::Value| members.to_string().into_bytes();
+        let (old, new) = (map(serde_json::json!({"a": rsa, "b": p256})), map(serde_json::json!({"b": p256, "c": rsa})));
+        let keys = |body: &[u8]| document::parse(body, POLICY.limits).unwrap().keys;
+        let record =
+            Record { document: Some(CachedJwks { body: old.clone().into(), ..stored(&[]) }), ..record(&[], &[]) };
+        let replacement = replace(&record, &keys(&new), POLICY.limits, at(10));
+        assert_eq!((kids(&replacement.retired), replacement.retired[0].until(&POLICY)), (vec!["a".into()], at(70)));
+        let (before, after) = (keys(&old), document::parse_key(&replacement.retired[0].jwk).unwrap());
+        assert!(before.published().next().unwrap().is_same(&after));
+        assert_eq!(replacement.former, [FormerName::of(&after).unwrap()]);
+        assert_eq!(replacement.rotated_at, at(10), "a key under another kid is another key");
+    }
+
+    #[test]
     fn each_configuration_allows_its_own_grace() {
         let gone = &step(&[1], &[2], &[], at(10))[0];
         assert_eq!(gone.until(&POLICY), at(70));
@@ -154,6 +173,32 @@ pub(super) mod tests {
         let kept = |limits| replace(&record(&[1, 2, 3], &[]), &parsed(&[4]), limits, at(0)).retired.len();
         assert_eq!(kept(Limits { max_keys: 2, ..Limits::default() }), 2);
         assert_eq!(kept(Limits { max_document_bytes: 500, ..Limits::default() }), 1);
+    }
+
+    /// The most that the default bounds admit: each document has a thousand other keys.
+    #[test]
+    // The test's own time, not the engine's.
+    #[allow(clippy::disallowed_methods)]
+    fn a_thousand_keys_replace_a_thousand_quickly() {
+        let keys = |first: u16| {
+            let key = |number: u16| {
+                let modulus = BASE64.encode([&[0xff; 253][..], &number.to_be_bytes(), &[1]].concat());
+                format!(r#"{{"kty":"RSA","kid":"k{number}","e":"AQAB","n":"{modulus}"}}"#)
+            };
+            format!(r#"{{"keys":[{}]}}"#, (first..first + 1000).map(key).collect::<Vec<_>>().join(",")).into_bytes()
+        };
+        let parsed = |first| document::parse(&keys(first), Limits::default()).unwrap().keys;
+        let with = |first, retired| {
+            let document = CachedJwks { body: keys(first).into(), ..stored(&[]) };
+            Record { document: Some(document), retired, ..Record::default() }
+        };
+        let first = replace(&with(0, Vec::new()), &parsed(1000), Limits::default(), at(0));
+        let (record, new) = (with(1000, first.retired), parsed(2000));
+        let start = std::time::Instant::now();
+        let second = replace(&record, &new, Limits::default(), at(1));
+        assert_eq!((second.retired.len(), second.former.len()), (1000, 1000));
+        println!("{:?}, record of {} bytes", start.elapsed(), record.encode().len());
+        assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
     }
 
     #[test]

@@ -44,7 +44,9 @@ impl Jws {
         let parts = parse(&token)?;
         let claims = Claims::parse(&parts.payload);
         let Parts { header, algorithm, payload, signature, signed_length } = parts;
-        Ok(Self { algorithm, kid: header.kid, typ: header.typ, payload, signature, token, signed_length, claims })
+        // As in `jwt_authn`, an empty `kid` names no key.
+        let kid = header.kid.filter(|kid| !kid.is_empty());
+        Ok(Self { algorithm, kid, typ: header.typ, payload, signature, token, signed_length, claims })
     }
 
     /// The bytes that were signed.

@@ -93,19 +93,20 @@ pub fn signed_by(
     if kid.is_some_and(|kid| keys.is_revoked(kid, now)) {
         return Err(TokenError::RevokedKey.into());
     }
-    let mut tried = false;
+    let (mut tried, mut tried_named) = (false, false);
     for (key, until) in keys.candidates(kid, jws.algorithm, now) {
         tried = true;
+        tried_named |= kid.is_some() && key.kid() == kid;
         if check.check(key, jws.algorithm, jws.signed(), &jws.signature).is_ok() {
             return Ok(until);
         }
     }
-    Err(match kid {
+    Err(match tried {
         // The key that the token names is in the set.
-        Some(kid) if tried && keys.contains_kid(kid, now) => Unverified::BadSignature,
-        // Keys without a `kid` stood in; the right key may be new.
-        _ if tried => Unverified::UnknownKey(TokenError::BadSignature),
-        _ => Unverified::UnknownKey(TokenError::UnknownKey),
+        true if tried_named => Unverified::BadSignature,
+        // Other keys stood in; the right key may be new.
+        true => Unverified::UnknownKey(TokenError::BadSignature),
+        false => Unverified::UnknownKey(TokenError::UnknownKey),
     })
 }
 
@@ -168,6 +169,34 @@ mod tests {
                 let without_keys = verify(&jws, &policy, None, &check, UnixTime::default()).unwrap_err();
                 assert_eq!(without_keys, if is_cheap { denied } else { Unverified::NoKeys });
             }
+        }
+    }
+
+    /// A key without `kid` is tried for any token. Only a key that the token names shows that the signature is bad.
+    #[test]
+    fn keys_without_kid_stand_in_for_any_key() {
+        let ec = |kid: &str| {
+            let point = r#""x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0""#;
+            Key::from_json(&format!(r#"{{"kty":"EC","crv":"P-256",{kid}{point}}}"#)).unwrap()
+        };
+        let rsa = BASE64.encode([0xff; 256]);
+        let rsa = Key::from_json(&format!(r#"{{"kty":"RSA","kid":"r","e":"AQAB","n":"{rsa}"}}"#)).unwrap();
+        let keys = KeySet::new(vec![ec(r#""kid":"a","#), ec(""), rsa]);
+        let unknown = Unverified::UnknownKey(TokenError::BadSignature);
+        for (header, checks, error) in [
+            (r#"{"alg":"ES256","kid":"a"}"#, 2, Unverified::BadSignature),
+            (r#"{"alg":"ES256","kid":"z"}"#, 1, unknown),
+            (r#"{"alg":"ES256","kid":"r"}"#, 1, unknown),
+            (r#"{"alg":"ES256"}"#, 2, unknown),
+            (r#"{"alg":"ES256","kid":""}"#, 2, unknown),
+            (r#"{"alg":"RS256","kid":"a"}"#, 0, Unverified::UnknownKey(TokenError::UnknownKey)),
+        ] {
+            let token = format!("{}.{}.AA", BASE64.encode(header), BASE64.encode("{}"));
+            let jws = Jws::parse(token.as_bytes().into()).unwrap();
+            let (bad, good) = (Verdict(false, Cell::new(0)), Verdict(true, Cell::new(0)));
+            assert_eq!(signed_by(&jws, &keys, &bad, UnixTime::default()), Err(error), "{header}");
+            assert_eq!(bad.1.get(), checks, "{header}");
+            assert_eq!(signed_by(&jws, &keys, &good, UnixTime::default()).is_ok(), checks > 0, "{header}");
         }
     }
 }
