@@ -101,7 +101,7 @@ fn the_defaults_are_those_of_the_reference() {
         (Duration::from_secs(30), Duration::from_secs(86_400))
     );
     assert_eq!((remote.rotation.refresh_ahead, remote.rotation.retired_key_grace), (None, Duration::ZERO));
-    assert_eq!((remote.rotation.limits.max_document_bytes, remote.rotation.limits.max_keys), (65_536, 100));
+    assert_eq!((remote.rotation.limits.max_document_bytes, remote.rotation.limits.max_keys), (1 << 20, 1000));
     assert!(remote.rotation.honor_cache_headers);
     assert_eq!(remote.rotation.unknown_kid_min_interval, Duration::from_secs(10));
     assert_eq!(remote.rotation.unknown_kid_max_wait, Duration::from_secs(10));
@@ -284,16 +284,40 @@ fn what_is_not_one_json_object_is_rejected() {
 }
 
 #[test]
-fn local_keys_are_all_used_or_rejected() {
-    let with = |jwks: &str| json!({"providers": {"p": {"local_jwks": {"inline_string": jwks}}}});
+fn local_keys_that_cannot_be_used_are_skipped() {
+    let with = |jwks: &str| json!({"providers": {"p": {"issuer": "i", "local_jwks": {"inline_string": jwks}}}});
     let ec = r#"{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}"#;
-    assert!(parse(with(&format!("{{\"keys\":[{ec}]}}")).to_string().as_bytes()).is_ok());
+    let oaep = r#"{"kty":"RSA","use":"enc","alg":"RSA-OAEP","n":"","e":"AQAB"}"#;
     let path = "providers.p.local_jwks.inline_string: ";
+    let set = |keys: &[&str]| with(&format!("{{\"keys\":[{}]}}", keys.join(",")));
+    let warnings = |json: &Value| parse(json.to_string().as_bytes()).unwrap().warnings;
+    let skips = |json: &Value| -> Vec<_> {
+        warnings(json).iter().filter_map(|warning| Some(warning.strip_prefix(path)?.to_owned())).collect()
+    };
+    assert!(skips(&set(&[ec])).is_empty());
+    let expected = ["keys[0] is skipped: not for verifying", "keys[2] is skipped: unsupported type"];
+    assert_eq!(skips(&set(&[oaep, ec, r#"{"kty":"AKP"}"#])), expected);
+    let many = skips(&set(&[&["{}"; 40][..], &[ec]].concat()));
+    assert_eq!((many.len(), many[16].as_str()), (17, "and 24 more keys are skipped"));
+
     assert_eq!(rejection(&with("nonsense")), format!("{path}not a JSON Web Key Set"));
-    assert_eq!(
-        rejection(&with(&format!("{{\"keys\":[{ec},{{}}]}}"))),
-        format!("{path}keys[1] is not usable: malformed")
-    );
+    let none = "no usable key in it; keys[0] is skipped: malformed; keys[1] is skipped: not for verifying";
+    assert_eq!(rejection(&set(&["{}", oaep])), format!("{path}{none}"));
+    assert_eq!(rejection(&set(&[])), format!("{path}no usable key in it"));
+    let private = r#"{"kty":"EC","crv":"P-256","d":"AA"}"#;
+    assert_eq!(rejection(&set(&[ec, private])), format!("{path}keys[1] is not usable: private key published"));
+}
+
+#[test]
+fn local_keys_may_be_certificates() {
+    let certificate = include_str!("../keys/document/pem/rsa-certificate.pem");
+    let with =
+        |text: Value| json!({"providers": {"p": {"local_jwks": {"inline_string": json!({"k": text}).to_string()}}}});
+    let plan = parse(with(json!(certificate)).to_string().as_bytes()).unwrap();
+    let KeySource::Local(keys) = &plan.providers[ProviderId::new(0)].keys else { panic!("not local") };
+    assert_eq!((keys.len(), keys.published().next().unwrap().kid()), (1, Some("k")));
+    let private = certificate.replace("CERTIFICATE", "PRIVATE KEY");
+    assert!(rejection(&with(json!(private))).ends_with("not a JSON Web Key Set"));
 }
 
 #[test]

@@ -42,10 +42,11 @@ pub(super) fn plan(config: JwtAuthentication, variable: Option<&[u8]>) -> Result
     value::unsupported(&root, [("filter_state_rules", &config.filter_state_rules)], reason)?;
     let (mut ids, mut providers, mut known) = (BTreeMap::new(), Vec::new(), Vec::new());
     let mut token_locations: Vec<Vec<TokenLocation>> = Vec::new();
+    let mut warnings = Vec::new();
     let path = root.field("providers");
     for (name, wire) in config.providers.0 {
         ids.insert(name.clone(), ProviderId::new(providers.len()));
-        let (provider, sources) = provider::provider(&path.field(&name), name.clone(), wire)?;
+        let (provider, sources) = provider::provider(&path.field(&name), name.clone(), wire, &mut warnings)?;
         let index = token_locations.iter().position(|other| *other == sources).unwrap_or(token_locations.len());
         if index == token_locations.len() {
             token_locations.push(sources);
@@ -69,8 +70,9 @@ pub(super) fn plan(config: JwtAuthentication, variable: Option<&[u8]>) -> Result
     own_headers.extend(providers.iter().flat_map(|provider| provider.forward.headers()).map(str::to_owned));
     own_headers.extend(requirements.status_headers().into_iter().map(str::to_owned));
     check_states(&path, &providers)?;
+    warnings.extend(likely_mistakes(&rules, &requirements, &providers, seal.as_ref()));
     Ok(Plan {
-        warnings: warnings(&rules, &requirements, &providers, seal.as_ref()),
+        warnings,
         own_headers,
         providers: providers.into(),
         routes: rules,
@@ -157,7 +159,7 @@ fn check_states(path: &Path<'_>, providers: &[Provider]) -> Result<()> {
 }
 
 /// Valid settings that are likely mistakes.
-fn warnings(
+fn likely_mistakes(
     rules: &RouteTable,
     requirements: &Requirements,
     providers: &[Provider],

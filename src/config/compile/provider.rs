@@ -16,7 +16,10 @@ use crate::{
         path::Path,
         schema::{DataSource, JwtCacheConfig, JwtClaimToHeader, JwtHeader, JwtProvider, RemoteJwks, RequiredClaim},
     },
-    keys::{document, Algorithm},
+    keys::{
+        document::{self, Document},
+        Algorithm, KeyError,
+    },
     policy::{
         forward::{ClaimHeader, Forward},
         provider::{KeySource, Provider},
@@ -36,6 +39,9 @@ const LIFETIME: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::
 const DEFAULT_CACHE: cache::Limits = cache::Limits { entries: 1000, max_token_bytes: 4096 };
 const MAX_CACHED_TOKENS: usize = 100_000;
 
+/// The skipped keys of one provider that an error or the log names.
+const MAX_REASONS: usize = 16;
+
 const NOT_EMPTY: &str = "must not be empty";
 
 enum Jwks {
@@ -43,8 +49,13 @@ enum Jwks {
     Local(DataSource),
 }
 
-/// A provider, and where its tokens are found.
-pub(super) fn provider(path: &Path<'_>, name: String, wire: JwtProvider) -> Result<(Provider, Vec<TokenLocation>)> {
+/// A provider, and where its tokens are found. What is valid but a likely mistake is added to `warnings`.
+pub(super) fn provider(
+    path: &Path<'_>,
+    name: String,
+    wire: JwtProvider,
+    warnings: &mut Vec<String>,
+) -> Result<(Provider, Vec<TokenLocation>)> {
     let forward = forward(path, &wire)?;
     let sources = sources(path, &wire, &forward)?;
     let remote_jwks = wire.remote_jwks.map(|wire| Jwks::Remote(Box::new(wire)));
@@ -52,7 +63,7 @@ pub(super) fn provider(path: &Path<'_>, name: String, wire: JwtProvider) -> Resu
     let jwks = [("remote_jwks", remote_jwks), ("local_jwks", local_jwks)];
     let keys = match oneof::exactly_one(path, jwks)? {
         (field, Jwks::Remote(wire)) => KeySource::Remote(Box::new(remote(&path.field(field), *wire)?)),
-        (field, Jwks::Local(wire)) => local(&path.field(field), wire)?,
+        (field, Jwks::Local(wire)) => local(&path.field(field), wire, warnings)?,
     };
     let is_not_blank = |item: &str| !item.trim().is_empty();
     check_items(&path.field("audiences"), &wire.audiences, is_not_blank, NOT_EMPTY)?;
@@ -231,7 +242,7 @@ fn cache_limits(path: &Path<'_>, wire: Option<&JwtCacheConfig>) -> Result<cache:
     Ok(cache::Limits { entries, max_token_bytes: or(wire.jwt_max_token_size, DEFAULT_CACHE.max_token_bytes) })
 }
 
-fn local(path: &Path<'_>, wire: DataSource) -> Result<KeySource> {
+fn local(path: &Path<'_>, wire: DataSource, warnings: &mut Vec<String>) -> Result<KeySource> {
     unsupported(
         path,
         [
@@ -247,9 +258,17 @@ fn local(path: &Path<'_>, wire: DataSource) -> Result<KeySource> {
     let (field, bytes) = oneof::exactly_one(path, sources)?;
     let path = path.field(field);
     let bytes = bytes.map_err(|_| path.error("must be base64"))?;
-    let document = document::parse_local(&bytes).map_err(|error| path.error(error.to_string()))?;
-    if let Some((index, error)) = document.skipped.first() {
+    let Document { keys, skipped } = document::parse_local(&bytes).map_err(|error| path.error(error.to_string()))?;
+    if let Some((index, error)) = skipped.iter().find(|(_, error)| *error == KeyError::Private) {
         return Err(path.error(format!("keys[{index}] is not usable: {error}")));
     }
-    Ok(KeySource::Local(Rc::new(document.keys)))
+    let reasons = skipped.iter().take(MAX_REASONS).map(|(index, error)| format!("keys[{index}] is skipped: {error}"));
+    let omitted = skipped.len().saturating_sub(MAX_REASONS);
+    let reasons = reasons.chain((omitted > 0).then(|| format!("and {omitted} more keys are skipped")));
+    if keys.is_empty() {
+        let reasons: String = reasons.map(|reason| format!("; {reason}")).collect();
+        return Err(path.error(format!("no usable key in it{reasons}")));
+    }
+    warnings.extend(reasons.map(|reason| path.error(reason).to_string()));
+    Ok(KeySource::Local(Rc::new(keys)))
 }

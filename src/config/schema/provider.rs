@@ -200,18 +200,18 @@ message! {
         /// ([rotation.md](rotation.md#emergency-a-key-is-compromised)).
         revoked_keys: Vec<String>,
         /// Maximum size of a JWKS in bytes, at most 4194304. The fetch of a larger JWKS counts as failed, and the last
-        /// accepted JWKS stays in use. Default: `65536`.
+        /// accepted JWKS stays in use. Default: `1048576`.
         max_document_bytes: Option<u32>,
         /// Maximum number of keys in a JWKS, at most 10000. The fetch of a JWKS with more keys counts as failed, and the last
-        /// accepted JWKS stays in use. Default: `100`.
+        /// accepted JWKS stays in use. Default: `1000`.
         max_keys: Option<u32>,
     }
 
     /// Envoy's `DataSource`: exactly one of `inline_string` and `inline_bytes`.
     DataSource {
-        /// The JWKS as JSON.
+        /// The keys as JSON: a JWKS, or a map of `kid` to PEM ([key-sets.md](key-sets.md#documents)).
         inline_string: Option<String>,
-        /// The JWKS as JSON in base64.
+        /// The same JSON in base64.
         inline_bytes: Option<String>,
         /// Wasm filters cannot read files.
         filename: Option<Unsupported>,
