@@ -7,5 +7,6 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, unreachable_pub)]
 
 mod cases;
+mod documents;
 mod more;
 mod pair;

@@ -103,8 +103,8 @@ fn a_document_out_of_bounds_is_discarded_and_the_old_keys_stay() {
     let good = plan.issuer.current().public_jwk();
     let site = plan.start_warm();
     let old = site.issuer.token();
-    let many: Vec<Value> = (0..101).map(|_| good.clone()).collect();
-    let large = format!("{}{}", json!({"keys": [good]}), " ".repeat(65_537));
+    let many: Vec<Value> = (0..1001).map(|_| good.clone()).collect();
+    let large = format!("{}{}", json!({"keys": [good]}), " ".repeat(1 << 20));
     for (document, reason) in [
         (json!({ "keys": many }).to_string(), "more keys than max_keys"),
         (large, "larger than max_document_bytes"),

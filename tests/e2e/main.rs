@@ -18,6 +18,7 @@ mod compose;
 mod config;
 mod docs;
 mod hostile;
+mod key_documents;
 mod metrics;
 mod outage;
 mod passing_on;

@@ -1,6 +1,7 @@
 //! Signing keys, and tokens assembled without a JWT library, because a library does not mint the invalid tokens that
 //! tests need.
 
+use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
 use aws_lc_rs::rand::{self, SystemRandom};
 use aws_lc_rs::rsa::{self, KeySize};
 use aws_lc_rs::signature::{self as sig, EcdsaKeyPair, Ed25519KeyPair, KeyPair};
@@ -10,7 +11,7 @@ use base64::Engine;
 use serde_json::{json, Value};
 
 use crate::alg::Alg;
-use crate::spare;
+use crate::{pem, spare};
 
 /// A private key with its `kid` and algorithm.
 pub struct SigningKey {
@@ -85,6 +86,35 @@ impl SigningKey {
         jwk["alg"] = json!(self.alg.name());
         jwk["use"] = json!("sig");
         jwk
+    }
+
+    /// The public key in PEM, `BEGIN PUBLIC KEY`.
+    ///
+    /// # Panics
+    ///
+    /// If the key is a secret.
+    pub fn public_key_pem(&self) -> String {
+        pem::pem("PUBLIC KEY", &self.public_der())
+    }
+
+    /// A certificate of the public key in PEM, as in the documents of Google and Firebase. The certificate has expired.
+    ///
+    /// # Panics
+    ///
+    /// If the key is a secret.
+    pub fn certificate_pem(&self) -> String {
+        pem::pem("CERTIFICATE", &pem::certificate(&self.public_der()))
+    }
+
+    fn public_der(&self) -> Vec<u8> {
+        let der: PublicKeyX509Der = match &self.secret {
+            Secret::Rsa(key) => key.public_key().as_der(),
+            Secret::Ec(key) => key.public_key().as_der(),
+            Secret::Ed(key) => key.public_key().as_der(),
+            Secret::Hmac(_) => panic!("a secret has no public key"),
+        }
+        .expect("the library encodes public keys");
+        der.as_ref().to_vec()
     }
 
     /// A token with these claims and the header `alg`, `typ`, `kid`.

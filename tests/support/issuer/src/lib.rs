@@ -17,6 +17,7 @@ mod http;
 mod issuer;
 mod jwks;
 mod keys;
+mod pem;
 mod reader;
 mod server;
 mod spare;
