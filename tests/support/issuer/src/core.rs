@@ -32,9 +32,13 @@ pub(crate) struct State {
     current: Arc<SigningKey>,
     published: Vec<Arc<SigningKey>>,
     pub(crate) document: Document,
+    /// The JWKS before the last rotation.
+    previous: Option<Document>,
     pub(crate) cache_control: Option<String>,
     /// Additional headers of the JWKS.
     pub(crate) headers: Vec<(String, String)>,
+    /// Header names, and what the values of a request must contain. Another request gets a 403.
+    pub(crate) demanded: Vec<(String, String)>,
 }
 
 #[derive(Default)]
@@ -56,6 +60,8 @@ impl Core {
             published,
             cache_control: options.max_age.map(|seconds| format!("public, max-age={seconds}")),
             headers: Vec::new(),
+            previous: None,
+            demanded: Vec::new(),
         };
         Self {
             issuer: options.issuer.clone(),
@@ -89,7 +95,8 @@ impl Core {
             }
             state.published.push(key.clone());
             state.current = key;
-            state.document = Document::of_keys(&state.published);
+            let document = Document::of_keys(&state.published);
+            state.previous = Some(std::mem::replace(&mut state.document, document));
         }
         self.counters.rotations.fetch_add(1, SeqCst);
         if self.alg.is_rsa() {
@@ -130,9 +137,14 @@ impl Core {
         }
     }
 
-    fn jwks(&self, request: &Request) -> Response {
+    fn jwks(&self, request: &Request, lags: bool) -> Response {
         let state = lock(&self.state);
-        let answer = state.document.answer(request, state.cache_control.as_deref(), &state.headers);
+        let is_met = |(name, part): &(String, String)| request.header(name).is_some_and(|value| value.contains(part));
+        if !state.demanded.iter().all(is_met) {
+            return Response::error(403, "a header is missing");
+        }
+        let document = state.previous.as_ref().filter(|_| lags).unwrap_or(&state.document);
+        let answer = document.answer(request, state.cache_control.as_deref(), &state.headers);
         if answer.is_not_modified {
             self.counters.not_modified.fetch_add(1, SeqCst);
         }
@@ -146,19 +158,20 @@ impl Core {
     }
 
     /// The answer that the current fault causes, or the normal answer.
-    fn with_fault(&self, connection: &Connection, normal: impl FnOnce() -> Response) -> Reply {
+    fn with_fault(&self, connection: &Connection, normal: impl FnOnce(bool) -> Response) -> Reply {
         let heals = self.heals.load(SeqCst);
-        let Some(fault) = lock(&self.plan).next() else { return Reply::Answer(normal()) };
+        let Some(fault) = lock(&self.plan).next() else { return Reply::Answer(normal(false)) };
         self.counters.faults.fetch_add(1, SeqCst);
         match fault {
             Fault::Status(status) => Reply::Answer(Response::error(status, "as requested")),
-            Fault::Delay(duration) if connection.wait(duration) => Reply::Answer(normal()),
-            Fault::Hang if connection.wait_until(|| self.heals.load(SeqCst) != heals) => Reply::Answer(normal()),
+            Fault::Delay(duration) if connection.wait(duration) => Reply::Answer(normal(false)),
+            Fault::Hang if connection.wait_until(|| self.heals.load(SeqCst) != heals) => Reply::Answer(normal(false)),
             Fault::Delay(_) | Fault::Hang => Reply::Close,
             Fault::Reset => Reply::Reset,
             Fault::Garbage => Reply::Answer(Response::new(200, "text/html", "<html>This is not JSON.</html>\n")),
-            Fault::Truncated => Reply::Truncated(normal()),
+            Fault::Truncated => Reply::Truncated(normal(false)),
             Fault::Empty => Reply::Answer(Response::json(200, &json!({ "keys": [] }))),
+            Fault::Lag => Reply::Answer(normal(true)),
         }
     }
 }
@@ -176,6 +189,6 @@ impl Handler for Core {
         if is_jwks && request.method == "GET" {
             self.counters.jwks_requests.fetch_add(1, SeqCst);
         }
-        self.with_fault(connection, || if is_jwks { self.jwks(request) } else { self.discovery(request) })
+        self.with_fault(connection, |lags| if is_jwks { self.jwks(request, lags) } else { self.discovery(request) })
     }
 }

@@ -19,6 +19,8 @@ pub enum Fault {
     Truncated,
     /// Answers 200 with a JWKS without keys.
     Empty,
+    /// Answers with the JWKS from before the last rotation, as a replica that lags.
+    Lag,
 }
 
 /// How many requests a [`Fault`] affects.

@@ -147,6 +147,12 @@ impl Issuer {
         lock(&self.core.state).headers = headers;
     }
 
+    /// Answers 403 to a request for the JWKS unless each of these headers contains this text.
+    pub fn demand(&self, headers: &[(&str, &str)]) {
+        let owned = headers.iter().map(|(name, part)| ((*name).to_owned(), (*part).to_owned()));
+        lock(&self.core.state).demanded = owned.collect();
+    }
+
     /// Makes the JWKS and the discovery document fail. Replaces an earlier fault.
     pub fn fault(&self, fault: Fault, times: Times) {
         self.core.fault(fault, times);
