@@ -24,6 +24,8 @@ pub enum ProviderStat {
 pub enum Counter {
     /// Tokens found in the token cache.
     CacheHits,
+    /// Fetches that failed, by cause.
+    FetchErrors(FetchCause),
     /// Fetches that ended.
     Fetches(FetchResult),
     /// Refreshes that tokens wanted.
@@ -43,9 +45,47 @@ pub enum FetchResult {
     Failed,
 }
 
+/// Why a fetch failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FetchCause {
+    /// The name of the issuer's host does not resolve.
+    Dns,
+    /// The connection was refused, broke, or could not be had.
+    Connect,
+    Tls,
+    /// The issuer did not answer in time.
+    Timeout,
+    /// The issuer answered neither 200 nor an expected 304.
+    Status,
+    /// The response is no usable JWKS.
+    Document,
+    Other,
+}
+
+impl FetchCause {
+    /// Every cause.
+    pub const ALL: [Self; 7] =
+        [Self::Dns, Self::Connect, Self::Tls, Self::Timeout, Self::Status, Self::Document, Self::Other];
+
+    /// The cause as a label.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Dns => "dns",
+            Self::Connect => "connect",
+            Self::Tls => "tls",
+            Self::Timeout => "timeout",
+            Self::Status => "status",
+            Self::Document => "document",
+            Self::Other => "other",
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Refresh {
     Started,
+    /// A refresh lacked a key that requests wait for, so the issuer is asked once more.
+    SecondLook,
     /// The budget of `unknown_kid_min_interval` was spent.
     Suppressed,
 }
@@ -126,7 +166,9 @@ impl ProviderStat {
             Self::Counter(Counter::Fetches(FetchResult::Document)) => ("fetches", "document"),
             Self::Counter(Counter::Fetches(FetchResult::NotModified)) => ("fetches", "not_modified"),
             Self::Counter(Counter::Fetches(FetchResult::Failed)) => ("fetches", "failed"),
+            Self::Counter(Counter::FetchErrors(cause)) => ("fetch_errors", cause.name()),
             Self::Counter(Counter::Refreshes(Refresh::Started)) => ("refreshes", "started"),
+            Self::Counter(Counter::Refreshes(Refresh::SecondLook)) => ("refreshes", "second_look"),
             Self::Counter(Counter::Refreshes(Refresh::Suppressed)) => ("refreshes", "suppressed"),
             Self::Counter(Counter::Requests(RequestOutcome::Allowed)) => ("requests", "allowed"),
             Self::Counter(Counter::Requests(RequestOutcome::AllowedByRetiredKey)) => {

@@ -4,11 +4,8 @@
 //! later, or on behalf of a key set. (A [`crate::policy::requirement::Verdict`] is about the tokens of a request under the keys
 //! at hand; the engine turns it into a decision or an action.)
 
-use std::fmt;
-
 use crate::{
     ids::{ProviderId, StreamId},
-    keys::document::DocumentError,
     policy::{forward::Edits, permit::Clearance, reply::Reply},
     rotation::{http_cache::Validators, update::Update},
 };
@@ -72,7 +69,7 @@ pub struct Response {
     pub status: u16,
     /// The headers; names in lower case.
     pub headers: Vec<(String, Vec<u8>)>,
-    /// The body. Only the body of a 200 is read.
+    /// The body, or the beginning of the body of a 503 or 504. Other bodies are not read.
     pub body: Vec<u8>,
 }
 
@@ -81,36 +78,5 @@ impl Response {
     pub fn status(headers: &[(String, Vec<u8>)]) -> u16 {
         let status = headers.iter().find(|(name, _)| name == ":status");
         status.and_then(|(_, value)| std::str::from_utf8(value).ok()?.parse().ok()).unwrap_or_default()
-    }
-}
-
-/// Why a fetch failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FetchError {
-    /// The host did not start the fetch: the cluster is unknown, not ready yet, or has no hosts.
-    NotStarted,
-    /// The configuration ended before the response came.
-    Abandoned,
-    /// The connection broke within the response.
-    Reset,
-    /// Neither a 200 nor an expected 304. Envoy itself answers 503 and 504 where the issuer cannot be reached in time.
-    Status(u16),
-    /// The response is no usable JWKS.
-    Document(DocumentError),
-}
-
-impl fmt::Display for FetchError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotStarted => f.write_str("the cluster is unknown, not ready or has no hosts"),
-            Self::Abandoned => f.write_str("the configuration ended"),
-            Self::Reset => f.write_str("the connection broke within the response"),
-            Self::Status(503) => {
-                f.write_str("answered 503, by the issuer, or by Envoy where it cannot reach the issuer")
-            }
-            Self::Status(504) => f.write_str("answered 504, by the issuer, or by Envoy at the timeout"),
-            Self::Status(status) => write!(f, "answered {status}"),
-            Self::Document(error) => write!(f, "document rejected: {error}"),
-        }
     }
 }

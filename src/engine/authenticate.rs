@@ -40,6 +40,8 @@ const CHEAP_CHECKS: u32 = 2;
 pub(super) struct Progress {
     /// The newest fetch of each provider's keys that had begun when the request came.
     watermark: Vec<(ProviderId, u64)>,
+    /// When the request came.
+    since: UnixTime,
     failed: Vec<Failed>,
 }
 
@@ -56,7 +58,7 @@ impl Progress {
     /// The progress of a request that needs these providers and comes now.
     pub(super) fn new(providers: &[ProviderId], key_sets: &KeySets, now: UnixTime) -> Self {
         let watermark = providers.iter().map(|provider| (*provider, key_sets.of(*provider).watermark(now)));
-        Self { watermark: watermark.collect(), failed: Vec::new() }
+        Self { watermark: watermark.collect(), since: now, failed: Vec::new() }
     }
 
     fn watermark(&self, provider: ProviderId) -> Option<u64> {
@@ -243,11 +245,14 @@ impl<C: SignatureCheck> CheckedRequest<'_, C> {
             Stage::Parked { deadline, .. } => deadline,
         };
         let watermark = self.progress.watermark(provider).unwrap_or_else(|| keys.watermark(now));
-        let missing = keys.missing_key(cause, error, &remote.rotation, Patience { watermark, until }, now);
+        let patience = Patience { watermark, since: self.progress.since, until };
+        let missing = keys.missing_key(cause, error, &remote.rotation, patience, now);
         match (missing, self.stage) {
             (MissingKey::Wait(cause), Stage::Parked { is_over: true, .. }) => {
                 TokenCheck::Denied(untold(cause, keys.record.retry_at().since(now)))
             }
+            (MissingKey::WaitForSecondLook(denial), Stage::Parked { is_over: true, .. }) => TokenCheck::Denied(denial),
+            (MissingKey::WaitForSecondLook(_), _) => TokenCheck::Wait(Cause::UnknownKid),
             (MissingKey::Wait(Cause::UnknownKid), Stage::Arriving { crowded: Some(crowded) })
                 if crowded == provider && keys.has_denied(candidate) =>
             {

@@ -5,7 +5,8 @@ use std::{cell::RefCell, collections::BTreeSet};
 use log::{info, warn};
 
 use super::{
-    action::{Action, FetchError, Response},
+    action::{Action, Response},
+    fetch_error::FetchError,
     provider_keys::ProviderKeys,
     telemetry::{self, Telemetry},
 };
@@ -130,6 +131,8 @@ impl KeySets {
                 keys.on_fetch_begun(fetch);
                 if keys.record.is_fetching_for_token() {
                     telemetry.add_of(provider, Counter::Refreshes(Refresh::Started));
+                } else if keys.record.is_looking_again() && cause == Some(Cause::UnknownKid) {
+                    telemetry.add_of(provider, Counter::Refreshes(Refresh::SecondLook));
                 }
                 Some(Action::Fetch(provider, fetch, keys.record.validators()))
             }
@@ -183,6 +186,9 @@ impl KeySets {
             Outcome::Failed { .. } => FetchResult::Failed,
         };
         telemetry.add_of(provider, Counter::Fetches(result));
+        if let Some(error) = &error {
+            telemetry.add_of(provider, Counter::FetchErrors(error.cause()));
+        }
         if let Some(lease) = keys.record.lease {
             telemetry.observe(provider, Histogram::FetchMs, now.since(lease.taken_at));
         }
@@ -233,10 +239,10 @@ fn outcome(
     telemetry: &mut Telemetry,
     now: UnixTime,
 ) -> Result<Outcome, FetchError> {
-    let Response { status, headers, body } = response;
-    let freshness = http_cache::freshness(&headers, now);
-    match (status, keys.confirmed_by(fetch)) {
+    let freshness = http_cache::freshness(&response.headers, now);
+    match (response.status, keys.confirmed_by(fetch)) {
         (200, _) => {
+            let Response { headers, body, .. } = response;
             let document = document::parse(&body, remote.rotation.limits).map_err(FetchError::Document)?;
             let skipped = u32::try_from(document.skipped.len()).unwrap_or(u32::MAX);
             telemetry.add_many(Metric::KeySkipped, skipped);
@@ -244,7 +250,7 @@ fn outcome(
             Ok(Outcome::Jwks(Box::new(FetchedJwks { body: body.into(), document, freshness, validators })))
         }
         (304, Some(document)) => Ok(Outcome::NotModified { document, freshness }),
-        _ => Err(FetchError::Status(status)),
+        _ => Err(FetchError::of(&response)),
     }
 }
 
@@ -259,7 +265,7 @@ fn log_loss(provider: &Provider, keys: &mut ProviderKeys, now: UnixTime) {
 /// Logs the end of a fetch.
 fn log_fetch(provider: &Provider, remote: &Remote, keys: &ProviderKeys, now: UnixTime) {
     let name = &provider.name;
-    let Some(error) = keys.last_error else {
+    let Some(error) = &keys.last_error else {
         info!("provider {name:?}: JWKS accepted, usable keys: {}", keys.keys.as_ref().map_or(0, |keys| keys.len()));
         return;
     };

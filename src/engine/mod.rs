@@ -11,6 +11,7 @@ mod action;
 mod authenticate;
 mod denied_kids;
 mod due_times;
+mod fetch_error;
 mod gauges;
 mod key_log;
 mod key_sets;
@@ -32,7 +33,10 @@ use std::{collections::BTreeSet, time::Duration};
 
 use log::{log, Level};
 
-pub use self::action::{Action, Decision, FetchError, Response};
+pub use self::{
+    action::{Action, Decision, Response},
+    fetch_error::FetchError,
+};
 use self::{
     key_log::KeyLog,
     key_sets::KeySets,

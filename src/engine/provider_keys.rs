@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use super::{action::FetchError, denied_kids::DeniedKids, pause::Pause};
+use super::{denied_kids::DeniedKids, fetch_error::FetchError, pause::Pause};
 use crate::{
     keys::{
         document::{self, Document},
@@ -25,6 +25,7 @@ use crate::{
         policy::RotationPolicy,
         record::{Fingerprint, Record},
         retired::RetiredKey,
+        schedule,
         transition::{self, Cause, Event},
         update::{Knowledge, Update},
     },
@@ -83,6 +84,8 @@ pub(super) enum MissingKey {
     /// Deny the token, and ask the issuer when the budget allows.
     DenyAndRefresh(Denial),
     Wait(Cause),
+    /// The issuer was asked and does not have the key, but is asked once more. If the wait is over before: deny the token.
+    WaitForSecondLook(Denial),
 }
 
 /// How long a request can wait for a key.
@@ -90,6 +93,8 @@ pub(super) enum MissingKey {
 pub(super) struct Patience {
     /// The newest fetch that had begun when the request came. A later fetch brings what the issuer published after that.
     pub(super) watermark: u64,
+    /// When the request came.
+    pub(super) since: UnixTime,
     /// When the request stops waiting.
     pub(super) until: UnixTime,
 }
@@ -332,8 +337,16 @@ impl ProviderKeys {
         let failed_since = ended_since && record.failures > policy.retries;
         // Not counted from `now`: a refresh that was due in time can tell, also where it starts late.
         let due = transition::refresh_due(record, cause, policy, now);
-        let can_tell = record.is_fetching(now) || due <= patience.until;
+        let is_fetching = record.is_fetching(now);
+        let can_tell = is_fetching || due <= retries_end(record, policy, patience);
+        let looks_again = match transition::second_look_at(record, policy) {
+            Some(_) => due <= patience.until,
+            None => is_fetching && record.is_looking_again(),
+        };
         match (cause, error) {
+            (Cause::UnknownKid, Some(error)) if asked_since && looks_again => {
+                MissingKey::WaitForSecondLook(Denial::Token(error))
+            }
             // The issuer was asked after the request came, and does not have the key.
             (_, Some(error)) if asked_since => MissingKey::Deny(Denial::Token(error)),
             // The key is at hand and does not match. Only an issuer that answers can replace the key.
@@ -342,6 +355,7 @@ impl ProviderKeys {
             }
             _ if failed_since => MissingKey::Deny(unavailable(due)),
             _ if can_tell => MissingKey::Wait(cause),
+            (Cause::Schedule, _) => MissingKey::Deny(unavailable(due)),
             // The budget is spent. An unknown key is the token's fault only while the issuer answers.
             (_, Some(error)) if record.failures == 0 => MissingKey::DenyAndRefresh(Denial::Token(error)),
             _ => MissingKey::DenyAndRefresh(unavailable(due)),
@@ -359,6 +373,17 @@ impl ProviderKeys {
     pub(super) fn has_denied(&self, candidate: &Candidate) -> bool {
         candidate.kid().is_some_and(|kid| self.denied_kids.contains(kid, self.record.finished))
     }
+}
+
+/// When a fetch must start at the latest for a request to wait for the fetch. While fetches fail, a request outlasts the
+/// retries that the policy grants, and no long pause.
+fn retries_end(record: &Record, policy: &RotationPolicy, patience: Patience) -> UnixTime {
+    if record.failures == 0 {
+        return patience.until;
+    }
+    let is_granted = record.failures <= policy.retries;
+    let from = if is_granted { patience.since.max(record.failed_at) } else { patience.since };
+    from.plus(schedule::retry_patience(policy)).min(patience.until)
 }
 
 /// The retired keys that this policy grants a grace, each with its end by the worker's clock.

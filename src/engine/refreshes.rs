@@ -175,9 +175,16 @@ fn next_refresh(
     };
     let mut next = (Cause::Schedule, schedule);
     for cause in [Cause::UnknownKid, Cause::BadSignature] {
-        let is_wanted = waiting.awaits(provider, cause) || keys.wants_refresh(cause);
-        if is_wanted && due(cause) < next.1 {
-            next = (cause, due(cause));
+        let at = if waiting.awaits(provider, cause) {
+            due(cause)
+        } else if keys.wants_refresh(cause) {
+            // A second look is for those who wait.
+            due(cause).max(transition::budget_due(&keys.record, now, &remote.rotation))
+        } else {
+            continue;
+        };
+        if at < next.1 {
+            next = (cause, at);
         }
     }
     match keys.record.lease {

@@ -1,5 +1,6 @@
 //! Two workers and one issuer: what each does when keys come, go and cannot be had.
 
+mod fetching;
 mod key_changes;
 mod revocation;
 mod shared_record;
@@ -113,7 +114,7 @@ fn a_failed_refresh_is_our_fault_and_costs_no_known_key() {
     for failure in failures {
         let mut world = world().started(&["a"]);
         assert_eq!(world.request(0, "b"), None);
-        world.fetched(Err(failure));
+        world.fetched(Err(failure.clone()));
         assert_eq!(world.statuses(), [503], "{failure}");
         assert_eq!((world.request(0, "a"), world.request(1, "a")), (Some(200), Some(200)));
     }

@@ -2,7 +2,7 @@
 //! conditional (RFC 9110 §13.1).
 //!
 //! `s-maxage` is ignored: the directive is for shared caches, and the filter answers nobody. `no-store` and `no-cache` state a
-//! lifetime of zero, since nobody can verify without keeping keys; `min_ttl` bounds that lifetime from below. `must-revalidate`
+//! lifetime of zero, as `max-age=0` does. Nobody can verify without keeping keys: `no_cache_ttl` takes the place of zero. `must-revalidate`
 //! does not shorten `max_stale`, against RFC 9111 §5.2.2.2: large issuers send the directive with every JWKS, and `max_stale`
 //! already states what an outage of the issuer may cost.
 
@@ -16,7 +16,7 @@ pub type Headers = [(String, Vec<u8>)];
 /// The lifetime that an issuer states, and how much of it is over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Freshness {
-    /// The whole lifetime. `None`: the issuer states none.
+    /// The whole lifetime. `None`: the issuer states none. Zero: the issuer forbids to keep the JWKS.
     pub lifetime: Option<Duration>,
     /// How much of the lifetime was over on arrival (RFC 9111 §4.2.3).
     pub age: Duration,
@@ -175,6 +175,27 @@ mod tests {
         assert_eq!(lifetime(&[("cache-control", "max-age=300, max-age=20")]), Some(20));
         assert_eq!(lifetime(&[("cache-control", "max-age=300"), ("cache-control", "max-age=20")]), Some(20));
         assert_eq!(lifetime(&[("cache-control", "max-age=99999999999999999999999")]), Some(MAX_SECONDS));
+    }
+
+    /// The headers that widespread issuers send with every JWKS.
+    #[test]
+    fn the_headers_of_issuers_that_forbid_caching_state_zero() {
+        let spring = [
+            ("cache-control", "no-cache, no-store, max-age=0, must-revalidate"),
+            ("pragma", "no-cache"),
+            ("expires", "0"),
+        ];
+        let rails = [("cache-control", "max-age=0, private, must-revalidate"), ("etag", "W/\"1\"")];
+        let keycloak = [("cache-control", "no-cache")];
+        let past = [("date", "Sun, 06 Nov 1994 08:49:37 GMT"), ("expires", "Thu, 01 Jan 1970 00:00:00 GMT")];
+        for list in [&spring[..], &rails, &keycloak, &past] {
+            assert_eq!(freshness(&headers(list), NOW).lifetime, Some(Duration::ZERO), "{list:?}");
+        }
+        let auth0 = [("cache-control", "public, max-age=15, stale-while-revalidate=15, stale-if-error=86400")];
+        assert_eq!(lifetime(&auth0), Some(15));
+        // A whole lifetime that is over on arrival is no such statement.
+        let old = [("cache-control", "max-age=300"), ("age", "1000")];
+        assert_eq!(freshness(&headers(&old), NOW).lifetime, Some(Duration::from_secs(300)));
     }
 
     #[test]

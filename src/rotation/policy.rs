@@ -11,6 +11,8 @@ pub struct RotationPolicy {
     pub cache_duration: Duration,
     /// Whether the headers are read.
     pub honor_cache_headers: bool,
+    /// Lifetime of a JWKS whose headers state that none is left from the start: `no-cache`, `no-store`, `max-age=0`.
+    pub no_cache_ttl: Duration,
     /// Lower bound of a stated lifetime.
     pub min_ttl: Duration,
     /// Upper bound of a stated lifetime.
@@ -23,6 +25,8 @@ pub struct RotationPolicy {
     pub retired_key_grace: Duration,
     /// The least time between two refreshes that tokens cause, whether the first succeeded or not.
     pub unknown_kid_min_interval: Duration,
+    /// How long after a refresh that a token caused another refresh may start within the interval. Zero: none.
+    pub second_look: Duration,
     /// How long a request waits for a refresh that runs, or is due within this time.
     pub unknown_kid_max_wait: Duration,
     /// The timeout of one fetch.
@@ -48,6 +52,8 @@ pub enum MaxStale {
 
 /// Envoy's default `cache_duration`.
 pub const DEFAULT_CACHE_DURATION: Duration = Duration::from_secs(600);
+/// The upper bound of `no_cache_ttl`: some issuers send `no-store` only near a rotation.
+pub const LONGEST_NO_CACHE_TTL: Duration = Duration::from_secs(300);
 pub const DEFAULT_MIN_TTL: Duration = Duration::from_secs(30);
 pub const DEFAULT_MAX_TTL: Duration = Duration::from_secs(24 * 3600);
 pub const DEFAULT_MAX_STALE: Duration = Duration::from_secs(3600);
@@ -55,6 +61,8 @@ pub const DEFAULT_UNKNOWN_KID_MIN_INTERVAL: Duration = Duration::from_secs(10);
 /// Not shorter than the interval. With a shorter wait, one token with an invented `kid` would have the tokens of a new key
 /// denied until the next refresh may start.
 pub const DEFAULT_UNKNOWN_KID_MAX_WAIT: Duration = DEFAULT_UNKNOWN_KID_MIN_INTERVAL;
+/// Replicas of an issuer lag by less.
+pub const DEFAULT_SECOND_LOOK: Duration = Duration::from_secs(1);
 pub const DEFAULT_FIRST_BACKOFF: Duration = Duration::from_millis(200);
 pub const DEFAULT_LONGEST_BACKOFF: Duration = Duration::from_secs(30);
 /// The upper bound of `retired_key_grace`: a key that its issuer has withdrawn is not trusted for longer.

@@ -44,6 +44,10 @@ pub struct Record {
     pub pause: Duration,
     /// When a token last caused a refresh.
     pub unknown_kid_at: Option<UnixTime>,
+    /// When that refresh ended, until another fetch starts: a second look may follow.
+    pub looked_at: Option<UnixTime>,
+    /// The number of the last fetch that was a second look.
+    pub second_look: u64,
     /// The last good JWKS.
     pub document: Option<CachedJwks>,
     /// Keys of earlier JWKSs.
@@ -81,7 +85,7 @@ pub struct CachedJwks {
 const LONGEST_WAIT: Duration = Duration::from_secs(3 * 3600);
 
 /// The format marker. Another layout takes another marker.
-pub const MARKER: &[u8; 8] = b"jwksgat6";
+pub const MARKER: &[u8; 8] = b"jwksgat7";
 
 impl Record {
     /// The bytes to share.
@@ -98,6 +102,8 @@ impl Record {
         out.time(self.failed_at);
         out.duration(self.pause);
         out.optional_time(self.unknown_kid_at);
+        out.optional_time(self.looked_at);
+        out.number(self.second_look);
         out.number(u64::from(self.document.is_some()));
         if let Some(document) = &self.document {
             out.number(document.fetch);
@@ -140,12 +146,14 @@ impl Record {
         let latest = now.plus(LONGEST_CLOCK_STEP).as_millis();
         let document = self.document.iter();
         let numbers = document.clone().flat_map(|document| [document.fetch, document.generation]);
-        let mut numbers =
-            [self.version, self.started, self.finished, self.written_at.as_millis()].into_iter().chain(numbers);
+        let mut numbers = [self.version, self.started, self.finished, self.second_look, self.written_at.as_millis()]
+            .into_iter()
+            .chain(numbers);
         let times = document.flat_map(|document| [document.fetched_at, document.rotated_at]);
         let times = times.chain(self.retired.iter().map(|retired| retired.gone_at));
         let taken_at = self.lease.map(|lease| lease.taken_at);
-        let mut times = times.chain([Some(self.failed_at), self.unknown_kid_at, taken_at].into_iter().flatten());
+        let mut times =
+            times.chain([Some(self.failed_at), self.unknown_kid_at, self.looked_at, taken_at].into_iter().flatten());
         let longest_wait = self.written_at.plus(LONGEST_WAIT);
         numbers.all(|number| number <= latest)
             && self.ahead <= LONGEST_AHEAD
@@ -162,7 +170,7 @@ impl Record {
         let (written_at, ahead) = (from.time()?, from.duration()?);
         let (taken_at, until) = (from.optional_time()?, from.optional_time()?);
         let (failures, failed_at, pause) = (from.small_number()?, from.time()?, from.duration()?);
-        let unknown_kid_at = from.optional_time()?;
+        let (unknown_kid_at, looked_at, second_look) = (from.optional_time()?, from.optional_time()?, from.number()?);
         let document = match from.number()? {
             0 => None,
             _ => Some(CachedJwks {
@@ -201,6 +209,8 @@ impl Record {
             failed_at,
             pause,
             unknown_kid_at,
+            looked_at,
+            second_look,
             document,
             retired,
             former,
@@ -223,6 +233,7 @@ impl Record {
             lease: self.lease.map(|lease| Lease { taken_at: back(lease.taken_at), until: back(lease.until) }),
             failed_at: back(self.failed_at),
             unknown_kid_at: self.unknown_kid_at.map(back),
+            looked_at: self.looked_at.map(back),
             document,
             retired: Vec::new(),
             former: Vec::new(),
@@ -236,7 +247,8 @@ impl Record {
         if (self.started, self.version) == (known.started, known.version) {
             // The worker knows what its own clock has done since.
             let (ahead, written_at) = (known.ahead, self.written_at.max(known.written_at));
-            let paced = Self { ahead, written_at, lease: known.lease, unknown_kid_at: known.unknown_kid_at, ..self };
+            let Self { lease, unknown_kid_at, looked_at, .. } = *known;
+            let paced = Self { ahead, written_at, lease, unknown_kid_at, looked_at, ..self };
             return paced.moved_along(clock, now);
         }
         self.moved_along(clock, now)
@@ -254,6 +266,7 @@ impl Record {
             ahead: clock.ahead(),
             lease: self.lease.map(|lease| Lease { taken_at: later(lease.taken_at), until: later(lease.until) }),
             unknown_kid_at: self.unknown_kid_at.map(later),
+            looked_at: self.looked_at.map(later),
             ..self
         }
     }
@@ -286,13 +299,22 @@ impl Record {
     /// a token speaks for a change, only an entity tag may deny the change.
     pub fn validators(&self) -> Validators {
         let Some(document) = &self.document else { return Validators::default() };
-        let last_modified = document.validators.last_modified.clone().filter(|_| !self.is_fetching_for_token());
+        let last_modified = document
+            .validators
+            .last_modified
+            .clone()
+            .filter(|_| !self.is_fetching_for_token() && !self.is_looking_again());
         Validators { last_modified, ..document.validators.clone() }
     }
 
     /// Whether a token caused the running fetch.
     pub fn is_fetching_for_token(&self) -> bool {
         self.lease.is_some_and(|lease| self.unknown_kid_at == Some(lease.taken_at))
+    }
+
+    /// Whether the newest fetch is a second look.
+    pub fn is_looking_again(&self) -> bool {
+        self.second_look == self.started && self.started > 0
     }
 
     /// What can change the verdict on a request that waits for a key: the end of a fetch, and other keys.

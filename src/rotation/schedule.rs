@@ -12,10 +12,14 @@ use crate::time::UnixTime;
 
 /// The background refresh starts when this part of the lifetime is left.
 const REFRESH_AHEAD_DIVISOR: u32 = 5;
+/// More pauses than these take longer than any request waits.
+const MAX_DOUBLINGS: usize = 16;
 
 /// How long a JWKS is fresh, counted from its fetch.
 pub fn lifetime(freshness: &Freshness, policy: &RotationPolicy) -> Duration {
     match freshness.lifetime.filter(|_| policy.honor_cache_headers) {
+        // As if `min_ttl` and `max_ttl` bound what the issuer would have stated.
+        Some(Duration::ZERO) => policy.no_cache_ttl.max(policy.min_ttl).min(policy.max_ttl),
         Some(stated) => stated.saturating_sub(freshness.age).max(policy.min_ttl).min(policy.max_ttl),
         None => policy.cache_duration,
     }
@@ -49,10 +53,20 @@ pub fn refresh_at(fetched_at: UnixTime, freshness: &Freshness, jitter: u32, poli
 /// The pause after this many failures in a row. It doubles with each failure up to a bound, less a random part of up to a
 /// half. A longer `Retry-After` of the issuer takes its place.
 pub fn backoff(failures: u32, retry_after: Option<Duration>, jitter: u32, policy: &RotationPolicy) -> Duration {
+    upper_half(longest_backoff(failures, policy), jitter).max(retry_after.unwrap_or_default().min(LONGEST_RETRY_AFTER))
+}
+
+/// How long requests wait for retries: the pauses after the failures that they outlast, and a second.
+pub fn retry_patience(policy: &RotationPolicy) -> Duration {
+    let pauses = (1..=policy.retries).take(MAX_DOUBLINGS).map(|failures| longest_backoff(failures, policy));
+    pauses.fold(Duration::from_secs(1), Duration::saturating_add)
+}
+
+/// The longest pause after this many failures in a row.
+fn longest_backoff(failures: u32, policy: &RotationPolicy) -> Duration {
     let doublings = failures.saturating_sub(1).min(16);
     let factor = 1_u32.checked_shl(doublings).unwrap_or(u32::MAX);
-    let longest = policy.first_backoff.saturating_mul(factor).min(policy.longest_backoff);
-    upper_half(longest, jitter).max(retry_after.unwrap_or_default().min(LONGEST_RETRY_AFTER))
+    policy.first_backoff.saturating_mul(factor).min(policy.longest_backoff)
 }
 
 /// Between half of `longest` and `longest`, in proportion to `jitter`.
@@ -73,12 +87,14 @@ pub(super) mod tests {
     pub(in crate::rotation) const POLICY: RotationPolicy = RotationPolicy {
         cache_duration: Duration::from_secs(100),
         honor_cache_headers: true,
+        no_cache_ttl: Duration::from_secs(60),
         min_ttl: Duration::from_secs(30),
         max_ttl: Duration::from_secs(1000),
         refresh_ahead: None,
         max_stale: MaxStale::For(Duration::from_secs(50)),
         retired_key_grace: Duration::ZERO,
         unknown_kid_min_interval: Duration::from_secs(10),
+        second_look: Duration::from_secs(1),
         unknown_kid_max_wait: Duration::from_secs(5),
         fetch_timeout: Duration::from_secs(2),
         retries: 0,
@@ -103,8 +119,14 @@ pub(super) mod tests {
 
     #[test]
     fn the_issuers_word_counts_within_floor_and_ceiling() {
-        for (stated, expected) in [(None, 100), (Some(0), 30), (Some(60), 60), (Some(5000), 1000)] {
+        for (stated, expected) in [(None, 100), (Some(0), 60), (Some(5), 30), (Some(60), 60), (Some(5000), 1000)] {
             assert_eq!(seconds(expires_at(EPOCH, &self::stated(stated, None), &POLICY)), expected, "{stated:?}");
+        }
+        let over = Freshness { age: Duration::from_secs(90), ..self::stated(Some(60), None) };
+        assert_eq!(seconds(expires_at(EPOCH, &over, &POLICY)), 30, "over on arrival");
+        for (no_cache_ttl, expected) in [(1, 30), (300, 300), (2000, 1000)] {
+            let policy = RotationPolicy { no_cache_ttl: Duration::from_secs(no_cache_ttl), ..POLICY };
+            assert_eq!(seconds(expires_at(EPOCH, &self::stated(Some(0), None), &policy)), expected, "no_cache_ttl");
         }
         let ignoring = RotationPolicy { honor_cache_headers: false, ..POLICY };
         assert_eq!(seconds(expires_at(EPOCH, &stated(Some(5000), None), &ignoring)), 100);
@@ -135,5 +157,17 @@ pub(super) mod tests {
         assert_eq!((wait(30, u32::MAX), wait(u32::MAX, 0)), (29_999, 15_000));
         assert_eq!(backoff(1, Some(Duration::from_secs(60)), 0, &POLICY), Duration::from_secs(60));
         assert_eq!(backoff(1, Some(Duration::from_secs(86_400)), 0, &POLICY), LONGEST_RETRY_AFTER);
+    }
+
+    #[test]
+    fn requests_wait_for_the_granted_retries_and_a_second() {
+        let with = |retries, first_backoff| {
+            let longest_backoff = Duration::from_secs(10);
+            retry_patience(&RotationPolicy { retries, first_backoff, longest_backoff, ..POLICY }).as_millis()
+        };
+        let [second, fifth] = [Duration::from_secs(1), Duration::from_millis(200)];
+        assert_eq!((with(0, fifth), with(1, fifth), with(3, fifth)), (1_000, 1_200, 2_400));
+        assert_eq!((with(1, second), with(3, second), with(6, second)), (2_000, 8_000, 36_000));
+        assert!(with(u32::MAX, second) > 100_000);
     }
 }

@@ -146,11 +146,14 @@ fn refresh(
         return (None, Effect::NotBefore(due));
     }
     let fetch = next(record.started, now);
+    let has_budget = budget_due(&record, now, policy) <= now;
     let changed = Record {
         version: next(record.version, now),
         started: fetch,
         lease: Some(Lease::take(now, lease_length(policy))),
-        unknown_kid_at: if cause == Cause::Schedule { record.unknown_kid_at } else { Some(now) },
+        unknown_kid_at: if cause == Cause::Schedule || !has_budget { record.unknown_kid_at } else { Some(now) },
+        looked_at: None,
+        second_look: if second_look_at(&record, policy).is_some() { fetch } else { record.second_look },
         ..record
     };
     (Some(changed), Effect::Fetch(fetch))
@@ -171,7 +174,9 @@ fn complete_fetch(
     // a step of the clock.
     let on_the_way = now.since(lease.taken_at).min(lease_length(policy));
     let aged = |stated: Freshness| Freshness { age: stated.age.saturating_add(on_the_way), ..stated };
-    let mut changed = Record { version: next(record.version, now), finished: fetch, lease: None, ..record.clone() };
+    let looked_at = record.is_fetching_for_token().then_some(now);
+    let version = next(record.version, now);
+    let mut changed = Record { version, finished: fetch, lease: None, looked_at, ..record.clone() };
     changed.document = match (outcome, record.document.clone()) {
         (Outcome::Jwks(jwks), old) => {
             let FetchedJwks { body, document, freshness, validators } = &**jwks;
@@ -254,19 +259,32 @@ pub fn retry_due(record: &Record, now: UnixTime) -> UnixTime {
 pub fn refresh_due(record: &Record, cause: Cause, policy: &RotationPolicy, now: UnixTime) -> UnixTime {
     let retry = retry_due(record, now);
     let document = record.document.as_ref();
-    let for_token = match record.unknown_kid_at {
-        Some(last) if last <= now => retry.max(last.plus(policy.unknown_kid_min_interval)),
-        _ => retry,
-    };
+    let for_token = retry.max(budget_due(record, now, policy));
+    let look_again = second_look_at(record, policy).map_or(for_token, |at| retry.max(at));
     match (cause, document) {
         (Cause::Schedule, Some(document)) if document.fetched_at <= now => {
             retry.max(schedule::refresh_at(document.fetched_at, &document.freshness, document.jitter, policy))
         }
         (Cause::Schedule, _) => retry,
-        (Cause::UnknownKid, _) | (Cause::BadSignature, None) => for_token,
+        (Cause::UnknownKid, _) => for_token.min(look_again),
+        (Cause::BadSignature, None) => for_token,
         // A JWKS that was confirmed just now is not doubted because of a bad token.
         (Cause::BadSignature, Some(document)) => for_token.max(document.fetched_at.min(now).plus(policy.min_ttl)),
     }
+}
+
+/// When the interval since the last refresh for a token is over.
+pub fn budget_due(record: &Record, now: UnixTime, policy: &RotationPolicy) -> UnixTime {
+    match record.unknown_kid_at {
+        Some(last) if last <= now => last.plus(policy.unknown_kid_min_interval),
+        _ => now,
+    }
+}
+
+/// When the second look of the interval may start. `None`: none is left, or the interval is over before.
+pub fn second_look_at(record: &Record, policy: &RotationPolicy) -> Option<UnixTime> {
+    let at = record.looked_at.filter(|_| policy.second_look > Duration::ZERO)?.plus(policy.second_look);
+    (at < record.unknown_kid_at?.plus(policy.unknown_kid_min_interval)).then_some(at)
 }
 
 /// Whether the cached JWKS may be used now: fresh, or stale within its bound.

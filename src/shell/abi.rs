@@ -7,6 +7,8 @@ use std::ptr::{null, null_mut};
 pub(super) type Result<T = ()> = std::result::Result<T, u32>;
 
 const NOT_FOUND: u32 = 1;
+/// A fetch that was not started: the cluster has no hosts.
+pub(super) const INTERNAL_FAILURE: u32 = 10;
 /// Another writer was faster.
 pub(super) const CAS_MISMATCH: u32 = 8;
 /// WASI's `ENOBUFS`: the environment is larger than the bounds below.

@@ -96,6 +96,11 @@ pub(super) fn reply(reply: &Reply) -> abi::Result {
     abi::send_response(u32::from(reply.status), &headers, reply.body.as_bytes())
 }
 
+/// Some issuers answer 403 to a request without a user agent.
+const USER_AGENT: &str = concat!("jwks-gate/", env!("CARGO_PKG_VERSION"));
+/// How much of the body of a response is read that may be Envoy's own.
+const MAX_ERROR_BYTES: usize = 512;
+
 /// Starts a fetch. Returns the token that the callback will carry.
 pub(super) fn fetch(remote: &Remote, validators: &Validators) -> abi::Result<u32> {
     let mut headers = vec![
@@ -103,12 +108,22 @@ pub(super) fn fetch(remote: &Remote, validators: &Validators) -> abi::Result<u32
         (":scheme", remote.scheme),
         (":authority", remote.authority.as_str()),
         (":path", remote.path.as_str()),
-        ("accept", "application/jwk-set+json, application/json"),
+        ("user-agent", USER_AGENT),
+        ("accept", "application/jwk-set+json, application/json, */*;q=0.5"),
+        ("accept-encoding", "identity"),
     ];
     headers.extend(validators.etag.as_deref().map(|etag| ("if-none-match", etag)));
     headers.extend(validators.last_modified.as_deref().map(|date| ("if-modified-since", date)));
     let millis = u32::try_from(remote.rotation.fetch_timeout.as_millis()).unwrap_or(u32::MAX);
     abi::http_call(&remote.cluster, &headers, millis)
+}
+
+/// Why the host did not start a fetch.
+pub(super) fn not_started(status: u32) -> FetchError {
+    match status {
+        abi::INTERNAL_FAILURE => FetchError::NoHosts,
+        _ => FetchError::NotStarted,
+    }
 }
 
 /// The response to a fetch, within its callback. `headers` and `body` are the callback's counts: without headers the host has no
@@ -123,6 +138,11 @@ pub(super) fn fetched(headers: usize, body: usize, max_body: usize) -> Result<Re
         200 if body > max_body => return Err(FetchError::Document(DocumentError::TooLarge)),
         200 => hostcalls::get_buffer(BufferType::HttpCallResponseBody, 0, body)
             .map_err(|_| FetchError::Reset)?
+            .unwrap_or_default(),
+        // Where Envoy cannot reach the issuer, the body tells why.
+        503 | 504 => hostcalls::get_buffer(BufferType::HttpCallResponseBody, 0, body.min(MAX_ERROR_BYTES))
+            .ok()
+            .flatten()
             .unwrap_or_default(),
         _ => Vec::new(),
     };

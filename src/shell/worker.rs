@@ -235,7 +235,8 @@ impl Worker {
                 self.fetches.borrow_mut().insert(token, (provider, fetch));
                 Vec::new()
             }
-            Some(Err(_)) | None => self.on_fetched(provider, fetch, Err(FetchError::NotStarted)),
+            Some(Err(status)) => self.on_fetched(provider, fetch, Err(host::not_started(status))),
+            None => self.on_fetched(provider, fetch, Err(FetchError::NotStarted)),
         }
     }
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use jwks_gate::metrics::Gauge;
-use jwks_gate_issuer::Rotation;
+use jwks_gate_issuer::{Fault, Rotation, Times};
 use jwks_gate_testbed::{eventually, free_port, http, http::Request, workspace_root, Bootstrap, Directory, Process};
 use serde_json::{json, Value};
 
@@ -44,7 +44,8 @@ fn the_alerting_rules_pass_their_unit_tests() {
 #[test]
 fn alerts_and_dashboard_use_exactly_the_series_that_exist() {
     let prefix = "jwks_gate_provider_";
-    let counters = ["requests", "would_deny", "fetches", "refreshes", "fetch_ms_bucket", "wait_ms_bucket"];
+    let counters =
+        ["requests", "would_deny", "fetches", "fetch_errors", "refreshes", "fetch_ms_bucket", "wait_ms_bucket"];
     let others = ["cache_hits", "rotations"];
     let known: BTreeSet<_> = Gauge::ALL.map(Gauge::name).into_iter().chain(counters).chain(others).collect();
     let mut used = BTreeSet::new();
@@ -243,7 +244,7 @@ fn relabelling_gives_the_same_labels_as_envoys_tags() {
                     let provider = plan.config["providers"]["p"].take();
                     plan.config["providers"] = json!({ PROVIDER: provider });
                     plan.config["rules"][0]["requires"] = json!({ "provider_name": PROVIDER });
-                    let site = plan.start();
+                    let site = plan.fault(Fault::Status(500), Times::Next(1)).start();
                     let token = site.issuer.token();
                     assert_eq!(site.get_at_once(20, |_| token.clone()), [(200, 20)]);
                     // Both requests share one fetch.
@@ -256,8 +257,10 @@ fn relabelling_gives_the_same_labels_as_envoys_tags() {
             );
         let of_providers = |prometheus: &Prometheus| -> BTreeSet<_> {
             let series = prometheus.series().into_iter();
-            let is_failure = |labels: &BTreeMap<_, _>| labels.get("outcome").is_some_and(|outcome| outcome == "failed");
-            // A fetch may fail by chance at one of the two sites only.
+            // The first fetch failed. Another may fail by chance, at one of the two sites only.
+            let is_failure = |labels: &BTreeMap<String, String>| {
+                labels["__name__"] == "jwks_gate_provider_fetch_errors" && labels["outcome"] != "status"
+            };
             let series = series.filter(|labels| !is_failure(labels));
             series.filter(|labels| labels["__name__"].starts_with("jwks_gate_provider_")).collect()
         };
@@ -272,6 +275,7 @@ fn relabelling_gives_the_same_labels_as_envoys_tags() {
             "fetch_ms_bucket",
             "keys_rotated_timestamp_seconds",
             "refreshes",
+            "fetch_errors",
         ];
         let are_the_same = || {
             let [tags, relabels] = [&tags, &relabels].map(of_providers);

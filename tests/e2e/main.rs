@@ -17,6 +17,7 @@ mod cold_start;
 mod compose;
 mod config;
 mod docs;
+mod fetching;
 mod hostile;
 mod key_documents;
 mod metrics;

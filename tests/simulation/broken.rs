@@ -15,6 +15,7 @@ pub enum Rule {
     ParkingIsBounded,
     RefreshesAreLimited,
     RevokedKeysNeverVerify,
+    SecondLooksAreLimited,
     SharedDataIsAuthenticated,
     SignaturesAreChecked,
     UnknownKeysAreFetched,
@@ -22,7 +23,7 @@ pub enum Rule {
 }
 
 /// Each rule, with the invariant that depends on it.
-pub const RULES: [(Rule, Invariant); 13] = [
+pub const RULES: [(Rule, Invariant); 14] = [
     (Rule::ClientsShareTheRoom, Invariant::NoOutage),
     (Rule::EveryAnswerArrives, Invariant::NothingLost),
     (Rule::EveryAnswerArrivesOnce, Invariant::NothingLost),
@@ -32,6 +33,7 @@ pub const RULES: [(Rule, Invariant); 13] = [
     (Rule::ParkingIsBounded, Invariant::BoundedMemory),
     (Rule::RefreshesAreLimited, Invariant::NoStampede),
     (Rule::RevokedKeysNeverVerify, Invariant::NoHole),
+    (Rule::SecondLooksAreLimited, Invariant::NoStampede),
     (Rule::SharedDataIsAuthenticated, Invariant::NoHole),
     (Rule::SignaturesAreChecked, Invariant::NoHole),
     (Rule::UnknownKeysAreFetched, Invariant::NoOutage),
@@ -45,6 +47,7 @@ impl Rule {
             match broken {
                 Some(Self::KeysExpire) => settings.max_stale = 1_000_000_000,
                 Some(Self::RevokedKeysNeverVerify) => settings.revoked.clear(),
+                Some(Self::SecondLooksAreLimited) => settings.second_look = 1,
                 _ => {}
             }
         }

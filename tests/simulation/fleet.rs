@@ -33,6 +33,10 @@ pub enum Style {
     /// The new key is published a quarter of an hour before it signs. The old key leaves the JWKS a quarter of an hour
     /// after the new key signs.
     Announced,
+    /// As `Hard`; each response says `no-cache`.
+    NoCache,
+    /// As `NoCache`, with `no_cache_ttl` as short as the default of `min_ttl`.
+    NoCacheAtMinTtl,
 }
 
 const NOTICE: u64 = HOUR / 4;
@@ -42,14 +46,21 @@ impl Style {
     fn keys(self, now: u64) -> (u64, u64, u64) {
         let hour = now / HOUR;
         match self {
-            Self::Hard => (hour, hour, hour),
+            Self::Hard | Self::NoCache | Self::NoCacheAtMinTtl => (hour, hour, hour),
             Self::Announced => (hour, now.saturating_sub(NOTICE) / HOUR, (now + NOTICE) / HOUR),
+        }
+    }
+
+    fn cache_control(self) -> &'static str {
+        match self {
+            Self::Hard | Self::Announced => "max-age=600",
+            Self::NoCache | Self::NoCacheAtMinTtl => "no-cache",
         }
     }
 
     /// When an hour's key leaves the JWKS.
     fn removed_at(self, key: u64) -> u64 {
-        (key + 1) * HOUR + if self == Self::Hard { 0 } else { NOTICE }
+        (key + 1) * HOUR + if self == Self::Announced { NOTICE } else { 0 }
     }
 }
 
@@ -111,6 +122,7 @@ impl Proxy {
         let config = json!({
             "providers": {"p": {"issuer": "i", "remote_jwks": {
                 "http_uri": {"uri": "http://i/jwks", "cluster": "c", "timeout": "5s"},
+                "rotation": {"no_cache_ttl": if style == Style::NoCacheAtMinTtl { json!("30s") } else { json!(null) }},
             }}},
             "rules": [{"match": {"prefix": "/"}, "requires": {"provider_name": "p"}}],
         });
@@ -225,8 +237,10 @@ impl Proxy {
 fn respond(style: Style, now: u64, validators: &Validators) -> Response {
     let (_, first, last) = style.keys(now);
     let etag = format!("\"{first}-{last}\"");
-    let headers =
-        vec![("cache-control".to_owned(), b"max-age=600".to_vec()), ("etag".to_owned(), etag.clone().into_bytes())];
+    let headers = vec![
+        ("cache-control".to_owned(), style.cache_control().into()),
+        ("etag".to_owned(), etag.clone().into_bytes()),
+    ];
     if OUTAGE.contains(&now) {
         return Response { status: 503, headers: Vec::new(), body: Vec::new() };
     }

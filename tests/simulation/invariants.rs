@@ -52,6 +52,8 @@ struct Account {
     /// Worker, fetch number, and start time.
     in_flight: Vec<(usize, u64, u64)>,
     last_refresh: Option<u64>,
+    /// The second look of that interval has started.
+    has_looked_again: bool,
     /// As `last_refresh`, but not cleared by events that clear the engines' state.
     last_refresh_ever: Option<u64>,
     disturbed_at: u64,
@@ -119,7 +121,9 @@ impl Ledger {
         self.newest_vm = now;
         for ((account, settings), cache) in self.accounts.iter_mut().zip(settings).zip(&self.cache) {
             let lifetime = match cache.max_age {
-                _ if cache.no_store => settings.min_ttl,
+                _ if cache.no_store || cache.max_age == Some(0) => {
+                    settings.no_cache_ttl.clamp(settings.min_ttl, settings.max_ttl)
+                }
                 Some(seconds) => (seconds * 1000).clamp(settings.min_ttl, settings.max_ttl),
                 None => settings.cache_duration,
             };
@@ -172,6 +176,7 @@ impl Ledger {
         account.is_tampered_with = true;
         account.disturbed_at = now;
         account.last_refresh = None;
+        account.has_looked_again = false;
     }
 
     /// A worker restores what it knows. What another worker did since the loss, which may be a VM that began since, was not in
@@ -181,6 +186,7 @@ impl Ledger {
         if account.is_tampered_with {
             account.disturbed_at = now;
             account.last_refresh = None;
+            account.has_looked_again = false;
         }
     }
 
@@ -195,6 +201,7 @@ impl Ledger {
         for account in &mut self.accounts {
             account.disturbed_at = now;
             account.last_refresh = None;
+            account.has_looked_again = false;
         }
     }
 
@@ -219,9 +226,21 @@ impl Ledger {
     pub fn refresh_started(&mut self, issuer: usize, now: u64, settings: &Settings) {
         let account = &mut self.accounts[issuer];
         account.last_refresh_ever = Some(now);
+        account.has_looked_again = false;
         let last = account.last_refresh.replace(now);
         if last.is_some_and(|last| now - last < settings.interval) {
             self.violate(Invariant::NoStampede, format!("issuer {issuer}: refreshes at {last:?} and {now}"));
+        }
+    }
+
+    /// The issuer is asked once more, at most once after each refresh and not at once.
+    pub fn second_look_started(&mut self, issuer: usize, now: u64, settings: &Settings) {
+        let account = &mut self.accounts[issuer];
+        let is_early = account.last_refresh.is_some_and(|last| now - last < settings.second_look);
+        let is_second = !std::mem::replace(&mut account.has_looked_again, true);
+        if settings.second_look == 0 || is_early || !is_second {
+            let last = account.last_refresh;
+            self.violate(Invariant::NoStampede, format!("issuer {issuer}: after {last:?}, another look at {now}"));
         }
     }
 

@@ -20,6 +20,8 @@ pub struct Settings {
     pub interval: u64,
     pub wait: u64,
     pub timeout: u64,
+    pub no_cache_ttl: u64,
+    pub second_look: u64,
     pub revoked: Vec<String>,
 }
 
@@ -90,6 +92,8 @@ impl Scenario {
             interval: 10_000,
             wait: 10_000,
             timeout: 1_000,
+            no_cache_ttl: 300_000,
+            second_look: 1_000,
             revoked: Vec::new(),
         };
         let mut all = Self {
@@ -250,6 +254,8 @@ impl Scenario {
                 "http_uri": {"uri": "http://i/jwks", "cluster": "c", "timeout": seconds(settings.timeout)},
                 "cache_duration": seconds(settings.cache_duration),
                 "rotation": {
+                    "no_cache_ttl": seconds(settings.no_cache_ttl),
+                    "second_look": seconds(settings.second_look),
                     "min_ttl": seconds(settings.min_ttl),
                     "max_ttl": seconds(settings.max_ttl),
                     "max_stale": seconds(settings.max_stale),
@@ -299,6 +305,8 @@ fn settings(rng: &mut Rng, issuer: usize) -> Settings {
         interval,
         wait,
         timeout: choose(&[300, 1_000]),
+        no_cache_ttl: choose(&[1_000, 4_000, 12_000]),
+        second_look: choose(&[0, 200, 1_000]),
         revoked,
     }
 }

@@ -469,7 +469,12 @@ impl World {
             self.ledger.record_restored(issuer, self.now);
         }
         if matches!(applied.effect, Effect::Fetch(_)) && update.cause().is_some_and(|cause| cause != Cause::Schedule) {
-            self.ledger.refresh_started(issuer, self.now, &self.workers[worker].settings[issuer]);
+            let settings = &self.workers[worker].settings[issuer];
+            if applied.record.is_fetching_for_token() {
+                self.ledger.refresh_started(issuer, self.now, settings);
+            } else {
+                self.ledger.second_look_started(issuer, self.now, settings);
+            }
         }
         if applied.bytes.is_some() && self.broken == Some(Rule::IssuersAreIndependent) {
             // All issuers share one back-off.

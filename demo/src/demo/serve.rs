@@ -18,7 +18,7 @@ pub(crate) fn run() -> Result<bool> {
         ("200, and what the upstream saw", format!("curl -i {API}/api/orders -H \"authorization: Bearer $TOKEN\"")),
         ("401: no token", format!("curl -i {API}/api/orders")),
         (
-            "401 after one fetch from the issuer: an unknown kid",
+            "401 after two fetches from the issuer: an unknown kid",
             format!("curl -i {API}/api/orders -H 'authorization: Bearer {unknown}'"),
         ),
         (

@@ -20,6 +20,9 @@ const FETCH_TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(1)..=Durat
 const UP_TO_A_YEAR: RangeInclusive<Duration> = Duration::ZERO..=YEAR;
 /// A shorter lifetime would flood the issuer.
 const TTL: RangeInclusive<Duration> = Duration::from_secs(1)..=YEAR;
+const NO_CACHE_TTL: RangeInclusive<Duration> = Duration::from_secs(1)..=policy::LONGEST_NO_CACHE_TTL;
+/// A longer pause would be longer than requests wait.
+const SECOND_LOOK: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(60);
 const INTERVAL: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(86_400);
 const GRACE: RangeInclusive<Duration> = Duration::ZERO..=policy::LONGEST_GRACE;
 const BACKOFF: RangeInclusive<Duration> = Duration::from_millis(1)..=policy::LONGEST_RETRY_AFTER;
@@ -86,6 +89,12 @@ fn rotation(
     Ok(RotationPolicy {
         cache_duration,
         honor_cache_headers: wire.honor_cache_headers.unwrap_or(true),
+        no_cache_ttl: duration(
+            "no_cache_ttl",
+            wire.no_cache_ttl,
+            cache_duration.min(policy::LONGEST_NO_CACHE_TTL),
+            NO_CACHE_TTL,
+        )?,
         min_ttl,
         max_ttl,
         refresh_ahead: refresh_ahead.transpose()?,
@@ -97,6 +106,7 @@ fn rotation(
             policy::DEFAULT_UNKNOWN_KID_MIN_INTERVAL,
             INTERVAL,
         )?,
+        second_look: duration("second_look", wire.second_look, policy::DEFAULT_SECOND_LOOK, SECOND_LOOK)?,
         unknown_kid_max_wait: duration(
             "unknown_kid_max_wait",
             wire.unknown_kid_max_wait,

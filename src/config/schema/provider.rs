@@ -148,7 +148,8 @@ message! {
     /// Envoy's `RetryPolicy`.
     RetryPolicy {
         /// Number of failed fetches in a row that a waiting request outlasts, at most 100. After one more failure, a request
-        /// that arrived before that fetch started gets a 503. Without a `retry_policy`: 0. Default: `1`.
+        /// that arrived before that fetch started gets a 503. While fetches fail, a request waits only for a fetch that runs or
+        /// starts within the back-offs of these retries and one second. Without a `retry_policy`: 0. Default: `1`.
         num_retries: Option<u32>,
         /// Back-off between failed fetches.
         retry_back_off: Option<BackoffStrategy>,
@@ -175,6 +176,10 @@ message! {
         /// Takes the lifetime of the JWKS from `Cache-Control` or `Expires`. If both are missing, or with `false`:
         /// `cache_duration`. Default: `true`.
         honor_cache_headers: Option<bool>,
+        /// Lifetime of a JWKS whose headers say `no-cache`, `no-store`, `max-age=0`, or an `Expires` that is past. At most
+        /// `300s`, since some issuers send `no-store` only near a rotation; `min_ttl` and `max_ttl` apply. Unset:
+        /// `cache_duration`, at most `300s`.
+        no_cache_ttl: Option<Duration>,
         /// Lower limit of a lifetime from cache headers. Also the minimum age at which a signature that fails causes a
         /// refresh: a JWKS that was fetched or confirmed more recently is not refreshed for it. Default: `30s`.
         min_ttl: Option<Duration>,
@@ -183,9 +188,14 @@ message! {
         /// How long before the end of the lifetime the background refresh may start, up to half the lifetime. Unset: a fifth
         /// of the lifetime.
         refresh_ahead: Option<Duration>,
-        /// Minimum time between the starts of two refreshes that tokens cause, by an unknown `kid` or a signature that fails.
+        /// Minimum time between the starts of two refreshes that tokens cause, by an unknown `kid` or a signature that fails;
+        /// `second_look` adds at most one fetch per interval.
         /// Default: `10s`.
         unknown_kid_min_interval: Option<Duration>,
+        /// How long after a refresh for an unknown `kid` the issuer is asked once more, if a request still waits for its key:
+        /// the answer may come from a replica that lags. Once per `unknown_kid_min_interval`, and only within the interval. At
+        /// most `60s`; `0s` turns the second look off. Default: `1s`.
+        second_look: Option<Duration>,
         /// Maximum time that a request waits for a refresh. If a refresh that may start within this time has not ended by
         /// then, the request waits for up to one `http_uri.timeout` longer. If this is shorter than
         /// `unknown_kid_min_interval`, tokens of a new key may be denied. Default: `10s`.

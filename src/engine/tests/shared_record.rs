@@ -72,7 +72,8 @@ fn a_worker_that_knows_less_is_brought_up_to_date_by_a_worker_that_knows_more() 
 
 #[test]
 fn a_fetch_that_this_worker_learns_of_late_tells_nothing_of_a_request_that_came_after() {
-    let mut world = with_rotation(json!({"unknown_kid_max_wait": "10s"})).started(&["a"]);
+    let terms = json!({"unknown_kid_max_wait": "10s", "second_look": "0s"});
+    let mut world = with_rotation(terms.clone()).started(&["a"]);
     let earlier = world.record.clone();
     world.pass(11 * SECOND);
     assert_eq!(world.request(0, "x"), None);
@@ -85,7 +86,7 @@ fn a_fetch_that_this_worker_learns_of_late_tells_nothing_of_a_request_that_came_
         world.engines[0].on_updated(ISSUER, update, applied, world.now);
     }
     // The other worker does not see the fetch before the request has come.
-    [world.engines[1], _] = with_rotation(json!({"unknown_kid_max_wait": "10s"})).engines;
+    [world.engines[1], _] = with_rotation(terms).engines;
     world.now = world.now.plus(SECOND);
     world.record = earlier;
     assert_eq!(world.request(1, "b"), None);

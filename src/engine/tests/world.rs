@@ -43,13 +43,19 @@ pub(super) fn world() -> World {
     world_with(5)
 }
 
-/// With so many seconds of `unknown_kid_max_wait`; the interval is ten.
+/// With so many seconds of `unknown_kid_max_wait`; the interval is ten. There is no second look.
 pub(super) fn world_with(max_wait: u32) -> World {
+    world_with_terms(json!({"unknown_kid_max_wait": format!("{max_wait}s"), "second_look": "0s"}), json!(null))
+}
+
+/// With these fields of `rotation`, and this `retry_policy`.
+pub(super) fn world_with_terms(rotation: serde_json::Value, retry_policy: serde_json::Value) -> World {
     let config = json!({
         "providers": {"p": {"issuer": "i", "remote_jwks": {
             "http_uri": {"uri": "http://i/jwks", "cluster": "c", "timeout": "2s"},
             "cache_duration": "100s",
-            "rotation": {"unknown_kid_min_interval": "10s", "unknown_kid_max_wait": format!("{max_wait}s")},
+            "rotation": rotation,
+            "retry_policy": retry_policy,
         }}},
         "rules": [{"match": {"prefix": "/"}, "requires": {"provider_name": "p"}}],
     });

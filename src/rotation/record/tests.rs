@@ -13,6 +13,8 @@ fn full() -> Record {
         failed_at: at(8),
         pause: Duration::from_millis(22),
         unknown_kid_at: Some(at(5)),
+        looked_at: Some(at(9)),
+        second_look: 2,
         document: Some(CachedJwks {
             fetch: 3,
             generation: 2,
@@ -72,6 +74,7 @@ fn numbers_far_beyond_the_clock_count_as_absent() {
     };
     assert!(read(|_| {}) && read(|record| record.version = 1_700_000_000_000 + 86_400_000));
     assert!(!read(|record| record.version = u64::MAX) && !read(|record| record.started = u64::MAX - 1));
+    assert!(!read(|record| record.second_look = 1 << 50));
     assert!(!read(|record| record.finished = 1 << 50) && !read(|record| record.ahead = Duration::from_millis(1 << 50)));
     assert!(!read(|record| record.pause = Duration::from_millis(1 << 63)));
     assert!(!read(|record| record.lease.as_mut().unwrap().until = UnixTime::from_millis(u64::MAX - 1)));
@@ -83,9 +86,10 @@ fn numbers_far_beyond_the_clock_count_as_absent() {
 #[test]
 fn a_time_after_the_record_was_written_is_another_plugins() {
     let later = UnixTime::from_millis(11);
-    let changes: [fn(&mut Record, UnixTime); 6] = [
+    let changes: [fn(&mut Record, UnixTime); 7] = [
         |record, later| record.failed_at = later,
         |record, later| record.unknown_kid_at = Some(later),
+        |record, later| record.looked_at = Some(later),
         |record, later| record.lease.as_mut().unwrap().taken_at = later,
         |record, later| record.document.as_mut().unwrap().fetched_at = later,
         |record, later| record.document.as_mut().unwrap().rotated_at = later,
@@ -107,6 +111,7 @@ fn an_outline_keeps_each_age() {
     let document = outline.document.as_ref().unwrap();
     assert_eq!((document.fetched_at, document.body.len(), outline.failed_at), (at(0), 0, at(7)));
     assert_eq!((outline.lease, outline.unknown_kid_at), (Some(Lease { taken_at: at(9), until: at(19) }), Some(at(4))));
+    assert_eq!((outline.looked_at, outline.second_look), (Some(at(8)), 2));
     assert_eq!((outline.version, outline.decision_fingerprint()), (7, full().decision_fingerprint()));
 }
 

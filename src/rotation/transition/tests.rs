@@ -102,11 +102,15 @@ fn refreshed_ahead_of_expiry_and_not_before() {
 }
 
 #[test]
-fn unknown_kids_start_one_refresh_per_interval_whatever_became_of_it() {
-    for outcome in [document("a"), FAILED] {
+fn unknown_kids_start_one_refresh_and_one_second_look_per_interval_whatever_became_of_them() {
+    for outcome in [|| document("a"), || FAILED] {
         let mut record = fresh("a");
         assert_eq!(refresh(&mut record, Cause::UnknownKid, at(5)), fetch_at(5));
-        fetched(&mut record, outcome, at(5));
+        fetched(&mut record, outcome(), at(5));
+        assert_eq!(refresh(&mut record, Cause::UnknownKid, at(5)), Effect::NotBefore(at(6)));
+        assert_eq!(refresh(&mut record, Cause::UnknownKid, at(6)), fetch_at(6));
+        assert!(record.is_looking_again() && !record.is_fetching_for_token());
+        fetched(&mut record, outcome(), at(6));
         assert_eq!(refresh(&mut record, Cause::UnknownKid, at(14)), Effect::NotBefore(at(15)));
         assert_eq!(
             refresh(&mut record, Cause::BadSignature, at(14)),
@@ -117,11 +121,39 @@ fn unknown_kids_start_one_refresh_per_interval_whatever_became_of_it() {
 }
 
 #[test]
+fn any_other_fetch_takes_the_place_of_the_second_look() {
+    let mut record = fresh("a");
+    assert_eq!(refresh(&mut record, Cause::UnknownKid, at(84)), fetch_at(84));
+    fetched(&mut record, FAILED, at(84));
+    assert_eq!(refresh(&mut record, Cause::Schedule, at(85)), fetch_at(85));
+    assert!(record.is_looking_again());
+    fetched(&mut record, document("a"), at(85));
+    assert_eq!(refresh(&mut record, Cause::UnknownKid, at(86)), Effect::NotBefore(at(94)));
+}
+
+#[test]
+fn a_second_look_is_within_the_interval_or_is_not() {
+    let looks = |second_look, interval| {
+        let (second_look, unknown_kid_min_interval) = (Duration::from_secs(second_look), Duration::from_secs(interval));
+        let policy = RotationPolicy { second_look, unknown_kid_min_interval, ..POLICY };
+        let record = Record { unknown_kid_at: Some(at(5)), looked_at: Some(at(6)), ..fresh("a") };
+        let due = refresh_due(&record, Cause::UnknownKid, &policy, at(6));
+        (due, second_look_at(&record, &policy).is_some())
+    };
+    assert_eq!(looks(1, 10), (at(7), true));
+    assert_eq!(looks(0, 10), (at(15), false));
+    assert_eq!(looks(1, 2), (at(7), false));
+    assert_eq!(looks(9, 10), (at(15), false));
+}
+
+#[test]
 fn a_bad_signature_doubts_only_what_was_not_confirmed_lately_and_shares_the_budget() {
     let mut record = fresh("a");
     assert_eq!(refresh(&mut record, Cause::BadSignature, at(29)), Effect::NotBefore(at(30)));
     assert_eq!(refresh(&mut record, Cause::BadSignature, at(30)), fetch_at(30));
     fetched(&mut record, FAILED, at(30));
+    assert_eq!(refresh(&mut record, Cause::UnknownKid, at(39)), fetch_at(39), "the second look");
+    fetched(&mut record, FAILED, at(39));
     assert_eq!(refresh(&mut record, Cause::UnknownKid, at(39)), Effect::NotBefore(at(40)));
 }
 
