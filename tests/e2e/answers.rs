@@ -42,13 +42,13 @@ fn report_mode_counts_and_marks_and_denies_nothing() {
     let bad = site.send(&Request::get("/api/bad").bearer("x.y.z").header("x-user", "set before"));
     assert_eq!((bad.status, &bad.json()["headers"]["x-user"]), (200, &json!(["set before"])));
     assert_eq!(site.send(&Request::get("/api/none")).status, 200);
-    // The request does not wait. One fetch in the background shows whether the request would be denied.
+    // The request does not wait. Two fetches in the background show whether the request would be denied.
     let unknown = site.send(&Request::get("/api/unknown").bearer(&site.token_of_unknown_key()));
     assert_eq!(unknown.status, 200);
     assert!(eventually(Duration::from_secs(5), || site.stat("would_deny.unknown_key") == 1));
     let count = |name: &str| site.settled(name);
     assert_eq!((count("would_deny"), count("would_deny.missing"), count("denied")), (3, 1, 0));
-    assert_eq!(site.gets(), 2);
+    assert_eq!(site.gets(), 3);
     for line in ["LINE /api/good [-]", "LINE /api/bad [header_encoding]", "LINE /api/none [missing]"] {
         assert!(
             eventually(Duration::from_secs(15), || site.envoy.log().contains(line)),

@@ -54,3 +54,12 @@ fn without_cache_headers_cache_duration_applies() {
     let site = plan.start_warm();
     assert!(eventually(Duration::from_secs(15), || site.gets() >= 3));
 }
+
+#[test]
+fn an_issuer_that_forbids_caching_is_not_asked_all_the_time() {
+    let issuer = issuer_with(Alg::Es256, None);
+    issuer.set_cache_control(Some("no-cache, no-store, max-age=0, must-revalidate".to_owned()));
+    let site = Plan::with(issuer).rotation("min_ttl", "1s").start_warm();
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(site.gets(), 1);
+}

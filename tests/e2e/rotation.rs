@@ -29,7 +29,8 @@ fn a_new_key_used_at_once_costs_one_get_and_no_denial() {
 
     let response = site.get(&old);
     assert_eq!((response.status, response.text().as_str()), (401, UNKNOWN_KEY));
-    assert_eq!(site.gets(), 2, "the budget is spent");
+    assert_eq!(site.gets(), 3, "the second look");
+    assert_eq!((site.get(&old).status, site.gets()), (401, 3), "the budget is spent");
     site.assert_healthy();
 }
 

@@ -1,7 +1,7 @@
 //! The engine under a virtual clock, with many workers, several issuers, an adversary, and faults at every step. One
 //! seed gives one history. To replay a failed seed: `SEED=<seed> cargo test --test simulation replay -- --nocapture`.
 //!
-//! `SEEDS` sets the number of seeds. `TROUBLE=1` replays a seed with trouble for the last issuer.
+//! `SEEDS` sets the number of seeds. `STYLE=NoCache` simulates a fleet with this style of issuer only. `TROUBLE=1` replays a seed with trouble for the last issuer.
 
 #![allow(unreachable_pub)]
 #![allow(clippy::arithmetic_side_effects, clippy::expect_used, clippy::indexing_slicing)]
@@ -122,6 +122,9 @@ fn a_thousand_issuers_cost_one_fetch_each_and_few_looks() {
 fn fleet(proxies: &[u32]) {
     println!("{}", fleet::HEAD);
     for style in [Style::Hard, Style::Announced, Style::NoCache, Style::NoCacheAtMinTtl] {
+        if env::var("STYLE").is_ok_and(|only| only != format!("{style:?}")) {
+            continue;
+        }
         // A GET per half minute and proxy: a large fleet would take long to simulate.
         for proxies in proxies.iter().filter(|proxies| style != Style::NoCacheAtMinTtl || **proxies <= 100) {
             let report = Report::of(*proxies, style);
