@@ -51,7 +51,7 @@ impl Style {
         }
     }
 
-    fn cache_control(self) -> &'static str {
+    pub fn cache_control(self) -> &'static str {
         match self {
             Self::Hard | Self::Announced => "max-age=600",
             Self::NoCache | Self::NoCacheAtMinTtl => "no-cache",
