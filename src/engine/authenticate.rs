@@ -14,7 +14,9 @@ use crate::{
         plan::Plan,
         reply::Denial,
         requirement::{
-            evaluate::{evaluate, evaluate_now, Effort, Evaluation, Outcome, TokenCheck, Waits},
+            evaluate::{
+                evaluate, untold, verdict_without_waiting, Effort, Evaluation, Outcome, TokenCheck, Verdict, Waits,
+            },
             ResolvedRequirement, TokenPolicyRef,
         },
         token_location::Candidate,
@@ -155,9 +157,6 @@ impl<C: SignatureCheck> Authenticator<'_, C> {
     }
 
     /// Evaluates the requirement of a request that just came.
-    ///
-    /// A request waits only if that buys something. Where the requirement is satisfied whatever becomes of the tokens that
-    /// wait, the verdict is Allow at once.
     pub(super) fn evaluate_arrival(
         &self,
         resolved: &ResolvedRequirement,
@@ -171,17 +170,11 @@ impl<C: SignatureCheck> Authenticator<'_, C> {
             Outcome::Deny(denial) => return Arrival::Deny(evaluation, denial),
             Outcome::Wait(waits) => waits,
         };
-        let without_waiting = |cause| TokenCheck::Unknown { cause, denial: untold(cause, Duration::ZERO) };
-        let now = evaluate_now(&resolved.root, &evaluation, without_waiting, |policy, token, effort| {
-            request.check(policy, token, effort)
-        });
-        match now.outcome() {
-            Outcome::Allow(clearance) => Arrival::Allow(now, clearance),
-            Outcome::Deny(denial @ Denial::Token(_)) => Arrival::Wait(evaluation, waits, denial),
+        let check = |policy, token, effort| request.check(policy, token, effort);
+        match verdict_without_waiting(&resolved.root, &evaluation, check) {
+            Verdict::Deny(denial @ Denial::Token(_)) => Arrival::Wait(evaluation, waits, denial),
             // There is no room, whatever the keys say.
-            Outcome::Deny(Denial::KeysUnavailable(_) | Denial::TooManyParked) | Outcome::Wait(_) => {
-                Arrival::Wait(evaluation, waits, Denial::TooManyParked)
-            }
+            _ => Arrival::Wait(evaluation, waits, Denial::TooManyParked),
         }
     }
 
@@ -292,15 +285,6 @@ impl<C: SignatureCheck> CheckedRequest<'_, C> {
             self.progress.remember_failure(Failed { policy, token, keys, error });
         }
         Some(verified)
-    }
-}
-
-/// The denial of a token of which only a fetch could tell more, if the request does not wait, or waits no longer.
-fn untold(cause: Cause, retry_after: Duration) -> Denial {
-    match cause {
-        // The key at hand does not match. There was only a chance that the issuer has replaced the key.
-        Cause::BadSignature => Denial::Token(TokenError::BadSignature),
-        Cause::Schedule | Cause::UnknownKid => Denial::KeysUnavailable(retry_after),
     }
 }
 

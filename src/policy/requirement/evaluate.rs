@@ -110,6 +110,9 @@ pub struct Evaluation {
 
 /// Evaluates a requirement. `check` checks one token under one policy.
 ///
+/// The verdict is Wait only if waiting buys something: the fetches that a request waits for may make the difference between
+/// Allow and another denial. A part of the requirement that holds whatever becomes of its tokens does not wait for them.
+///
 /// Where all of several tokens must be good and one of them waits, the signatures of the others are not checked: the request
 /// is decided again when the keys come.
 pub fn evaluate(root: &Node, check: impl FnMut(TokenPolicyRef, usize, Effort) -> TokenCheck) -> Evaluation {
@@ -119,25 +122,30 @@ pub fn evaluate(root: &Node, check: impl FnMut(TokenPolicyRef, usize, Effort) ->
     Evaluation { verdict, findings: evaluator.findings, invalid_header: evaluator.invalid_header }
 }
 
-/// Evaluates a requirement as if no fetch could tell anything: `denied` says what a check that waits comes to then. What
-/// `earlier` found is not checked again. Where this evaluation allows the request, waiting buys nothing.
-pub fn evaluate_now(
+/// The verdict if no fetch could tell anything. What `earlier` found is not checked again.
+pub fn verdict_without_waiting(
     root: &Node,
     earlier: &Evaluation,
-    denied: impl Fn(Cause) -> TokenCheck,
     mut check: impl FnMut(TokenPolicyRef, usize, Effort) -> TokenCheck,
-) -> Evaluation {
-    evaluate(root, |policy, token, effort| {
+) -> Verdict {
+    let now = evaluate(root, |policy, token, effort| {
         let is_known = |finding: &&Finding| {
             (finding.provider, finding.policy, finding.token) == (policy.provider, policy.policy, Some(token))
         };
         let known = earlier.findings.iter().find(is_known).map(|finding| finding.check);
         let known = known.filter(|check| !matches!(check, TokenCheck::Unchecked));
-        match known.unwrap_or_else(|| check(policy, token, effort)) {
-            TokenCheck::Wait(cause) => denied(cause),
-            check => check,
-        }
-    })
+        known.unwrap_or_else(|| check(policy, token, effort)).without_waiting()
+    });
+    now.verdict
+}
+
+/// The denial of a token of which only a fetch could tell more, if the request does not wait, or waits no longer.
+pub fn untold(cause: Cause, retry_after: Duration) -> Denial {
+    match cause {
+        // The key at hand does not match. There was only a chance that the issuer has replaced the key.
+        Cause::BadSignature => Denial::Token(TokenError::BadSignature),
+        Cause::Schedule | Cause::UnknownKid => Denial::KeysUnavailable(retry_after),
+    }
 }
 
 impl TokenCheck {
@@ -148,6 +156,14 @@ impl TokenCheck {
                 Verdict::Deny(*denial)
             }
             Self::Wait(_) | Self::Unchecked => Verdict::Wait,
+        }
+    }
+
+    /// The same check for a request that does not wait.
+    fn without_waiting(self) -> Self {
+        match self {
+            Self::Wait(cause) => Self::Unknown { cause, denial: untold(cause, Duration::ZERO) },
+            other => other,
         }
     }
 }
@@ -238,26 +254,25 @@ impl<F: FnMut(TokenPolicyRef, usize, Effort) -> TokenCheck> Evaluator<F> {
                     Err(error) => Verdict::Deny(Denial::Token(*error)),
                 })
             }
-            Node::Each { tokens, on_invalid } => {
-                let (effort, mut is_known) = (self.effort, true);
+            Node::Each { tokens, on_invalid } => self.whatever(|this| {
                 for (token, policy) in tokens {
-                    let verdict = policy.ok().map(|policy| self.token(policy, *token));
-                    if verdict == Some(Verdict::Wait) {
-                        is_known = false;
-                        self.effort = Effort::Cheap;
-                    }
+                    let verdict = policy.ok().map(|policy| this.token(policy, *token));
                     if let (OnInvalid::AllowWithHeader(header), true) = (on_invalid, verdict != Some(Verdict::Allow)) {
-                        self.invalid_header = Some(header.clone());
+                        this.invalid_header = Some(header.clone());
                     }
                 }
-                self.effort = effort;
-                if is_known {
-                    Verdict::Allow
-                } else {
-                    Verdict::Wait
-                }
-            }
+            }),
         }
+    }
+
+    /// Allow, whatever becomes of the tokens that `evaluate` checks: the request does not wait for them.
+    fn whatever(&mut self, evaluate: impl FnOnce(&mut Self)) -> Verdict {
+        let before = self.findings.len();
+        evaluate(self);
+        for finding in self.findings.iter_mut().skip(before) {
+            finding.check = finding.check.without_waiting();
+        }
+        Verdict::Allow
     }
 
     /// The first denial; else Wait if anything waits.
@@ -287,13 +302,25 @@ impl<F: FnMut(TokenPolicyRef, usize, Effort) -> TokenCheck> Evaluator<F> {
     }
 
     fn any(&mut self, nodes: &[Node], fallback: Fallback) -> Verdict {
-        let (allows_missing, mut is_known) = (self.allows_missing, true);
+        if fallback == Fallback::MissingOrFailed {
+            return self.whatever(|this| {
+                this.any_of(nodes, Fallback::Nothing);
+            });
+        }
+        self.any_of(nodes, fallback)
+    }
+
+    fn any_of(&mut self, nodes: &[Node], fallback: Fallback) -> Verdict {
+        let (allows_missing, mut is_known, mut is_allowed) = (self.allows_missing, true, false);
         let mut told = Denial::Token(TokenError::Missing);
         for node in nodes {
             self.allows_missing = allows_missing || fallback == Fallback::Missing;
+            let before = self.findings.len();
             let verdict = self.node(node);
             self.allows_missing = allows_missing;
             match verdict {
+                // The next nodes may have good tokens to forward, which this node does not know of its own.
+                Verdict::Allow if self.lacks_keys_since(before) => is_allowed = true,
                 Verdict::Allow => return Verdict::Allow,
                 Verdict::Wait => is_known = false,
                 Verdict::Deny(denial) if weight(denial) >= weight(told) => told = denial,
@@ -301,11 +328,17 @@ impl<F: FnMut(TokenPolicyRef, usize, Effort) -> TokenCheck> Evaluator<F> {
             }
         }
         match fallback {
+            _ if is_allowed => Verdict::Allow,
             _ if !is_known => Verdict::Wait,
-            Fallback::MissingOrFailed => Verdict::Allow,
             Fallback::Missing if told == Denial::Token(TokenError::Missing) => Verdict::Allow,
-            Fallback::Missing | Fallback::Nothing => Verdict::Deny(told),
+            Fallback::Missing | Fallback::Nothing | Fallback::MissingOrFailed => Verdict::Deny(told),
         }
+    }
+
+    /// Whether a token was found since then of which a fetch could tell more, though no request waits for it.
+    fn lacks_keys_since(&self, before: usize) -> bool {
+        let mut since = self.findings.iter().skip(before);
+        since.any(|finding| matches!(finding.check, TokenCheck::Unknown { .. }))
     }
 
     fn token(&mut self, policy: TokenPolicyRef, token: usize) -> Verdict {

@@ -49,7 +49,8 @@ table! {
         any![any![Missing], Missing; missing] => allow([]);
         any![any![Foreign; missing], Missing; missing] => deny(Foreign);
         any![any![Expired; missing_or_failed], Good] => allow([]).checks([0]);
-        any![any![UnknownKid; missing_or_failed], Expired] => wait([0]);
+        any![any![UnknownKid; missing_or_failed], Expired] => allow([]).checks([0, 1]);
+        any![any![UnknownKid; missing_or_failed], Good] => allow([1]);
     }
 
     each_within_all {
@@ -65,7 +66,8 @@ table! {
 
     each_within_any {
         any![Expired, allow_missing_or_failed![Expired]] => allow([]);
-        any![Expired, allow_missing_or_failed![UnknownKid]] => wait([1]);
+        any![Expired, allow_missing_or_failed![UnknownKid]] => allow([]);
+        any![NoKeys, allow_missing_or_failed![UnknownKid, Good]] => allow([2]);
         any![Good, extract_only![Expired]] => allow([0]).checks([0]);
         any![Expired, extract_only![Foreign]] => allow([]).invalid();
         any![UnknownKid, extract_only![Expired]] => allow([]).invalid();
@@ -77,6 +79,15 @@ table! {
     the_header_of_a_child_that_does_not_decide_is_kept {
         any![all![extract_only![Expired], Missing], Good] => allow([2]).invalid();
         any![extract_only![UnknownKid], Good] => allow([1]).invalid();
+    }
+
+    // A request waits for the tokens that decide, and for no other.
+    a_part_that_holds_anyway_waits_for_nothing {
+        all![any![UnknownKid; missing_or_failed], NoKeys] => wait([1]);
+        all![any![UnknownKid; missing_or_failed], Good] => allow([1]);
+        all![allow_missing_or_failed![UnknownKid, NoKeys], Good] => allow([2]);
+        all![NoKeys, extract_only![UnknownKid], Good] => wait([0]).invalid();
+        any![all![UnknownKid, Good], any![NoKeys; missing_or_failed]] => allow([1]);
     }
 
     three_levels {

@@ -328,8 +328,8 @@ pub(super) fn check_node(
         }
         Outcome::Wait(waits) => {
             assert_eq!(expected.verdict, Verdict::Wait, "{row}");
-            let waiting = checked.iter().filter_map(|(provider, token, check)| match check {
-                TokenCheck::Wait(cause) => Some((*token, (*provider, *cause))),
+            let waiting = evaluation.findings.iter().filter_map(|finding| match (finding.token, finding.check) {
+                (Some(token), TokenCheck::Wait(cause)) => Some((token, (finding.provider, cause))),
                 _ => None,
             });
             let (tokens, fetches): (Vec<_>, Vec<_>) = waiting.unzip();

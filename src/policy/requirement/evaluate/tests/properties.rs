@@ -95,15 +95,6 @@ fn contains(node: &Node, holds: &dyn Fn(&Node) -> bool) -> bool {
         }
 }
 
-/// Whether a part of the tree allows bad tokens.
-fn allows_bad_tokens(node: &Node) -> bool {
-    contains(node, &|node| match node {
-        Node::Any(_, fallback) => *fallback == Fallback::MissingOrFailed,
-        Node::Each { on_invalid, .. } => *on_invalid != OnInvalid::Deny,
-        _ => false,
-    })
-}
-
 /// The same requirement, resolved for a request without a token.
 fn without_tokens(node: &Node) -> Node {
     let each = |nodes: &[Node]| nodes.iter().map(without_tokens).collect();
@@ -126,17 +117,42 @@ proptest! {
         prop_assert_eq!(states.truth(&node), expected);
     }
 
+    /// Where every outcome of the tokens that wait allows the request, the verdict is Allow at once.
     #[test]
-    fn denying_waiting_tokens_allows_only_where_bad_tokens_are_allowed(
+    fn a_request_that_waits_is_denied_if_its_tokens_are(
         node in nodes(),
         states in states(),
-        denied in select(&DENIED[..]),
+        denied in vec(select(&DENIED[..]), PROVIDERS * TOKENS),
     ) {
-        let later = states.map(|_, state| if WAITING.contains(&state) { denied } else { state });
-        if states.truth(&node) != Truth::Allow && later.truth(&node) == Truth::Allow {
-            prop_assert_eq!(states.truth(&node), Truth::Wait);
-            prop_assert!(allows_bad_tokens(&node));
+        let later = states.map(|index, state| if WAITING.contains(&state) { denied[index] } else { state });
+        if states.truth(&node) != Truth::Allow {
+            prop_assert_eq!(later.truth(&node), Truth::Deny);
         }
+    }
+
+    /// Where every outcome denies the request, the verdict is Deny at once. A missing token behind a token that waits is the
+    /// exception under `allow_missing`: the token that waits may change what is told.
+    #[test]
+    fn a_request_that_waits_is_allowed_if_its_tokens_are_good(node in nodes(), states in states()) {
+        let later = states.map(|_, state| if WAITING.contains(&state) { Good } else { state });
+        let allows_missing = contains(&node, &|node| matches!(node, Node::Any(_, Fallback::Missing)));
+        if states.truth(&node) == Truth::Wait && !allows_missing {
+            prop_assert_eq!(later.truth(&node), Truth::Allow);
+        }
+    }
+
+    /// Once the fetches have ended that a request waits for, the request is decided.
+    #[test]
+    fn a_request_waits_for_no_token_that_does_not_matter(
+        node in nodes(),
+        states in states(),
+        ends in vec(prop_oneof![Just(Good), select(&DENIED[..])], PROVIDERS * TOKENS),
+    ) {
+        let evaluation = states.evaluate(&node);
+        let awaited: Vec<_> = evaluation.findings.iter().filter(|finding| matches!(finding.check, TokenCheck::Wait(_)))
+            .filter_map(|finding| Some(finding.provider.index() * TOKENS + finding.token?)).collect();
+        let later = states.map(|index, state| if awaited.contains(&index) { ends[index] } else { state });
+        prop_assert_ne!(later.truth(&node), Truth::Wait);
     }
 
     #[test]
@@ -192,11 +208,10 @@ proptest! {
             }
             Outcome::Wait(waits) => {
                 prop_assert_eq!(evaluation.verdict, Verdict::Wait);
-                let waiting = checks.iter().filter_map(|(provider, _, check)| match check {
-                    TokenCheck::Wait(cause) => Some((*provider, *cause)),
-                    _ => None,
-                });
-                prop_assert!(waits.iter().eq(waiting));
+                for (provider, cause) in waits.iter() {
+                    let waits = |check: &TokenCheck| matches!(check, TokenCheck::Wait(other) if *other == cause);
+                    prop_assert!(checks.iter().any(|(other, _, check)| *other == provider && waits(check)));
+                }
             }
             Outcome::Deny(denial) => prop_assert_eq!(evaluation.verdict, Verdict::Deny(denial)),
         }

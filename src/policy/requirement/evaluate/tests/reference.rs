@@ -54,11 +54,11 @@ fn truth(node: &Node, check: Check<'_>, allows_missing: bool) -> Truth {
             }
             least
         }
+        Node::Any(_, Fallback::MissingOrFailed) => Allow,
         Node::Any(nodes, fallback) => {
             let allows_missing = allows_missing || *fallback == Fallback::Missing;
             let lacks_tokens = || nodes.iter().all(|node| lacks_token(node, check, allows_missing));
             match nodes.iter().map(|node| truth(node, check, allows_missing)).max().unwrap_or(Deny) {
-                Deny if *fallback == Fallback::MissingOrFailed => Allow,
                 Deny if *fallback == Fallback::Missing && lacks_tokens() => Allow,
                 truth => truth,
             }
@@ -66,16 +66,7 @@ fn truth(node: &Node, check: Check<'_>, allows_missing: bool) -> Truth {
         Node::Each { tokens, on_invalid: OnInvalid::Deny } => {
             all(&mut tokens.iter().map(|token| of_each(token).unwrap_or(Deny)))
         }
-        Node::Each { tokens, .. } => all(&mut tokens.iter().map(|token| of_each(token).unwrap_or(Deny)).map(known)),
-    }
-}
-
-/// Allow once the truth is known.
-fn known(truth: Truth) -> Truth {
-    if truth == Wait {
-        Wait
-    } else {
-        Allow
+        Node::Each { .. } => Allow,
     }
 }
 
