@@ -34,12 +34,77 @@ pub(crate) fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializ
 #[derive(Debug, Deserialize, PartialEq, Eq)]
 pub(crate) struct Text<'a>(#[serde(borrow)] pub Cow<'a, str>);
 
+/// Whether the text is JSON in which no object repeats a name, as [`parse`] says, without keeping the values.
+pub(crate) fn is_strict(text: &[u8]) -> bool {
+    serde_json::from_slice::<Checked>(text).is_ok()
+}
+
 /// A value in which no object repeats a name.
 pub(crate) struct Strict(pub Value);
 
 impl<'de> Deserialize<'de> for Strict {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(Any).map(Self)
+    }
+}
+
+/// That a value repeats no name.
+struct Checked;
+
+impl<'de> Deserialize<'de> for Checked {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Self)
+    }
+}
+
+impl<'de> Visitor<'de> for Checked {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self, A::Error> {
+        while items.next_element::<Self>()?.is_some() {}
+        Ok(self)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self, A::Error> {
+        let mut names = Vec::new();
+        while let Some((Text(name), _)) = members.next_entry::<Text<'de>, Self>()? {
+            names.push(name);
+        }
+        names.sort_unstable();
+        let number = names.len();
+        names.dedup();
+        if names.len() < number {
+            return Err(de::Error::custom("a name repeats"));
+        }
+        Ok(self)
     }
 }
 
@@ -93,5 +158,49 @@ impl<'de> Visitor<'de> for Any {
             object.insert(name, member);
         }
         Ok(Value::Object(object))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_check_agrees_with_the_parser() {
+        let deep = |depth| format!(r#"{{"a":{}{}}}"#, "[".repeat(depth), "]".repeat(depth));
+        let good = [
+            "{}",
+            "[]",
+            " 7 ",
+            "null",
+            r#"{"a":1,"b":{"a":[{"a":true},{"a":null}]}}"#,
+            r#""\ud83d\ude00""#,
+            "-0.0",
+            &deep(60),
+        ];
+        let bad = [
+            "",
+            "{",
+            "{} x",
+            "{} {}",
+            r#"{"a":1,"a":1}"#,
+            r#"{"b":{"a":1,"c":2,"a":3}}"#,
+            r#"[{"a":1,"\u0061":1}]"#,
+            r#""\ud800""#,
+            "1e999",
+            "NaN",
+            "01",
+            "[1,]",
+            "{'a':1}",
+            "\"\u{1}\"",
+            &deep(200),
+        ];
+        for (texts, is_json) in [(&good[..], true), (&bad[..], false)] {
+            for text in texts {
+                assert_eq!(parse(text.as_bytes()).is_ok(), is_json, "{text}");
+                assert_eq!(is_strict(text.as_bytes()), is_json, "{text}");
+            }
+        }
+        assert!(!is_strict(b"\"\xff\""));
     }
 }

@@ -7,8 +7,12 @@ use serde_json::{json, Value};
 
 use super::{parse, protobuf::tests::encode};
 use crate::{
-    crypto::Hash, ids::ProviderId, keys::Algorithm, policy::provider::KeySource, rotation::policy::MaxStale,
-    token::validation::ClaimValue,
+    crypto::Hash,
+    ids::ProviderId,
+    keys::Algorithm,
+    policy::provider::KeySource,
+    rotation::policy::MaxStale,
+    token::{claims::ClaimName, validation::ClaimValue},
 };
 
 fn minimal() -> Value {
@@ -340,9 +344,10 @@ fn the_token_policy_is_read() {
         assert_eq!((&rules.types[..], rules.require_expiration), (&["at+jwt".to_owned()][..], true));
         assert_eq!((rules.max_lifetime, rules.clock_skew), (Some(Duration::from_secs(60)), Duration::from_secs(5)));
         assert_eq!(rules.subjects.as_ref().unwrap().matches("me@a"), Ok(true));
-        let values: Vec<_> = rules.claims.iter().map(|rule| (rule.name.path.join("/"), rule.value.clone())).collect();
+        let values: Vec<_> = rules.claims.iter().map(|rule| (rule.name.clone(), rule.value.clone())).collect();
         let expected = [ClaimValue::Equals(json!("x")), ClaimValue::Contains(json!(7)), ClaimValue::Any];
-        assert_eq!(values, ["a/b", "c", "d"].map(str::to_owned).into_iter().zip(expected).collect::<Vec<_>>());
+        let names = ["a.b", "c", "d"].map(|name| ClaimName::Dotted(name.to_owned()));
+        assert_eq!(values, names.into_iter().zip(expected).collect::<Vec<_>>());
         assert_eq!(rules.scopes, ["read"]);
         assert_eq!((provider.cache.entries, provider.cache.max_token_bytes), (7, 4096));
     }
@@ -384,4 +389,21 @@ fn valid_but_risky_configurations_cause_warnings() {
     json["providers"]["p"]["remote_jwks"]["rotation"] = json!({"unknown_kid_max_wait": "5s"});
     let warnings = parse(json.to_string().as_bytes()).unwrap().warnings;
     assert!(matches!(&warnings[..], [one] if one.contains("rotation.unknown_kid_max_wait: shorter")), "{warnings:?}");
+}
+
+#[test]
+fn a_header_names_its_claim_in_exactly_one_way() {
+    let rejection = |more: Value| {
+        let mut header = json!({"header_name": "x-roles"});
+        more.as_object().unwrap().iter().for_each(|(field, value)| header[field] = value.clone());
+        rejection_with("/providers/p/claim_to_headers", json!([header]))
+    };
+    let found =
+        |what| format!("providers.p.claim_to_headers[0]: expected exactly one of claim_name, claim_path; found {what}");
+    assert_eq!(rejection(json!({})), found("none"));
+    assert_eq!(rejection(json!({"claim_name": "", "claim_path": []})), found("none"));
+    let both = json!({"claim_name": "roles", "claim_path": [{"key": "roles"}]});
+    assert_eq!(rejection(both), found("claim_name, claim_path"));
+    let empty = "providers.p.claim_to_headers[0].claim_path[1].key: must not be empty";
+    assert_eq!(rejection(json!({"claim_path": [{"key": "a"}, {"key": ""}]})), empty);
 }

@@ -86,7 +86,7 @@ impl Forward {
 
     /// The top-level claims that the headers need.
     pub fn claims(&self) -> impl Iterator<Item = &str> {
-        self.claims.iter().filter_map(|header| header.claim.outermost())
+        self.claims.iter().flat_map(|header| header.claim.candidates())
     }
 }
 

@@ -72,8 +72,8 @@ pub struct NumericDate(f64);
 
 impl NumericDate {
     fn read(seconds: f64) -> Option<Self> {
-        // 2^53: beyond it a double no longer holds whole seconds.
-        (0.0..=9_007_199_254_740_992.0).contains(&seconds).then_some(Self(seconds))
+        // As in Envoy: below 2^64. Beyond 2^53 a double holds no single seconds, which nobody lives to see.
+        (0.0..18_446_744_073_709_551_616.0).contains(&seconds).then_some(Self(seconds))
     }
 
     /// This time.
@@ -138,30 +138,39 @@ impl<'de> Deserialize<'de> for Audiences {
     }
 }
 
-/// The name of a claim as a configuration spells it. A name with dots may be the name of one claim, as
-/// `https://example.com/roles`, or the names of nested members; one claim counts first.
+/// The name of a claim in a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClaimName {
-    whole: String,
-    /// The nested members: the name split at its dots, from the outermost in.
-    pub(crate) path: Vec<String>,
+pub enum ClaimName {
+    /// A name in which a dot may be part of a name or separate the names of nested members: `https://example.com/roles`,
+    /// `realm_access.roles`, `kubernetes.io.namespace`. The whole name counts first, then the shortest name of a claim.
+    Dotted(String),
+    /// The names of nested members, from the outermost in.
+    Path(Vec<String>),
 }
 
 impl ClaimName {
-    /// The claim of this name, or the member at the end of the path that the name spells.
-    pub fn new(name: String) -> Self {
-        Self { path: name.split('.').map(str::to_owned).collect(), whole: name }
-    }
-
-    /// The claim within which a nested claim stands.
-    pub fn outermost(&self) -> Option<&str> {
-        self.path.first().map(String::as_str)
-    }
-
     /// The claims of a payload that may hold the value.
     pub fn candidates(&self) -> impl Iterator<Item = &str> {
-        self.outermost().into_iter().chain([self.whole.as_str()])
+        let (dotted, outermost) = match self {
+            Self::Dotted(name) => (Some(name.as_str()), None),
+            Self::Path(path) => (None, path.first().map(String::as_str)),
+        };
+        dotted.into_iter().flat_map(|name| readings(name).map(|(first, _)| first)).chain(outermost)
     }
+}
+
+/// The name of a member, and the name within that member, for each way to read a name with dots. The whole name comes first.
+fn readings(name: &str) -> impl Iterator<Item = (&str, Option<&str>)> {
+    let at_dot = move |(at, _)| Some((name.get(..at)?, name.get(at..)?.strip_prefix('.')));
+    std::iter::once((name, None)).chain(name.match_indices('.').filter_map(at_dot))
+}
+
+/// The value that a name with dots means, where `member` gives the members.
+fn find_dotted<'v>(name: &str, member: &dyn Fn(&str) -> Option<&'v Value>) -> Option<&'v Value> {
+    readings(name).find_map(|(first, rest)| match (member(first)?, rest) {
+        (value, None) => Some(value),
+        (value, Some(rest)) => find_dotted(rest, &|name| value.get(name)),
+    })
 }
 
 /// Some claims of a payload.
@@ -192,11 +201,13 @@ impl<'n> SelectedClaims<'n> {
 
     /// The claim that a configuration means by this name.
     pub fn find(&self, name: &ClaimName) -> Option<&Value> {
-        let nested = || {
-            let (first, rest) = name.path.split_first()?;
-            rest.iter().try_fold(self.get(first)?, |value, member| value.get(member))
-        };
-        self.get(&name.whole).or_else(nested)
+        match name {
+            ClaimName::Dotted(name) => find_dotted(name, &|name| self.get(name)),
+            ClaimName::Path(path) => {
+                let (first, rest) = path.split_first()?;
+                rest.iter().try_fold(self.get(first)?, |value, member| value.get(member))
+            }
+        }
     }
 }
 
@@ -291,6 +302,36 @@ mod tests {
             assert_eq!(Claims::parse(bad.as_bytes()).unwrap_err().kind(), WHOLE, "{bad}");
         }
         assert!(Claims::parse(br#"{"exp":1e15,"nbf":1.5}"#).is_ok());
+        assert!(Claims::parse(br#"{"exp":9223372036854775807}"#).is_ok());
+        assert!(Claims::parse(br#"{"exp":18446744073709551616}"#).is_err());
+    }
+
+    #[test]
+    fn a_name_with_dots_is_one_claim_first_and_a_path_is_a_path() {
+        let payload =
+            br#"{"https://x.com/roles":"r","https://x":{"com/roles":"no"},"kubernetes.io":{"namespace":"n","a.b":"d"},
+            "a.b":"whole","a":{"b":"nested"},"c.d":{"e.f":"longer"},"c":{"d":{"e":{"f":"shortest"}}}}"#;
+        let name = |name: &str| ClaimName::Dotted(name.to_owned());
+        let path = |path: &[&str]| ClaimName::Path(path.iter().map(|key| (*key).to_owned()).collect());
+        for (name, value) in [
+            (name("https://x.com/roles"), Some("r")),
+            (name("a.b"), Some("whole")),
+            (name("kubernetes.io.namespace"), Some("n")),
+            (name("kubernetes.io.a.b"), Some("d")),
+            (name("kubernetes.io.a"), None),
+            (name("kubernetes.io.namespace.x"), None),
+            (name("c.d.e.f"), Some("shortest")),
+            (name("."), None),
+            (path(&["https://x.com/roles"]), Some("r")),
+            (path(&["kubernetes.io", "namespace"]), Some("n")),
+            (path(&["a", "b"]), Some("nested")),
+            (path(&["a.b"]), Some("whole")),
+            (path(&["a", "b", "c"]), None),
+            (path(&["a", "c"]), None),
+        ] {
+            let claims = SelectedClaims::read(payload, name.candidates()).unwrap();
+            assert_eq!(claims.find(&name).and_then(Value::as_str), value, "{name:?}");
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::{claims::Claims, MalformedField, TokenError};
 use crate::{
-    json::{self, from_object, Text},
+    json::{self, from_object, Strict, Text},
     keys::Algorithm,
 };
 
@@ -24,7 +24,7 @@ pub struct Jws {
     pub algorithm: Algorithm,
     /// The key that the header names.
     pub kid: Option<String>,
-    /// The media type that the header states.
+    /// The media type that the header states, if it is a string.
     pub typ: Option<String>,
     /// The decoded payload.
     pub payload: Vec<u8>,
@@ -57,6 +57,22 @@ impl Jws {
     /// The whole token.
     pub fn token(&self) -> &[u8] {
         &self.token
+    }
+
+    /// Checks the members that nobody reads: no name repeats, at any depth, and every string and number is one. Upstreams may
+    /// read these members.
+    ///
+    /// # Errors
+    /// [`TokenError::MalformedPayload`] or [`TokenError::MalformedHeader`].
+    pub fn check_json(&self) -> Result<(), TokenError> {
+        if !json::is_strict(&self.payload) {
+            return Err(TokenError::MalformedPayload(MalformedField::Whole));
+        }
+        let header = self.token.split(|byte| *byte == b'.').next().and_then(decode);
+        if !header.is_some_and(|header| json::is_strict(&header)) {
+            return Err(TokenError::MalformedHeader(MalformedField::Whole));
+        }
+        Ok(())
     }
 
     /// The registered claims.
@@ -111,7 +127,8 @@ impl<'de> Deserialize<'de> for Header {
                     match &*name.0 {
                         "alg" => header.alg = Some(map.next_value()?),
                         "kid" => header.kid = Some(map.next_value()?),
-                        "typ" => header.typ = Some(map.next_value()?),
+                        // A `typ` of another type is no `typ` that a policy could allow.
+                        "typ" => header.typ = map.next_value::<Strict>()?.0.as_str().map(str::to_owned),
                         other => {
                             header.demands_extension |= matches!(other, "crit" | "b64");
                             map.next_value::<IgnoredAny>()?;
@@ -199,6 +216,20 @@ mod tests {
     }
 
     #[test]
+    fn a_typ_of_another_type_is_none_and_an_empty_kid_too() {
+        for (header, typ) in [
+            (r#"{"alg":"ES256","kid":""}"#, None),
+            (r#"{"alg":"ES256","typ":"at+jwt"}"#, Some("at+jwt")),
+            (r#"{"alg":"ES256","typ":7}"#, None),
+            (r#"{"alg":"ES256","typ":null}"#, None),
+            (r#"{"alg":"ES256","typ":["JWT"]}"#, None),
+        ] {
+            let jws = Jws::parse(token(header, "{}").into()).unwrap();
+            assert_eq!((jws.kid.as_deref(), jws.typ.as_deref()), (None, typ), "{header}");
+        }
+    }
+
+    #[test]
     fn refuses_every_other_form() {
         let cases: &[&[u8]] = &[
             b"",
@@ -259,7 +290,8 @@ mod tests {
             r#"{"alg":"ES256","kid":7}"#,
             r#"{"alg":"ES256","kid":null}"#,
             r#"{"alg":null}"#,
-            r#"{"alg":"ES256","typ":7}"#,
+            r#"{"alg":"ES256","typ":{"a":1,"a":2}}"#,
+            r#"{"alg":"ES256","typ":7,"typ":7}"#,
             r#"{"alg":"ES256","jku":"a","jku":"a"}"#,
             r#"{"alg":"ES256","\u0061lg":"ES256"}"#,
             r#"{"kid":"a"}"#,

@@ -109,12 +109,13 @@ impl TokenPolicy {
         self.check_subject(claims, |subjects| !subjects.is_regex())
     }
 
-    /// Checks what may take longer than the signature: a regular expression, and claims that have to be read a second time. Runs
-    /// for tokens that the issuer signed.
+    /// Checks what may take longer than the signature: a regular expression, and whatever reads the token a second time. Runs for
+    /// tokens that the issuer signed.
     ///
     /// # Errors
     /// The first requirement that the token does not meet.
     pub fn check_signed(&self, jws: &Jws, claims: &Claims) -> Result<(), TokenError> {
+        jws.check_json()?;
         self.check_subject(claims, StringMatcher::is_regex)?;
         self.check_claims(&jws.payload)
     }
@@ -280,7 +281,7 @@ mod tests {
         for good in ["at+jwt", "AT+JWT", "application/at+jwt"] {
             assert_eq!(verdict(&policy, &format!(r#"{{"alg":"ES256","typ":"{good}"}}"#), "{}"), Ok(()), "{good}");
         }
-        for bad in [r#","typ":"JWT""#, "", r#","typ":"application/x/at+jwt""#] {
+        for bad in [r#","typ":"JWT""#, "", r#","typ":"application/x/at+jwt""#, r#","typ":["at+jwt"]"#] {
             let header = format!(r#"{{"alg":"ES256"{bad}}}"#);
             assert_eq!(verdict(&policy, &header, "{}"), Err(TokenError::TypeNotAllowed), "{bad}");
         }
@@ -301,7 +302,7 @@ mod tests {
     #[test]
     fn claims_can_be_required() {
         let policy = |value, path: &[&str]| TokenPolicy {
-            claims: vec![ClaimRule { name: ClaimName::new(path.join(".")), value }],
+            claims: vec![ClaimRule { name: ClaimName::Dotted(path.join(".")), value }],
             ..TokenPolicy::permissive()
         };
         let cases = [
@@ -318,6 +319,11 @@ mod tests {
             ),
             // The claim of the whole name counts first.
             (policy(ClaimValue::Equals(json!(1)), &["a", "b"]), r#"{"a.b":1,"a":{"b":2}}"#, r#"{"a.b":2,"a":{"b":1}}"#),
+            (
+                policy(ClaimValue::Equals(json!("prod")), &["kubernetes", "io", "namespace"]),
+                r#"{"kubernetes.io":{"namespace":"prod"}}"#,
+                r#"{"kubernetes.io":{"name":"prod"}}"#,
+            ),
         ];
         for (policy, good, bad) in cases {
             assert_eq!(check(&policy, good), Ok(()), "{good}");
@@ -330,6 +336,23 @@ mod tests {
             check(&policy(ClaimValue::Any, &["a"]), r#"{"a":1,"a":2}"#),
             Err(TokenError::MalformedPayload(MalformedField::Whole))
         );
+    }
+
+    #[test]
+    fn no_member_repeats_anywhere() {
+        let whole = MalformedField::Whole;
+        for bad in [
+            r#"{"a":1,"a":1}"#,
+            r#"{"a":[{"b":1,"b":2}]}"#,
+            r#"{"a":"\ud800"}"#,
+            r#"{"a":1e999}"#,
+            &format!(r#"{{"a":{}{}}}"#, "[".repeat(200), "]".repeat(200)),
+        ] {
+            assert_eq!(check(&TokenPolicy::permissive(), bad), Err(TokenError::MalformedPayload(whole)), "{bad}");
+        }
+        let header = r#"{"alg":"ES256","jwk":{"a":1,"a":1}}"#;
+        let denied = Err(TokenError::MalformedHeader(whole));
+        assert_eq!(verdict(&TokenPolicy::permissive(), header, "{}"), denied);
     }
 
     #[test]

@@ -111,3 +111,33 @@ fn the_token_cache_can_be_disabled() {
     assert_eq!([site.get(&token).status, site.get(&token).status], [200, 200]);
     assert_eq!(site.settled("jwt_cache_hit"), 0);
 }
+
+#[test]
+fn claims_may_have_dots_in_their_names() {
+    let site = Plan::new()
+        .provider(
+            "required_claims",
+            json!([
+                {"claim": "https://x.com/roles", "contains": "admin"},
+                {"claim": "kubernetes.io.namespace", "equals": "prod"},
+            ]),
+        )
+        .start();
+    let namespace = |name: &str| json!({"namespace": name});
+    for (claims, status) in [
+        (json!({"https://x.com/roles": ["admin"], "kubernetes.io": namespace("prod")}), 200),
+        (json!({"https://x.com/roles": "user admin", "kubernetes": {"io": namespace("prod")}}), 200),
+        (json!({"https://x.com/roles": ["admin"], "kubernetes.io.namespace": "prod"}), 200),
+        (json!({"https://x.com/roles": ["user"], "kubernetes.io": namespace("prod")}), 403),
+        (json!({"https://x.com/roles": ["admin"], "kubernetes.io": namespace("test")}), 403),
+        (json!({"https://x": {"com/roles": ["user"]}, "kubernetes.io": namespace("prod")}), 403),
+        // The whole name counts first.
+        (
+            json!({"https://x.com/roles": ["admin"], "kubernetes.io.namespace": "test", "kubernetes.io": namespace("prod")}),
+            403,
+        ),
+    ] {
+        assert_eq!(site.get(&token(&site, json!({}), claims.clone())).status, status, "{claims}");
+    }
+    site.assert_no_vm_restarted();
+}

@@ -145,14 +145,11 @@ fn add(sources: &mut Vec<TokenLocation>, source: TokenLocation) {
 fn forward(path: &Path<'_>, wire: &JwtProvider) -> Result<Forward> {
     let mut claims = Vec::new();
     let claim_to_headers = path.field("claim_to_headers");
-    for (index, JwtClaimToHeader { header_name, claim_name }) in wire.claim_to_headers.iter().enumerate() {
+    for (index, wire) in wire.claim_to_headers.iter().enumerate() {
         let path = claim_to_headers.index(index);
-        if claim_name.is_empty() {
-            return Err(path.field("claim_name").error(NOT_EMPTY));
-        }
         claims.push(ClaimHeader {
-            header: writable_header(&path.field("header_name"), header_name)?,
-            claim: ClaimName::new(claim_name.clone()),
+            header: writable_header(&path.field("header_name"), &wire.header_name)?,
+            claim: claim(&path, wire)?,
         });
     }
     let given = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
@@ -171,6 +168,20 @@ fn forward(path: &Path<'_>, wire: &JwtProvider) -> Result<Forward> {
         space_delimited: normalize.map(|wire| wire.space_delimited_claims.clone()).unwrap_or_default(),
         clear_route_cache: wire.clear_route_cache,
     })
+}
+
+/// The claim that a header carries. As in Envoy, an empty name or path counts as unset.
+fn claim(path: &Path<'_>, wire: &JwtClaimToHeader) -> Result<ClaimName> {
+    let name = Some(&wire.claim_name).filter(|name| !name.is_empty());
+    let segments = Some(&wire.claim_path).filter(|segments| !segments.is_empty());
+    let name = name.map(|name| ClaimName::Dotted(name.clone()));
+    let at = segments.map(|segments| ClaimName::Path(segments.iter().map(|segment| segment.key.clone()).collect()));
+    let (_, claim) = oneof::exactly_one(path, [("claim_name", name), ("claim_path", at)])?;
+    let claim_path = path.field("claim_path");
+    match wire.claim_path.iter().position(|segment| segment.key.is_empty()) {
+        Some(index) => Err(claim_path.index(index).field("key").error(NOT_EMPTY)),
+        None => Ok(claim),
+    }
 }
 
 /// The accepted algorithms. HMAC needs a local key: a secret that anybody can fetch protects nothing.
@@ -212,7 +223,7 @@ fn required_claim(path: &Path<'_>, wire: RequiredClaim) -> Result<ClaimRule> {
         Some((_, value)) if is_scalar(&value) => value,
         Some((field, _)) => return Err(path.field(field).error("must be a string, a number or a boolean")),
     };
-    Ok(ClaimRule { name: ClaimName::new(wire.claim), value })
+    Ok(ClaimRule { name: ClaimName::Dotted(wire.claim), value })
 }
 
 fn is_scalar(value: &ClaimValue) -> bool {

@@ -37,7 +37,7 @@ fn everything() -> Value {
                 "from_headers": [{"name": "a"}],
                 "normalize_payload_in_metadata": {},
                 "jwt_cache_config": {},
-                "claim_to_headers": [{"header_name": "b", "claim_name": "b"}],
+                "claim_to_headers": [{"header_name": "b", "claim_name": "b"}, {"header_name": "c", "claim_path": [{"key": "c"}]}],
                 "required_claims": [{"claim": "a"}],
             },
             "local": {"local_jwks": {"inline_string": keys}},

@@ -78,13 +78,22 @@ message! {
         value_prefix: String,
     }
 
-    /// A request header for a claim: Envoy's `JwtClaimToHeader`.
+    /// A request header for a claim: Envoy's `JwtClaimToHeader`, with exactly one of `claim_name` and `claim_path`.
     JwtClaimToHeader {
         /// Required. Name of the header. Values sent by the client are removed.
         header_name: String,
-        /// Required. Name of the claim; for a nested claim, names joined by dots. The value of a list or an object is its
-        /// JSON in base64.
+        /// Name of the claim; for a nested claim, names joined by dots. A dot may also be part of a name, as in
+        /// `https://example.com/roles` and `kubernetes.io.namespace`; the whole name counts first. The value of a list or an
+        /// object is its JSON in base64.
         claim_name: String,
+        /// Path of the claim: one segment for each member, from the outermost in. A dot in a `key` is part of the name.
+        claim_path: Vec<PathSegment>,
+    }
+
+    /// A segment of a claim's path: Envoy's `JwtClaimToHeader.PathSegment`.
+    PathSegment {
+        /// Required. Name of the member.
+        key: String,
     }
 
     /// Conversion of claims for other filters: Envoy's `NormalizePayload`.
@@ -105,7 +114,8 @@ message! {
 
     /// A condition on a claim. With neither `equals` nor `contains`, the claim must be present and not `null`.
     RequiredClaim {
-        /// Required. Name of the claim; for a nested claim, names joined by dots.
+        /// Required. Name of the claim; for a nested claim, names joined by dots. A dot may also be part of a name, as in
+        /// `https://example.com/roles` and `kubernetes.io.namespace`; the whole name counts first.
         claim: String,
         /// The claim equals this string, number or boolean.
         equals: Option<Value>,
