@@ -10,3 +10,5 @@ mod cases;
 mod documents;
 mod more;
 mod pair;
+mod random_documents;
+mod tokens;

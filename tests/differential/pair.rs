@@ -1,11 +1,14 @@
 //! Two Envoys with the same configuration, one for `jwt_authn` and one for jwks-gate.
 
-use std::net::SocketAddr;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+};
 
 use jwks_gate_issuer::Echo;
 use jwks_gate_testbed::{
     http::{self, Request, Response},
-    wasm_filter, Bootstrap, Envoy, EnvoyOptions,
+    wasm_filter, workspace_root, Bootstrap, Envoy, EnvoyOptions,
 };
 use serde_json::{json, Value};
 
@@ -32,6 +35,15 @@ impl Pair {
         clusters: &[(&str, SocketAddr)],
         adjust: impl Fn(Bootstrap) -> Bootstrap,
     ) -> Self {
+        Self::start_each([block, block], clusters, adjust)
+    }
+
+    /// As [`Self::start_with`], with one configuration for `jwt_authn` and one for jwks-gate, which may have additions.
+    pub(crate) fn start_each(
+        [native, ours]: [&Value; 2],
+        clusters: &[(&str, SocketAddr)],
+        adjust: impl Fn(Bootstrap) -> Bootstrap,
+    ) -> Self {
         let echo = Echo::start((std::net::Ipv4Addr::LOCALHOST, 0).into()).unwrap();
         let start = |filter| {
             let mut bootstrap = Bootstrap::with_filter(echo.addr(), filter);
@@ -40,7 +52,7 @@ impl Pair {
             }
             Envoy::start(&adjust(bootstrap).yaml(), EnvoyOptions::default()).unwrap()
         };
-        let (native, ours) = (start(native_filter(block)), start(wasm_filter(block)));
+        let (native, ours) = (start(native_filter(native)), start(wasm_filter(ours)));
         Self { native, ours, _echo: echo }
     }
 
@@ -55,6 +67,60 @@ impl Pair {
             Err(Box::new([native, ours]))
         }
     }
+}
+
+/// A difference that docs/jwt_authn.md lists: a row of its table, and the names of the requests that show the difference.
+pub(crate) struct Difference {
+    pub(crate) row: &'static str,
+    pub(crate) shows: fn(&str) -> bool,
+    /// Whether jwks-gate allows what `jwt_authn` denies. All other differences are stricter.
+    pub(crate) is_lenient: bool,
+}
+
+impl Difference {
+    pub(crate) const fn stricter(row: &'static str, shows: fn(&str) -> bool) -> Self {
+        Self { row, shows, is_lenient: false }
+    }
+
+    pub(crate) const fn lenient(row: &'static str, shows: fn(&str) -> bool) -> Self {
+        Self { row, shows, is_lenient: true }
+    }
+}
+
+/// Compares the answers to named requests. Panics if answers differ without a listed difference, and if a listed difference
+/// does not show or is not documented. Returns how many requests got each status.
+pub(crate) fn compare_all(
+    pair: &Pair,
+    requests: &[(String, Request)],
+    differences: &[Difference],
+) -> BTreeMap<u16, usize> {
+    let (mut shown, mut statuses, mut wrong) = (BTreeSet::new(), BTreeMap::new(), Vec::new());
+    for (name, request) in requests {
+        let listed = differences.iter().find(|difference| (difference.shows)(name));
+        match (pair.compare(request), listed) {
+            (Ok(seen), None) => *statuses.entry(seen.status).or_default() += 1,
+            (Err(both), Some(difference)) => {
+                let [native, ours] = *both;
+                let is_stricter = ours.status == native.status || [401, 431].contains(&ours.status);
+                assert!(is_stricter || difference.is_lenient, "{name}: {native:#?} {ours:#?}");
+                shown.insert(difference.row);
+                *statuses.entry(ours.status).or_default() += 1;
+            }
+            (Ok(seen), Some(difference)) => {
+                // Some requests are denied earlier for another reason.
+                assert_ne!(seen.status, 200, "{name}: no {:?} any more", difference.row);
+            }
+            (Err(both), None) => wrong.push(format!("{name}: {both:#?}")),
+        }
+    }
+    println!("{} requests, {statuses:?}", requests.len());
+    assert!(wrong.is_empty(), "{} differ: {}", wrong.len(), wrong.join("\n"));
+    let documented = std::fs::read_to_string(workspace_root().join("docs/jwt_authn.md")).unwrap();
+    for Difference { row, .. } in differences {
+        assert!(shown.contains(row), "nothing shows {row:?}");
+        assert!(documented.contains(&format!("| {row} |")), "{row:?} is not documented");
+    }
+    statuses
 }
 
 /// The answer that a client gets and the request that the upstream gets.
