@@ -19,6 +19,7 @@ mod config;
 mod docs;
 mod fetching;
 mod hostile;
+mod issuers;
 mod key_documents;
 mod metrics;
 mod outage;
