@@ -1,7 +1,10 @@
 //! Keys in other forms than a JWKS, and keys that are skipped. Which keys verify: `differential`.
 
+use std::time::Duration;
+
 use jwks_gate::keys::document;
 use jwks_gate_issuer::{Alg, Rotation, SigningKey};
+use jwks_gate_testbed::eventually;
 use serde_json::{json, Value};
 
 use crate::setup::{issuer_with, Plan};
@@ -30,7 +33,7 @@ fn certificates_rotate_as_jwks_do() {
         assert_eq!(site.get_at_once(20, |_| old.clone()), [(200, 20)], "within the grace");
         assert_eq!(site.gets(), 2);
         let line = format!("key {:?} left the JWKS; it verifies for another 60 s", first.kid);
-        assert!(site.envoy.log().contains(&line), "{}", site.envoy.log());
+        assert!(eventually(Duration::from_secs(10), || site.envoy.log().contains(&line)), "{}", site.envoy.log());
         site.assert_healthy();
     }
 }
