@@ -1,7 +1,10 @@
 //! When each key set needs a look, and which fetch may start next. No event costs work in proportion to the number of
 //! providers.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use crate::{
     ids::{ProviderId, ProviderMap},
@@ -22,6 +25,8 @@ pub(super) struct DueTimes {
     places: ProviderMap<Option<Place>>,
     /// First the queue, then the times, each in its order.
     order: BTreeSet<(Place, ProviderId)>,
+    /// Since when each provider has been due for a fetch without a place. A look in between costs no provider its turn.
+    queued_since: BTreeMap<ProviderId, UnixTime>,
     /// When each of the latest fetches started.
     young: Vec<(ProviderId, UnixTime)>,
     /// How many of the queue were handed out, and have not started yet. Each takes a place, or all of the queue would be looked
@@ -47,8 +52,8 @@ pub(super) enum Rank {
 impl DueTimes {
     /// Every remote provider is due.
     pub(super) fn new(plan: &Plan) -> Self {
-        let (order, young, promised) = Default::default();
-        let mut times = Self { places: plan.providers.map(|_, _| None), order, young, promised };
+        let (order, queued_since, young, promised) = Default::default();
+        let mut times = Self { places: plan.providers.map(|_, _| None), order, queued_since, young, promised };
         for (provider, _) in plan.remotes() {
             times.set(provider, UnixTime::default());
         }
@@ -70,7 +75,8 @@ impl DueTimes {
 
     /// The provider is due for a fetch, and there is no place.
     pub(super) fn queue(&mut self, provider: ProviderId, rank: Rank, now: UnixTime) {
-        self.put(provider, Place::Queued(rank, now));
+        let since = *self.queued_since.entry(provider).or_insert(now);
+        self.put(provider, Place::Queued(rank, since));
     }
 
     /// A fetch of the provider starts.
@@ -86,6 +92,7 @@ impl DueTimes {
 
     /// The fetch of the provider ended, or did not start after all.
     pub(super) fn end(&mut self, provider: ProviderId) {
+        self.queued_since.remove(&provider);
         self.young.retain(|(known, _)| *known != provider);
     }
 
@@ -142,8 +149,8 @@ mod tests {
     use super::*;
 
     fn times(providers: usize) -> DueTimes {
-        let (order, young, promised) = Default::default();
-        let mut times = DueTimes { places: vec![None; providers].into(), order, young, promised };
+        let (order, queued_since, young, promised) = Default::default();
+        let mut times = DueTimes { places: vec![None; providers].into(), order, queued_since, young, promised };
         (0..providers).for_each(|index| times.set(ProviderId::new(index), UnixTime::default()));
         times
     }
@@ -183,6 +190,14 @@ mod tests {
         times.start(awaited, NOW);
         assert_eq!(times.next(NOW), None);
         assert_eq!(times.next(NOW.plus(YOUNG)), Some(background));
+        // A look in between, as for each request that parks, costs no provider its turn.
+        let later = |millis| NOW.plus(Duration::from_millis(millis));
+        times.end(background);
+        times.queue(awaited, Rank::Awaited, later(2_000));
+        times.queue(background, Rank::Awaited, later(2_001));
+        times.set(awaited, later(2_002));
+        times.queue(awaited, Rank::Awaited, later(2_003));
+        assert_eq!(times.next(later(2_004)), Some(awaited));
         // A clock that steps back frees the places.
         times.start(background, NOW);
         assert!(times.has_place(UnixTime::default()) && times.young.is_empty());

@@ -155,7 +155,8 @@ impl<C: SignatureCheck> Engine<C> {
         self.refreshes.hurry(provider, now);
     }
 
-    /// The result of an [`Action::Update`].
+    /// The result of an [`Action::Update`]. What that means for parked requests follows from the next [`Self::on_wake`], which
+    /// bounds the work of one turn.
     pub fn on_updated(&mut self, id: ProviderId, update: Box<Update>, applied: Applied, now: UnixTime) -> Vec<Action> {
         self.absorb_clock_step(now);
         if update.cause().is_some() {
@@ -164,7 +165,7 @@ impl<C: SignatureCheck> Engine<C> {
         let (has_changed, action) =
             self.key_sets.on_updated(&self.plan, id, *update, applied, &mut self.telemetry, now);
         self.on_change(id, has_changed, now);
-        action.into_iter().chain(self.decide_parked(now)).collect()
+        action.into_iter().collect()
     }
 
     /// The response to fetch number `fetch`, or why there is none. `jitter` is a random number.
@@ -177,7 +178,7 @@ impl<C: SignatureCheck> Engine<C> {
         now: UnixTime,
     ) -> Vec<Action> {
         self.absorb_clock_step(now);
-        self.refreshes.on_fetched(provider);
+        self.refreshes.on_fetched(provider, fetch);
         let fetch = (provider, fetch);
         let update = self.key_sets.on_fetched(&self.plan, fetch, response, jitter, &mut self.telemetry, now);
         update.into_iter().map(|update| Action::Update(provider, Box::new(update))).collect()

@@ -147,10 +147,12 @@ impl Refreshes {
         }
     }
 
-    /// A fetch of this worker ended.
-    pub(super) fn on_fetched(&mut self, provider: ProviderId) {
-        self.running.remove(&provider);
-        self.due_times.end(provider);
+    /// Fetch number `fetch`, of this worker, ended. A later fetch of the worker may run by now.
+    pub(super) fn on_fetched(&mut self, provider: ProviderId, fetch: u64) {
+        if self.running.get(&provider) == Some(&fetch) {
+            self.running.remove(&provider);
+            self.due_times.end(provider);
+        }
     }
 
     /// When the next look is due.

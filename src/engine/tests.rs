@@ -15,6 +15,19 @@ use super::*;
 use crate::{keys::document::DocumentError, rotation::record::Record};
 
 #[test]
+fn waiting_requests_take_a_bounded_amount_of_memory() {
+    let mut world = world().started(&["a"]);
+    let large = || [b"/".to_vec(), vec![b'x'; 50 << 20]].concat();
+    for _ in 0..2 {
+        let statuses = [(); 6].map(|()| world.request_to(0, large(), &token("b")));
+        assert_eq!(statuses, [None, None, None, None, None, Some(503)]);
+        world.pass(20 * SECOND);
+        world.fetches.clear();
+        assert_eq!(world.statuses().len(), 5, "all were answered, and gave their room back");
+    }
+}
+
+#[test]
 fn a_cold_start_parks_everything_and_asks_once() {
     let mut world = world();
     for worker in [0, 1, 0, 1] {

@@ -43,7 +43,16 @@ pub(super) struct ParkedRequest {
     pub(super) edits: Edits,
 }
 
+/// The most memory that waiting requests take. A VM that runs out of memory traps, and answers nobody.
+const MAX_BYTES: usize = 256 << 20;
+
 impl ParkedRequest {
+    /// About the memory that the request takes: what its client sent, and a share for the rest.
+    fn bytes(&self) -> usize {
+        let tokens = self.resolved.tokens.iter().map(|token| token.token().len());
+        tokens.fold(self.target.len().saturating_add(1024), usize::saturating_add)
+    }
+
     /// A client that fills the room with long tokens must not hold several times their bytes.
     fn forget_parsed(&mut self) {
         self.resolved.tokens.iter_mut().for_each(Candidate::forget_parsed);
@@ -54,6 +63,8 @@ impl ParkedRequest {
 #[derive(Debug)]
 pub(super) struct WaitingRoom {
     parked: Parked<ParkedRequest>,
+    /// The memory that the waiting requests take.
+    bytes: usize,
     /// The requests that wait for each fetch.
     waiters: BTreeSet<(ProviderId, Cause, StreamId)>,
     /// Requests that are to be decided again.
@@ -63,8 +74,8 @@ pub(super) struct WaitingRoom {
 
 impl WaitingRoom {
     pub(super) fn new(capacity: usize) -> Self {
-        let (waiters, due, last_seen) = Default::default();
-        Self { parked: Parked::new(capacity), waiters, due, last_seen }
+        let (bytes, waiters, due, last_seen) = Default::default();
+        Self { parked: Parked::new(capacity), bytes, waiters, due, last_seen }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -85,7 +96,7 @@ impl WaitingRoom {
         providers.iter().copied().find(|provider| self.parked.is_crowded_by(*provider))
     }
 
-    /// Parks a request. See [`Parked::park`].
+    /// Parks a request. See [`Parked::park`]. There is no room either where requests take more than [`MAX_BYTES`].
     pub(super) fn park(
         &mut self,
         stream: StreamId,
@@ -93,26 +104,31 @@ impl WaitingRoom {
         deadline: UnixTime,
         mut request: ParkedRequest,
     ) -> Result<Option<(StreamId, ParkedRequest)>, Box<ParkedRequest>> {
+        let bytes = self.bytes.saturating_add(request.bytes());
+        if bytes > MAX_BYTES {
+            return Err(Box::new(request));
+        }
         let group = Group { provider: request.waits.first.0, client };
         request.forget_parsed();
         let waits = request.waits.clone();
         let evicted = self.parked.park(stream, group, deadline, request).map_err(|Full(request)| Box::new(request))?;
+        self.bytes = bytes;
         self.add_waiter(stream, &waits);
         if let Some((evicted, request)) = &evicted {
-            self.remove_waiter(*evicted, &request.waits);
+            self.leave(*evicted, request);
         }
         Ok(evicted)
     }
 
     pub(super) fn remove(&mut self, stream: StreamId) {
         if let Some(request) = self.parked.remove(stream) {
-            self.remove_waiter(stream, &request.waits);
+            self.leave(stream, &request);
         }
     }
 
     pub(super) fn answer(&mut self, stream: StreamId, let_through: bool) -> Option<ParkedRequest> {
         let request = self.parked.answer(stream, let_through)?;
-        self.remove_waiter(stream, &request.waits);
+        self.leave(stream, &request);
         Some(request)
     }
 
@@ -188,6 +204,11 @@ impl WaitingRoom {
         } else {
             Some(now)
         }
+    }
+
+    fn leave(&mut self, stream: StreamId, request: &ParkedRequest) {
+        self.bytes = self.bytes.saturating_sub(request.bytes());
+        self.remove_waiter(stream, &request.waits);
     }
 
     fn add_waiter(&mut self, stream: StreamId, waits: &Waits) {

@@ -117,7 +117,7 @@ fn parked_requests_are_counted_across_workers_until_they_end() {
         .timeout("20s")
         .top("max_parked_requests", json!(3))
         .concurrency(2)
-        .fault(Fault::Delay(Duration::from_secs(5)), Times::Always)
+        .fault(Fault::Hang, Times::Always)
         .start();
     let series = |series: &str| value(&site, &format!("jwks_gate_provider_{series}"));
     let (waiting, denied) = ("parked_now{provider=\"p\"}", "requests{outcome=\"too_many_parked\",provider=\"p\"}");
@@ -129,6 +129,7 @@ fn parked_requests_are_counted_across_workers_until_they_end() {
         assert!(eventually(Duration::from_secs(10), || series(waiting) + series(denied).max(0.0) == 12.0));
         let waited = series(waiting);
         assert!((3.0..=6.0).contains(&waited), "{waited}");
+        site.issuer.heal();
         let statuses: Vec<_> = answers.into_iter().map(|answer| answer.join().unwrap()).collect();
         assert_eq!(statuses.iter().filter(|status| **status == 503).count() as f64, 12.0 - waited);
     });

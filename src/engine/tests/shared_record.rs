@@ -85,6 +85,7 @@ fn a_fetch_that_this_worker_learns_of_late_tells_nothing_of_a_request_that_came_
         let applied = update.apply(Some(&world.record), world.now);
         world.engines[0].on_updated(ISSUER, update, applied, world.now);
     }
+    assert!(matches!(world.engines[0].on_wake(world.now)[..], [Action::Reply(..)]));
     // The other worker does not see the fetch before the request has come.
     [world.engines[1], _] = with_rotation(terms).engines;
     world.now = world.now.plus(SECOND);

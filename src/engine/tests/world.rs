@@ -96,10 +96,13 @@ impl World {
     }
 
     pub(super) fn request_with(&mut self, worker: usize, token: &str) -> Option<u16> {
+        self.request_to(worker, b"/".to_vec(), token)
+    }
+
+    pub(super) fn request_to(&mut self, worker: usize, path: Vec<u8>, token: &str) -> Option<u16> {
         self.streams += 1;
         let stream = StreamId(self.streams);
-        let list =
-            [(":path".to_owned(), b"/".to_vec()), ("authorization".to_owned(), format!("Bearer {token}").into_bytes())];
+        let list = [(":path".to_owned(), path), ("authorization".to_owned(), format!("Bearer {token}").into_bytes())];
         let headers = Headers::new(&list);
         let resolved = self.engines[worker].resolve(headers);
         for provider in resolved.providers() {
