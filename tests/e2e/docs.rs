@@ -371,13 +371,16 @@ fn the_hardened_example_is_bounded() {
 #[test]
 fn the_rehearsal_example_denies_by_the_old_rule_and_reports_the_stricter_rule() {
     let example = Example::start("rehearsal");
+    let within = std::time::Duration::from_secs(10);
+    // A filter that only reports lets requests through before it has keys.
+    let keys = "jwks_gate_provider_keys{provider=\"issuer\",stat_prefix=\"rehearsal\"}";
+    assert!(eventually(within, || crate::metrics::scrape(&example.envoy).get(keys) == Some(&1.0)));
     let reader = example.mint(json!({}), json!({"scope": "read"}));
     for token in [&reader, &example.issuer.token()] {
         let echoed = http::send(example.envoy.addr(), &Request::get("/").bearer(token)).unwrap();
         assert_eq!((echoed.status, echoed.json()["headers"]["authorization"].is_null()), (200, true));
     }
     assert_eq!(example.status("/", "x"), 401);
-    let within = std::time::Duration::from_secs(5);
     for line in ["200 would_deny insufficient_scope issuer ", "401 denied malformed issuer "] {
         assert!(eventually(within, || example.envoy.log().contains(line)), "{}", example.envoy.log());
     }
