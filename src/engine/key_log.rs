@@ -13,8 +13,9 @@ use crate::{
     time::UnixTime,
 };
 
-/// The most changes that wait to be told. Later changes are dropped until these are taken.
-const MAX_UNTOLD: usize = 256;
+/// The most changes that wait to be told: at the start, those of a thousand issuers. Later changes are dropped until these are
+/// taken.
+const MAX_UNTOLD: usize = 16_384;
 
 /// What this worker knows of the changes of keys, and what the log has yet to tell.
 #[derive(Debug, Default)]

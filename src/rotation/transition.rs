@@ -153,7 +153,7 @@ fn refresh(
         lease: Some(Lease::take(now, lease_length(policy))),
         unknown_kid_at: if cause == Cause::Schedule || !has_budget { record.unknown_kid_at } else { Some(now) },
         looked_at: None,
-        second_look: if second_look_at(&record, policy).is_some() { fetch } else { record.second_look },
+        second_look: if !has_budget && second_look_at(&record, policy).is_some() { fetch } else { record.second_look },
         ..record
     };
     (Some(changed), Effect::Fetch(fetch))

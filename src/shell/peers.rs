@@ -60,6 +60,8 @@ impl Peers {
             let worker = registry.next_worker(now);
             Entry { worker, since: worker, ..entry }
         };
+        // Nobody takes a configuration in the registry for one that uses nothing.
+        peers.publish();
         peers.change(now, |registry| {
             peers.entry.set(numbered(registry));
             registry.with(peers.entry.get(), now)
@@ -69,7 +71,6 @@ impl Peers {
         if let Some((_, registry)) = peers.change(now, |registry| registry.with(peers.entry.get(), now)) {
             peers.learn(&registry, true);
         }
-        peers.publish();
         peers
     }
 
