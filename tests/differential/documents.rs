@@ -1,19 +1,12 @@
 //! Key documents: which keys of a document verify, fetched or in `local_jwks`.
 
-use std::{
-    io::{BufRead as _, BufReader, Write as _},
-    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
-    sync::Arc,
-    thread,
-};
-
 use base64::{engine::general_purpose::URL_SAFE_NO_PAD as BASE64, Engine as _};
 use jwks_gate::keys::{document, KeyError};
 use jwks_gate_issuer::{Alg, SigningKey};
 use jwks_gate_testbed::http::{self, Request};
 use serde_json::{json, Value};
 
-use crate::pair::Pair;
+use crate::{document_server::serve, pair::Pair};
 
 /// What the two filters make of a token under a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -272,30 +265,6 @@ impl Keys {
         add("a broken certificate beside", json!({"x": broken, "rsa": pem}).to_string(), token, Ours);
         cases
     }
-}
-
-/// Serves the document of each number at its path.
-fn serve(documents: Vec<String>) -> SocketAddr {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let address = listener.local_addr().unwrap();
-    let documents = Arc::new(documents);
-    thread::spawn(move || {
-        for stream in listener.incoming() {
-            let (stream, documents) = (stream.unwrap(), documents.clone());
-            thread::spawn(move || answer(&stream, &documents));
-        }
-    });
-    address
-}
-
-fn answer(mut stream: &TcpStream, documents: &[String]) -> Option<()> {
-    let mut lines = BufReader::new(stream).lines();
-    let first = lines.next()?.ok()?;
-    lines.find(|line| line.as_ref().is_ok_and(String::is_empty));
-    let number: usize = first.split(' ').nth(1)?.strip_prefix('/')?.parse().ok()?;
-    let body = documents.get(number)?;
-    let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
-    stream.write_all(&[head.as_bytes(), body.as_bytes()].concat()).ok()
 }
 
 /// Whether jwks-gate rejects a configuration with this document in `local_jwks`.

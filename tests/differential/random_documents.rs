@@ -4,11 +4,10 @@
 
 use std::{
     collections::BTreeMap,
-    io::{BufRead as _, BufReader, Write as _},
-    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    net::SocketAddr,
     sync::{
         atomic::{AtomicUsize, Ordering},
-        Arc, Mutex,
+        Mutex,
     },
     thread,
 };
@@ -20,7 +19,7 @@ use jwks_gate_issuer::{Alg, SigningKey};
 use jwks_gate_testbed::http::{Connection, Request};
 use serde_json::{json, Value};
 
-use crate::pair::Pair;
+use crate::{document_server::serve, pair::Pair};
 
 const DOCUMENTS: usize = 2_000;
 /// Providers in one Envoy.
@@ -265,32 +264,6 @@ impl Document {
         of_key.find_map(|(_, jwk)| {
             STRICTER_ON_PURPOSE.iter().find(|(_, applies)| applies(jwk)).map(|(reason, _)| *reason)
         })
-    }
-}
-
-/// Serves each document at its number.
-fn serve(documents: Vec<String>) -> SocketAddr {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let address = listener.local_addr().unwrap();
-    let documents = Arc::new(documents);
-    thread::spawn(move || {
-        for stream in listener.incoming() {
-            let (Ok(stream), documents) = (stream, documents.clone()) else { return };
-            thread::spawn(move || answer(&stream, &documents));
-        }
-    });
-    address
-}
-
-fn answer(mut stream: &TcpStream, documents: &[String]) -> Option<()> {
-    let mut lines = BufReader::new(stream).lines();
-    loop {
-        let first = lines.next()?.ok()?;
-        lines.find(|line| line.as_ref().is_ok_and(String::is_empty));
-        let number: usize = first.split(' ').nth(1)?.strip_prefix('/')?.parse().ok()?;
-        let body = documents.get(number)?;
-        let head = format!("HTTP/1.1 200 OK\r\ncache-control: max-age=3600\r\ncontent-length: {}\r\n\r\n", body.len());
-        stream.write_all(&[head.as_bytes(), body.as_bytes()].concat()).ok()?;
     }
 }
 
