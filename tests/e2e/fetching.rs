@@ -7,12 +7,12 @@ use std::{
 };
 
 use jwks_gate_issuer::{Alg, Fault, Issuer, Rotation, Times};
-use jwks_gate_testbed::{eventually, workspace_root, Bootstrap, Envoy, EnvoyOptions};
+use jwks_gate_testbed::{eventually, workspace_root, Bootstrap};
 use serde_json::json;
 
 use crate::{
     metrics::{scrape, with_labels},
-    setup::{issuer_with, remote, Plan, Site, UNKNOWN_KEY},
+    setup::{issuer_with, remote, tls_terminator, Plan, Site, UNKNOWN_KEY},
 };
 
 /// A plan whose provider has no field of `rotation`.
@@ -85,25 +85,6 @@ fn nobody_waits_for_a_retry_that_is_far_off() {
     }
     site.issuer.resume();
     assert!(eventually(Duration::from_secs(20), || site.get(&site.issuer.token()).status == 200));
-}
-
-/// An Envoy that speaks TLS in front of the issuer.
-fn tls_terminator(issuer: &Issuer) -> Envoy {
-    let file = |kind: &str| workspace_root().join(format!("tests/e2e/tls/issuer.{kind}"));
-    let socket = json!({
-        "name": "tls",
-        "typed_config": {
-            "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
-            "common_tls_context": {"tls_certificates": [
-                {"certificate_chain": {"filename": file("pem")}, "private_key": {"filename": file("key")}},
-            ]},
-        },
-    });
-    let nothing = json!({
-        "name": "nothing",
-        "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.buffer.v3.Buffer", "max_request_bytes": 1000},
-    });
-    Envoy::start(&Bootstrap::with_filter(issuer.addr(), nothing).tls(socket).yaml(), EnvoyOptions::default()).unwrap()
 }
 
 /// The cluster `tls` trusts another CA, and the host of the cluster `dns` does not exist.

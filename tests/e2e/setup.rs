@@ -6,7 +6,7 @@ use jwks_gate_issuer::{Alg, Echo, Fault, Issuer, Options, SigningKey, Times};
 use jwks_gate_testbed::{
     eventually,
     http::{self, Request, Response},
-    Bootstrap, Envoy, EnvoyOptions, StartError,
+    workspace_root, Bootstrap, Envoy, EnvoyOptions, StartError,
 };
 use serde_json::{json, Value};
 
@@ -48,6 +48,25 @@ pub fn remote(issuer: &Issuer, cluster: &str) -> Value {
             "rotation": {"unknown_kid_min_interval": "60s", "unknown_kid_max_wait": "5s"},
         },
     })
+}
+
+/// An Envoy that speaks TLS in front of the issuer.
+pub fn tls_terminator(issuer: &Issuer) -> Envoy {
+    let file = |kind: &str| workspace_root().join(format!("tests/e2e/tls/issuer.{kind}"));
+    let socket = json!({
+        "name": "tls",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+            "common_tls_context": {"tls_certificates": [
+                {"certificate_chain": {"filename": file("pem")}, "private_key": {"filename": file("key")}},
+            ]},
+        },
+    });
+    let nothing = json!({
+        "name": "nothing",
+        "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.buffer.v3.Buffer", "max_request_bytes": 1000},
+    });
+    Envoy::start(&Bootstrap::with_filter(issuer.addr(), nothing).tls(socket).yaml(), EnvoyOptions::default()).unwrap()
 }
 
 impl Plan {
