@@ -1,6 +1,6 @@
 //! Parses a document of keys into a [`KeySet`]: a JWKS (RFC 7517 §5), or a map of `kid` to PEM as Google and Firebase publish it.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use serde::{
     de::{self, MapAccess, Visitor},
@@ -65,6 +65,26 @@ const UNLIMITED: Limits = Limits { max_document_bytes: usize::MAX, max_keys: usi
 enum Entry<'a> {
     Jwk(&'a str),
     Pem { kid: String, text: String },
+}
+
+type ReadJwk = fn(&str) -> Result<Key, KeyError>;
+
+impl Entry<'_> {
+    /// The key, and the key as a JWK.
+    fn read(&self, read_jwk: ReadJwk) -> Result<(Key, Cow<'_, str>), KeyError> {
+        match self {
+            Self::Jwk(json) => Ok((read_jwk(json)?, Cow::Borrowed(*json))),
+            Self::Pem { kid, text } => pem::read(kid, text).map(|(key, jwk)| (key, Cow::Owned(jwk))),
+        }
+    }
+
+    /// The thumbprint of the public key that belongs to a published private key.
+    fn exposed_thumbprint(&self) -> Option<String> {
+        match self {
+            Self::Jwk(json) => Key::exposed_thumbprint(json),
+            Self::Pem { text, .. } => pem::exposed_thumbprint(text),
+        }
+    }
 }
 
 /// The members of a document.
@@ -154,32 +174,48 @@ pub fn parse_local(body: &[u8]) -> Result<Document, DocumentError> {
     read(body, UNLIMITED, Key::from_local_json)
 }
 
-fn read(body: &[u8], limits: Limits, read_jwk: fn(&str) -> Result<Key, KeyError>) -> Result<Document, DocumentError> {
-    let mut keys: Vec<Key> = Vec::new();
-    let mut skipped = Vec::new();
-    for (index, entry) in entries_of(body, limits)?.into_iter().enumerate() {
-        let key = match &entry {
-            Entry::Jwk(json) => read_jwk(json),
-            Entry::Pem { kid, text } => pem::read(kid, text).map(|(key, _)| key),
-        };
-        match key {
-            // A repeated key changes nothing. Another key under the same kid is a key of its own.
-            Ok(key) if keys.iter().any(|known| known.is_same(&key)) => {}
-            Ok(key) => keys.push(key),
-            Err(error) => skipped.push((index, error)),
-        }
-    }
-    Ok(Document { keys: KeySet::new(keys), skipped })
+fn read(body: &[u8], limits: Limits, read_jwk: ReadJwk) -> Result<Document, DocumentError> {
+    let entries = entries_of(body, limits)?;
+    let Reading { keys, exposed, skipped } = Reading::of(&entries, read_jwk);
+    let keys = keys.into_iter().map(|(key, _)| key).collect();
+    Ok(Document { keys: KeySet::new(keys).with_exposed(exposed), skipped })
 }
 
-/// The usable keys of a document, each with its JWK. None if the body is no such document.
+/// The usable keys of a fetched document, each with its JWK. None if the body is no such document.
 pub fn entries(body: &[u8]) -> Vec<(Key, Vec<u8>)> {
-    let entries = entries_of(body, UNLIMITED).unwrap_or_default().into_iter();
-    let read = |entry| match entry {
-        Entry::Jwk(json) => Some((Key::from_json(json).ok()?, json.into())),
-        Entry::Pem { kid, text } => pem::read(&kid, &text).ok().map(|(key, jwk)| (key, jwk.into_bytes())),
-    };
-    entries.filter_map(read).collect()
+    let entries = entries_of(body, UNLIMITED).unwrap_or_default();
+    let keys = Reading::of(&entries, Key::from_json).keys.into_iter();
+    keys.map(|(key, jwk)| (key, jwk.into_owned().into_bytes())).collect()
+}
+
+/// What became of the entries of a document.
+struct Reading<'a> {
+    /// The usable keys, each with its JWK.
+    keys: Vec<(Key, Cow<'a, str>)>,
+    /// The thumbprints of published private keys.
+    exposed: Vec<String>,
+    skipped: Vec<(usize, KeyError)>,
+}
+
+impl<'a> Reading<'a> {
+    fn of(entries: &'a [Entry<'_>], read_jwk: ReadJwk) -> Self {
+        let read: Vec<_> = entries.iter().map(|entry| (entry, entry.read(read_jwk))).collect();
+        let private = read.iter().filter(|(_, key)| matches!(key, Err(KeyError::Private)));
+        let exposed = private.filter_map(|(entry, _)| entry.exposed_thumbprint()).collect();
+        let mut reading = Self { keys: Vec::new(), exposed, skipped: Vec::new() };
+        for (index, (_, key)) in read.into_iter().enumerate() {
+            match key {
+                Ok((key, _)) if reading.exposed.iter().any(|exposed| exposed == key.thumbprint()) => {
+                    reading.skipped.push((index, KeyError::Private));
+                }
+                // A repeated key changes nothing. Another key under the same kid is a key of its own.
+                Ok((key, _)) if reading.keys.iter().any(|(known, _)| known.is_same(&key)) => {}
+                Ok(key) => reading.keys.push(key),
+                Err(error) => reading.skipped.push((index, error)),
+            }
+        }
+        reading
+    }
 }
 
 /// Parses a JWK. `None`: the key cannot be used.

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use serde::{
-    de::{self, IgnoredAny, MapAccess, SeqAccess, Visitor},
+    de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
     Deserialize, Deserializer,
 };
 
@@ -18,7 +18,11 @@ const NAMES: [&str; 18] =
     ["kty", "kid", "alg", "use", "key_ops", "crv", "n", "e", "x", "y", "d", "p", "q", "dp", "dq", "qi", "oth", "k"];
 
 /// The members of [`NAMES`] that a JWK has.
-struct Jwk(Vec<(&'static str, Member)>);
+struct Jwk {
+    members: Vec<(&'static str, Member)>,
+    /// Whether a member occurs twice. Nobody knows which of the two is meant.
+    is_ambiguous: bool,
+}
 
 /// A member of a JWK. What has another type than the member should have counts as absent where the member is optional.
 enum Member {
@@ -58,12 +62,17 @@ impl Member {
 
 impl Jwk {
     fn member(&self, name: &str) -> &Member {
-        self.0.iter().find(|(known, _)| *known == name).map_or(&Member::Absent, |(_, member)| member)
+        self.members.iter().find(|(known, _)| *known == name).map_or(&Member::Absent, |(_, member)| member)
     }
 
-    /// Whether the JWK contains a private member (RFC 7518 §6.2.2 and §6.3.2).
-    fn is_private(&self) -> bool {
-        ["d", "p", "q", "dp", "dq", "qi", "oth"].into_iter().any(|name| self.member(name).may_hold_secret())
+    /// Whether the JWK contains a private member (RFC 7518 §6.2.2 and §6.3.2), or a secret that is not allowed.
+    fn is_private(&self, allow_secret: bool) -> bool {
+        let is_secret = |(name, member): &(&str, Member)| match *name {
+            "d" | "p" | "q" | "dp" | "dq" | "qi" | "oth" => member.may_hold_secret(),
+            "k" => member.may_hold_secret() && !(allow_secret && self.member("kty").text() == Some("oct")),
+            _ => false,
+        };
+        self.members.iter().any(is_secret)
     }
 
     /// Whether `use` and `key_ops` permit to verify signatures.
@@ -116,14 +125,20 @@ impl Key {
     pub fn from_local_json(json: &str) -> Result<Self, KeyError> {
         read(json, true)
     }
+
+    /// The thumbprint of the public key that belongs to a published private key. `None` if the JWK cannot be read.
+    pub(super) fn exposed_thumbprint(json: &str) -> Option<String> {
+        let jwk: Jwk = serde_json::from_slice(json.as_bytes()).ok()?;
+        Some(jwk.prepare(jwk.member("kty").text()?, false).ok()?.thumbprint())
+    }
 }
 
 fn read(json: &str, allow_secret: bool) -> Result<Key, KeyError> {
     let jwk: Jwk = serde_json::from_slice(json.as_bytes()).map_err(|_| KeyError::Malformed)?;
-    let kty = jwk.member("kty").text().ok_or(KeyError::Malformed)?;
-    if jwk.is_private() || (jwk.member("k").may_hold_secret() && !(allow_secret && kty == "oct")) {
+    if jwk.is_private(allow_secret) {
         return Err(KeyError::Private);
     }
+    let kty = jwk.member("kty").text().filter(|_| !jwk.is_ambiguous).ok_or(KeyError::Malformed)?;
     if !jwk.may_verify() {
         return Err(KeyError::NotForVerifying);
     }
@@ -143,19 +158,16 @@ impl<'de> Deserialize<'de> for Jwk {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Jwk, A::Error> {
-                let mut members: Vec<(&str, Member)> = Vec::new();
+                let mut jwk = Jwk { members: Vec::new(), is_ambiguous: false };
                 while let Some(name) = map.next_key::<String>()? {
                     let Some(name) = NAMES.into_iter().find(|known| *known == name) else {
                         map.next_value::<IgnoredAny>()?;
                         continue;
                     };
-                    // Nobody knows which of two members is meant.
-                    if members.iter().any(|(known, _)| *known == name) {
-                        return Err(de::Error::duplicate_field(name));
-                    }
-                    members.push((name, map.next_value()?));
+                    jwk.is_ambiguous |= jwk.members.iter().any(|(known, _)| *known == name);
+                    jwk.members.push((name, map.next_value()?));
                 }
-                Ok(Jwk(members))
+                Ok(jwk)
             }
         }
 

@@ -64,7 +64,8 @@ pub enum KeyError {
     Malformed,
     /// `use`, `key_ops` or `alg` excludes verification with a supported algorithm.
     NotForVerifying,
-    /// The JWK contains private or secret members: the issuer has published a private key.
+    /// The JWK contains private or secret members, or the PEM a private key: the issuer has published a private key. No other
+    /// entry of the document verifies with the same key either.
     Private,
     /// The type of the key, or its curve, is not supported.
     Unsupported,
@@ -90,10 +91,10 @@ impl Key {
     /// # Errors
     /// [`KeyError::NotForVerifying`] if the material does not verify signatures of `alg`.
     pub(super) fn new(kid: Option<String>, alg: Option<&str>, prepared: Prepared) -> Result<Self, KeyError> {
-        let Prepared { material, canonical, public_der } = prepared;
+        let thumbprint = prepared.thumbprint();
+        let Prepared { material, public_der, .. } = prepared;
         let fitting = |name| Algorithm::from_name(name).filter(|algorithm| material.fits(*algorithm));
         let algorithm = alg.map(|name| fitting(name).ok_or(KeyError::NotForVerifying)).transpose()?;
-        let thumbprint = URL_SAFE_NO_PAD.encode(Hash::Sha256.digest(&[canonical.as_bytes()]));
         Ok(Self { kid, algorithm, material, thumbprint, public_der })
     }
 
@@ -267,6 +268,11 @@ impl Prepared {
         }
         let canonical = format!(r#"{{"k":"{}","kty":"oct"}}"#, URL_SAFE_NO_PAD.encode(&secret));
         Ok(Self { material: Material::Hmac(Secret(secret)), canonical, public_der: None })
+    }
+
+    /// The RFC 7638 thumbprint with SHA-256, in base64url.
+    pub(super) fn thumbprint(&self) -> String {
+        URL_SAFE_NO_PAD.encode(Hash::Sha256.digest(&[self.canonical.as_bytes()]))
     }
 
     /// The key as a JWK with this `kid`, which is JSON text.

@@ -10,6 +10,8 @@ use crate::time::UnixTime;
 pub struct KeySet {
     /// The published keys in the order of the document, then the retired keys.
     entries: Vec<Entry>,
+    /// The thumbprints of keys whose private keys the document publishes.
+    exposed: Vec<String>,
     revoked: RevokedKeys,
     /// The keys that [`Self::without_revoked`] removed.
     revoked_keys: Vec<Key>,
@@ -29,10 +31,24 @@ impl KeySet {
         Self { entries, ..Self::default() }
     }
 
-    /// Adds retired keys, each with the time at which its grace ends.
+    /// Keeps keys with these thumbprints out of the retired keys: the document publishes their private keys.
+    pub fn with_exposed(self, exposed: Vec<String>) -> Self {
+        Self { exposed, ..self }
+    }
+
+    /// Adds retired keys, each with the time at which its grace ends, except for exposed keys.
     pub fn with_retired(mut self, keys: impl IntoIterator<Item = (Key, UnixTime)>) -> Self {
-        self.entries.extend(keys.into_iter().map(|(key, until)| Entry { key, until: Some(until) }));
+        for (key, until) in keys {
+            if !self.exposes(&key) {
+                self.entries.push(Entry { key, until: Some(until) });
+            }
+        }
         self
+    }
+
+    /// Whether the document publishes the private key of `key`.
+    pub fn exposes(&self, key: &Key) -> bool {
+        self.exposed.iter().any(|exposed| exposed == key.thumbprint())
     }
 
     /// Removes the keys on the list, published or retired.

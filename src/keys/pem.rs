@@ -26,22 +26,34 @@ pub(super) fn is_pem(text: &str) -> bool {
 /// # Errors
 /// See [`KeyError`]; the caller skips the key.
 pub(super) fn read(kid: &str, text: &str) -> Result<(Key, String), KeyError> {
+    if text.contains("PRIVATE KEY-----") {
+        return Err(KeyError::Private);
+    }
+    let prepared = prepare(text)?;
+    let jwk = prepared.to_jwk(&serde_json::Value::from(kid).to_string());
+    Ok((Key::new(Some(kid.to_owned()), None, prepared)?, jwk))
+}
+
+/// The thumbprint of the first certificate or public key, beside which a private key is published.
+pub(super) fn exposed_thumbprint(text: &str) -> Option<String> {
+    Some(prepare(text).ok()?.thumbprint())
+}
+
+fn prepare(text: &str) -> Result<Prepared, KeyError> {
     let (content, read) = block(text).ok_or(KeyError::Malformed)?;
     let der = base64::decode_standard(content).ok_or(KeyError::Malformed)?;
-    let prepared = match read(&der).ok_or(KeyError::Malformed)? {
-        PublicKey::Rsa { modulus, exponent } => Prepared::rsa(modulus, exponent)?,
+    match read(&der).ok_or(KeyError::Malformed)? {
+        PublicKey::Rsa { modulus, exponent } => Prepared::rsa(modulus, exponent),
         PublicKey::Ec { curve, point } => {
             let curve = Curve::from_oid(curve).ok_or(KeyError::Unsupported)?;
             // A compressed point begins with another byte.
             let coordinates = point.strip_prefix(&[4]).ok_or(KeyError::Unsupported)?;
             let (x, y) = coordinates.split_at_checked(curve.size()).ok_or(KeyError::Weak)?;
-            Prepared::ec(curve, x, y)?
+            Prepared::ec(curve, x, y)
         }
-        PublicKey::Ed25519(x) => Prepared::ed25519(x)?,
-        PublicKey::Other => return Err(KeyError::Unsupported),
-    };
-    let jwk = prepared.to_jwk(&serde_json::Value::from(kid).to_string());
-    Ok((Key::new(Some(kid.to_owned()), None, prepared)?, jwk))
+        PublicKey::Ed25519(x) => Prepared::ed25519(x),
+        PublicKey::Other => Err(KeyError::Unsupported),
+    }
 }
 
 /// The base64 of the first block, and what reads the content.

@@ -50,7 +50,7 @@ pub fn replace(record: &Record, new: &KeySet, limits: Limits, now: UnixTime) -> 
         let total = bytes.saturating_add(retired.jwk.len());
         let is_full = kept.len() >= limits.max_keys || total > limits.max_document_bytes;
         let is_kept = kept.iter().any(|(known, _)| known.is_same(&key));
-        if retired.can_still_verify(now) && !new.publishes(&key) && !is_full && !is_kept {
+        if retired.can_still_verify(now) && !new.publishes(&key) && !new.exposes(&key) && !is_full && !is_kept {
             bytes = total;
             kept.push((key, retired));
         }
@@ -157,6 +157,17 @@ pub(super) mod tests {
     fn a_key_that_comes_back_is_not_retired() {
         let gone = step(&[1, 2], &[2], &[], at(0));
         assert!(step(&[2], &[1, 2], &gone, at(1)).is_empty());
+    }
+
+    #[test]
+    fn a_key_whose_private_key_is_published_has_no_grace() {
+        let gone = step(&[1, 2], &[3], &[], at(0));
+        assert_eq!(kids(&gone), ["k1", "k2"]);
+        let exposed = String::from_utf8(set(&[1, 3, 4])).unwrap().replacen("\"e\"", "\"d\":\"AA\",\"e\"", 1);
+        let exposed = exposed.replacen("\"kid\":\"k3\"", "\"d\":\"AA\",\"kid\":\"k3\"", 1);
+        let new = document::parse(exposed.as_bytes(), POLICY.limits).unwrap().keys;
+        let replacement = replace(&record(&[3], &gone), &new, POLICY.limits, at(1));
+        assert_eq!((kids(&replacement.retired), replacement.former.len()), (vec!["k2".into()], 1));
     }
 
     #[test]

@@ -215,6 +215,9 @@ impl Keys {
         add("300 KB", set(json!([long])), token.clone(), Both);
         let many: Vec<_> = (0..300).map(|n| json!({"kty": "AKP", "kid": n.to_string()})).chain([jwk.clone()]).collect();
         add("301 keys", set(many.into()), token.clone(), Both);
+        let private = with(jwk.clone(), &json!({"kid": "private", "d": "AQAB"}));
+        let document = set(json!([jwk, private, p256.public_jwk()]));
+        add("a private key beside its public key", document, token.clone(), Native);
         // A name that repeats.
         let body = set(json!([jwk]));
         let twice = body.replacen("\"kid\":", "\"kid\":\"x\",\"kid\":", 1);
@@ -267,6 +270,9 @@ impl Keys {
     }
 }
 
+/// The cases without a document that `local_jwks` takes: private keys, and documents that are no set.
+const REJECTED_LOCALLY: usize = 22;
+
 /// Whether jwks-gate rejects a configuration with this document in `local_jwks`.
 fn is_rejected_locally(document: &str) -> bool {
     let document = document::parse_local(document.as_bytes());
@@ -280,7 +286,7 @@ fn is_rejected_locally(document: &str) -> bool {
 fn the_same_keys_of_a_document_verify() {
     let cases = Keys::generate().cases();
     let address = serve(cases.iter().map(|case| case.document.clone()).collect());
-    let (mut providers, mut rules) = (json!({}), Vec::new());
+    let (mut providers, mut rules, mut rejected) = (json!({}), Vec::new(), 0);
     let mut requests = Vec::new();
     for (number, case) in cases.iter().enumerate() {
         let uri = format!("http://documents/{number}");
@@ -288,7 +294,9 @@ fn the_same_keys_of_a_document_verify() {
         let local = json!({ "inline_string": case.document });
         let sources = [("remote_jwks", remote), ("local_jwks", local)];
         // Each filter rejects a local document that it rejects whole.
-        let is_local = case.takes != Ours && !is_rejected_locally(&case.document);
+        let is_rejected = is_rejected_locally(&case.document);
+        rejected += usize::from(is_rejected && case.takes != Ours);
+        let is_local = case.takes != Ours && !is_rejected;
         for (field, source) in sources.into_iter().take(if is_local { 2 } else { 1 }) {
             let name = format!("{field}-{number}");
             providers[&name] = json!({ "issuer": "i", field: source });
@@ -296,6 +304,7 @@ fn the_same_keys_of_a_document_verify() {
             requests.push((case, field, Request::get(&format!("/{name}/")).bearer(&case.token)));
         }
     }
+    assert_eq!(rejected, REJECTED_LOCALLY);
     let block = json!({ "providers": providers, "rules": rules });
     let pair = Pair::start_with(&block, &[("documents", address)], |bootstrap| bootstrap);
     let verdicts = |address| {

@@ -1,10 +1,20 @@
 use std::time::Instant;
 
 use super::*;
-use crate::keys::revoked::{FormerName, RevokedKeys};
+use crate::{
+    crypto::Hash,
+    keys::{
+        revoked::{FormerName, RevokedKeys},
+        Algorithm,
+    },
+    time::UnixTime,
+};
 use serde_json::json;
 
 const EC: &str = r#"{"kty":"EC","crv":"P-256","kid":"a","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}"#;
+
+const OTHER_EC: &str = r#"{"kty":"EC","crv":"P-256","x":"MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4","y":"4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM"}"#;
+const NOW: UnixTime = UnixTime::from_millis(0);
 
 /// Made by OpenSSL. The certificates have expired.
 const RSA: &str = include_str!("pem/rsa-certificate.pem");
@@ -34,6 +44,32 @@ fn one_bad_key_does_not_sink_the_set() {
     let document = parse(&set(&["1", EC, r#"{"kty":"oct","k":"AA"}"#]), Limits::default()).unwrap();
     assert_eq!(document.keys.len(), 1);
     assert_eq!(document.skipped, [(0, KeyError::Malformed), (2, KeyError::Private)]);
+}
+
+/// Whoever reads the document can sign with a published private key, whatever entry its public key stands in.
+#[test]
+fn a_published_private_key_takes_its_public_key_along() {
+    let private = EC.replacen("\"a\"", "\"b\",\"d\":\"AA\"", 1);
+    let (twin, other) = (EC.replacen("\"a\"", "\"c\"", 1), EC.replacen("\"kid\":\"a\",", "", 1));
+    for order in [[EC, &private, &twin, &other], [&private, EC, &other, &twin]] {
+        assert_eq!(parse(&set(&order), Limits::default()).unwrap_err(), DocumentError::NoUsableKey);
+        let body = set(&[&order[..], &[OTHER_EC]].concat());
+        let document = parse(&body, Limits::default()).unwrap();
+        assert_eq!((document.keys.len(), document.skipped), (1, (0..4).map(|at| (at, KeyError::Private)).collect()));
+        assert_eq!(entries(&body).len(), 1);
+        // Nor does the key verify within a grace.
+        let (key, other) = (Key::from_json(EC).unwrap(), Key::from_json(OTHER_EC).unwrap());
+        assert!(document.keys.exposes(&key) && !document.keys.exposes(&other));
+        let until = UnixTime::from_millis(1000);
+        let keys = document.keys.with_retired([(key.clone(), until), (other.clone(), until)]);
+        assert_eq!(
+            (keys.retired_until(&key), keys.candidates(None, Algorithm::Es(Hash::Sha256), NOW).count()),
+            (None, 2)
+        );
+    }
+    let chain = format!("{P256}-----BEGIN EC PRIVATE KEY-----\nAA==\n-----END EC PRIVATE KEY-----\n{P256}");
+    let document = parse(json!({"a": P256, "b": chain, "c": RSA}).to_string().as_bytes(), Limits::default()).unwrap();
+    assert_eq!((document.keys.len(), document.skipped), (1, vec![(0, KeyError::Private), (1, KeyError::Private)]));
 }
 
 #[test]

@@ -171,12 +171,15 @@ fn a_stated_purpose_counts() {
         (json!({"use": "SIG"}), KeyError::NotForVerifying),
         (json!({"key_ops": ["encrypt", "wrapKey"]}), KeyError::NotForVerifying),
         (json!({"d": 0}), KeyError::Private),
+        (json!({"d": "AA", "kty": null}), KeyError::Private),
         (json!({"k": "AA"}), KeyError::Private),
     ] {
         assert_eq!(changed(p256(), &changes).unwrap_err(), error, "{changes}");
     }
     let twice = p256().to_string().replacen('{', r#"{"kid":"b","#, 1);
     assert_eq!(Key::from_json(&twice).unwrap_err(), KeyError::Malformed);
+    let private = p256().to_string().replacen('{', r#"{"d":"","d":"AA","#, 1);
+    assert_eq!(Key::from_json(&private).unwrap_err(), KeyError::Private);
     let unread = p256().to_string().replacen('{', r#"{"x5t":"b","x5t":"c","#, 1);
     assert!(Key::from_json(&unread).is_ok());
 }
