@@ -13,8 +13,8 @@ const MAX_KID_CHARS: usize = 64;
 /// A change to one key of an issuer. `Display` writes the log line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeyChange {
-    /// The new document publishes the key; the previous one did not.
-    Appeared(Name),
+    /// The new document publishes the key with this thumbprint; the previous one did not.
+    Appeared(Name, String),
     /// The new document lacks the key; the key still verifies for the given time, `retired_key_grace`.
     Retired(Name, Duration),
     /// The new document lacks the key; the key no longer verifies.
@@ -53,7 +53,9 @@ impl KeyChange {
 impl fmt::Display for KeyChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Appeared(Name(key)) => write!(f, "key {key} appeared in the JWKS"),
+            Self::Appeared(Name(key), thumbprint) => {
+                write!(f, "key {key} appeared in the JWKS; its thumbprint is {thumbprint}")
+            }
             Self::Retired(Name(key), left) => {
                 // Rounded up: part of the grace had passed when the worker saw the document.
                 write!(f, "key {key} left the JWKS; it verifies for another {} s", left.as_millis().div_ceil(1000))
@@ -93,7 +95,7 @@ pub fn diff(before: Snapshot<'_>, after: Snapshot<'_>, now: UnixTime) -> Vec<Key
     let removed = before.keys.published().filter(|key| !after.keys.publishes(key));
     let removed = removed.filter(|key| !is_known(after.keys.revoked_keys(), key));
     let mut changes: Vec<_> = revoked.map(|key| KeyChange::Revoked(Name::of(key))).collect();
-    changes.extend(appeared.map(|key| KeyChange::Appeared(Name::of(key))));
+    changes.extend(appeared.map(|key| KeyChange::Appeared(Name::of(key), key.thumbprint().to_owned())));
     changes.extend(removed.map(|key| match after.keys.retired_until(key).filter(|until| now < *until) {
         Some(until) => KeyChange::Retired(Name::of(key), until.since(now)),
         None => KeyChange::Removed(Name::of(key)),
@@ -132,8 +134,12 @@ mod tests {
     fn each_added_or_removed_key_is_reported_once() {
         let [none, a, ab] =
             [&[][..], &["a"], &["a", "b"]].map(|kids| KeySet::new(kids.iter().map(|kid| key(kid)).collect()));
-        assert_eq!(lines(&none, &a), [r#"key "a" appeared in the JWKS"#]);
-        assert_eq!(lines(&a, &ab), [r#"key "b" appeared in the JWKS"#]);
+        let appeared = |kid| {
+            let thumbprint = key(kid).thumbprint().to_owned();
+            [format!("key {kid:?} appeared in the JWKS; its thumbprint is {thumbprint}")]
+        };
+        assert_eq!(lines(&none, &a), appeared("a"));
+        assert_eq!(lines(&a, &ab), appeared("b"));
         assert_eq!(lines(&ab, &a), [r#"key "b" left the JWKS; it verifies nothing any more"#]);
         assert!(lines(&ab, &ab).is_empty());
         let retired = a.clone().with_retired([(key("b"), UnixTime::from_millis(60_999))]);
@@ -164,7 +170,7 @@ mod tests {
     fn names_and_line_counts_are_bounded() {
         let long = "\n".repeat(1000);
         let one = lines(&KeySet::default(), &KeySet::new(vec![key(&long)]));
-        assert!(one.iter().all(|line| line.len() < 200 && !line.contains('\n')), "{one:?}");
+        assert!(one.iter().all(|line| line.len() < 300 && !line.contains('\n')), "{one:?}");
         let many = KeySet::new((0..40).map(|number| key(&number.to_string())).collect());
         let reported = lines(&KeySet::default(), &many);
         assert_eq!((reported.len(), reported.last().unwrap().as_str()), (17, "and 24 more changes of keys"));

@@ -1,7 +1,12 @@
 //! Keys in other forms than a JWKS, and keys that are skipped. Which keys verify: `differential`.
 
-use std::time::Duration;
+use std::{
+    io::Write as _,
+    process::{Command, Stdio},
+    time::Duration,
+};
 
+use base64::{engine::general_purpose::URL_SAFE_NO_PAD as BASE64, Engine as _};
 use jwks_gate::keys::document;
 use jwks_gate_issuer::{Alg, Rotation, SigningKey};
 use jwks_gate_testbed::eventually;
@@ -87,4 +92,55 @@ fn a_local_key_that_cannot_be_used_is_skipped_and_logged() {
         assert!(log.contains(&line), "{log}");
     }
     site.assert_healthy();
+}
+
+/// An EC key whose `x` begins with a zero byte that its issuer leaves out.
+fn without_leading_zero() -> Value {
+    loop {
+        let mut jwk = SigningKey::generate(Alg::Es512, "short").public_jwk();
+        let x = BASE64.decode(jwk["x"].as_str().unwrap()).unwrap();
+        if let Some(short) = x.strip_prefix(&[0]) {
+            jwk["x"] = BASE64.encode(short).into();
+            return jwk;
+        }
+    }
+}
+
+/// The script of docs/rotation.md prints the names under which `revoked_keys` knows the keys, in whatever form their issuer wrote
+/// the keys.
+#[test]
+fn the_script_of_the_runbook_prints_the_names_of_keys() {
+    let runbook = crate::docs::read("docs/rotation.md");
+    let (_, rest) = runbook.split_once("   ```\n   python3 -c '").unwrap();
+    let (script, _) = rest.split_once("\n   ' < jwks.json\n").unwrap();
+    let algs = [Alg::Rs256, Alg::Es256, Alg::Es384, Alg::Es512, Alg::EdDsa];
+    let mut keys: Vec<Value> = algs.map(|alg| SigningKey::generate(alg, alg.name()).public_jwk()).into();
+    let mut odd = keys.clone();
+    for jwk in &mut odd {
+        let member = if jwk["kty"] == "RSA" { "n" } else { "x" };
+        let digits = jwk[member].as_str().unwrap();
+        let padding = "=".repeat((4 - digits.len() % 4) % 4);
+        jwk[member] = format!(" {}\n{}{padding}", &digits[..7], &digits[7..]).into();
+        jwk["kid"] = json!(7);
+        if jwk["kty"] == "EC" {
+            jwk.as_object_mut().unwrap().remove("crv");
+        }
+    }
+    keys.extend(odd);
+    keys.push(without_leading_zero());
+    keys.extend([json!(7), json!({"kty": "AKP"}), json!({"kty": "EC", "crv": "P-256", "x": 7}), json!({"kid": "x"})]);
+    let document = json!({ "keys": keys }).to_string();
+
+    let mut python = Command::new("python3");
+    python.args(["-c", &script.replace("\n   ", "\n")]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut python = python.spawn().unwrap();
+    python.stdin.take().unwrap().write_all(document.as_bytes()).unwrap();
+    let output = python.wait_with_output().unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+
+    let read = document::parse(document.as_bytes(), document::Limits::default()).unwrap().keys;
+    let names = read.published().map(|key| format!("{} {}", key.kid().unwrap_or("-"), key.thumbprint()));
+    let unusable = (0..4).map(|number| format!("{} not a key that jwks-gate reads", ["-", "-", "-", "x"][number]));
+    assert_eq!(printed.lines().collect::<Vec<_>>(), names.chain(unusable).collect::<Vec<_>>());
+    assert_eq!(read.len(), 11);
 }

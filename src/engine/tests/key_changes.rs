@@ -7,7 +7,8 @@ use super::world::{jwks, world, world_of, World};
 impl World {
     fn told(&mut self, worker: usize) -> Vec<String> {
         let changes = self.engines[worker].key_log.take();
-        changes.into_iter().map(|(provider, change)| format!("{} {change}", provider.index())).collect()
+        let lines = changes.into_iter().map(|(provider, change)| format!("{} {change}", provider.index()));
+        lines.map(|line| line.split("; its thumbprint is ").next().unwrap().to_owned()).collect()
     }
 
     /// The issuer publishes these keys, and the first worker fetches them.
