@@ -8,18 +8,23 @@
 
 mod amplification;
 mod growth;
-mod providers;
 mod publisher;
 mod requests;
+mod rotating;
+mod scale;
 mod signatures;
+mod site;
+mod table;
 
 use jwks_gate_testbed::{wasm_filter, Bootstrap};
 use serde_json::{json, Value};
 
-const BENCHMARKS: [(&str, fn()); 6] = [
+const BENCHMARKS: [(&str, fn()); 8] = [
     ("signatures", signatures::run),
     ("requests", requests::run),
-    ("providers", providers::run),
+    ("algorithms", requests::algorithms),
+    ("scale", scale::run),
+    ("rotating", rotating::run),
     ("growth", growth::run),
     ("parked", growth::parked),
     ("amplification", amplification::run),

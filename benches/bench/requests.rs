@@ -1,68 +1,23 @@
-//! Processor time per request of one worker, for RS256 tokens seen for the first time and seen before.
+//! What a request costs beside Envoy's `jwt_authn`, and beside a Wasm filter that does nothing.
 
 use jwks_gate_issuer::{Alg, SigningKey};
-use jwks_gate_testbed::{
-    http::{Connection, Request},
-    wasm_filter, Bootstrap, Envoy, EnvoyOptions,
-};
+use jwks_gate_testbed::{probe_path, wasm_filter};
 use serde_json::{json, Value};
 
-use crate::median;
+use crate::{
+    in_a_day,
+    site::{wasm_filter_from, Site},
+    table::{self, Row},
+    Filter,
+};
 
-const ROUNDS: usize = 40;
-const REQUESTS: usize = 400;
+const ROUNDS: usize = 25;
 /// More than any cache holds, so that the cache drops a token before its next use.
 const TOKENS: usize = 4_500;
 
-struct Variant {
-    name: &'static str,
-    envoy: Envoy,
-    connection: Connection,
-    /// Whether each request has a different token.
-    is_fresh: bool,
-    next: usize,
-    micros: Vec<f64>,
-}
-
-impl Variant {
-    fn new(name: &'static str, filter: Option<Value>, is_fresh: bool) -> Self {
-        let router = json!({
-            "name": "router",
-            "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"},
-        });
-        let filters: Vec<_> = filter.into_iter().chain([router]).collect();
-        // Envoy answers directly. An upstream would add the same cost, with noise, to each variant.
-        let routes = json!({"virtual_hosts": [{
-            "name": "all", "domains": ["*"],
-            "routes": [{"match": {"prefix": "/"}, "direct_response": {"status": 200}}],
-        }]});
-        let nowhere = (std::net::Ipv4Addr::LOCALHOST, 9).into();
-        let bootstrap = Bootstrap::with_filter(nowhere, json!({}))
-            .connection_manager_option("http_filters", json!(filters))
-            .connection_manager_option("route_config", routes);
-        let envoy =
-            Envoy::start(&bootstrap.yaml(), EnvoyOptions { concurrency: 1, ..EnvoyOptions::default() }).unwrap();
-        let connection = Connection::open(envoy.addr()).unwrap();
-        Self { name, envoy, connection, is_fresh, next: 0, micros: Vec::new() }
-    }
-
-    fn round(&mut self, tokens: &[String], is_measured: bool) {
-        let begin = self.envoy.cpu_time();
-        for _ in 0..REQUESTS {
-            let token = &tokens[if self.is_fresh { self.next % tokens.len() } else { 0 }];
-            self.next += 1;
-            let response = self.connection.send(&Request::get("/api/x").bearer(token)).unwrap();
-            assert_eq!(response.status, 200, "{}: {}", self.name, response.text());
-        }
-        if is_measured {
-            self.micros.push((self.envoy.cpu_time() - begin).as_secs_f64() * 1e6 / REQUESTS as f64);
-        }
-    }
-}
-
-pub fn run() {
-    let key = SigningKey::generate(Alg::Rs256, "k");
-    let expires = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs() + 86_400;
+/// Tokens as a service mesh and a login service issue them. All differ.
+fn tokens(key: &SigningKey, count: usize) -> Vec<String> {
+    let expires = in_a_day();
     let claims = |number: usize| {
         json!({
             "iss": "https://issuer.test", "aud": ["api", "other"], "sub": "spiffe://cluster.local/ns/shop/sa/orders",
@@ -70,72 +25,94 @@ pub fn run() {
             "email": "somebody@example.com", "groups": ["staff", "orders", "payments"],
         })
     };
-    let tokens: Vec<_> = (0..TOKENS).map(|number| key.mint(&claims(number))).collect();
+    (0..count).map(|number| key.mint(&claims(number))).collect()
+}
+
+fn config(key: &SigningKey, prefix: &str, more: &Value) -> Value {
     let jwks = json!({"keys": [key.public_jwk()]}).to_string();
-    let provider = |more: Value| {
-        let mut provider = json!({
-            "issuer": "https://issuer.test", "audiences": ["api"], "local_jwks": {"inline_string": jwks},
-        });
-        for (field, value) in more.as_object().unwrap() {
-            provider[field] = value.clone();
-        }
-        json!({"p": provider})
-    };
-    let rules = |prefix: &str| json!([{"match": {"prefix": prefix}, "requires": {"provider_name": "p"}}]);
-    let native = |more| {
-        Some(json!({
-            "name": "jwt_authn",
-            "typed_config": {
-                "@type": "type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication",
-                "providers": provider(more),
-                "rules": rules("/api/"),
-            },
-        }))
-    };
-    let ours = |prefix: &str, host: bool| {
-        let config = json!({"providers": provider(json!({})), "rules": rules(prefix), "use_host_crypto": host});
-        Some(wasm_filter(&config))
-    };
-    let mut variants = vec![
-        Variant::new("no filter", None, true),
-        Variant::new("jwt_authn", native(json!({})), true),
-        Variant::new("jwt_authn, jwt_cache_config, token seen before", native(json!({"jwt_cache_config": {}})), false),
-        Variant::new("jwks-gate, no rule matches", ours("/other/", true), true),
-        Variant::new("jwks-gate, token seen for the first time", ours("/api/", true), true),
-        Variant::new("the same, crypto of the VM", ours("/api/", false), true),
-        Variant::new("jwks-gate, token seen before", ours("/api/", true), false),
+    let mut provider = json!({
+        "issuer": "https://issuer.test", "audiences": ["api"], "local_jwks": {"inline_string": jwks},
+    });
+    for (field, value) in more.as_object().unwrap() {
+        provider[field] = value.clone();
+    }
+    json!({
+        "providers": {"p": provider},
+        "rules": [{"match": {"prefix": prefix}, "requires": {"provider_name": "p"}}],
+    })
+}
+
+/// A Wasm filter with the same exports that does nothing.
+fn empty_filter() -> Value {
+    // With this configuration, the probe overwrites nothing, sends nothing, and wakes once in an hour.
+    let config = json!({"period_millis": 3_600_000, "overwrite": false, "values": [], "secret": "", "queues": 0});
+    wasm_filter_from(probe_path(), &config)
+}
+
+fn row(name: &str, site: usize, relative_to: usize, goal: Option<f64>) -> Row {
+    Row { name: name.to_owned(), site, relative_to, goal }
+}
+
+pub fn run() {
+    let key = SigningKey::generate(Alg::Rs256, "k");
+    let fresh = tokens(&key, TOKENS);
+    let known = &fresh[..1];
+    let plain = json!({});
+    let start = |filter, tokens: &[String]| Site::start(Some(filter), "/api/x", tokens);
+    let native = |more: &Value| Filter::JwtAuthn.configured(&config(&key, "/api/", more));
+    let ours = |prefix: &str| wasm_filter(&config(&key, prefix, &plain));
+    let mut in_the_vm = config(&key, "/api/", &plain);
+    in_the_vm["use_host_crypto"] = json!(false);
+    let mut sites = vec![
+        Site::start(None, "/api/x", &fresh),
+        start(native(&plain), &fresh),
+        start(native(&json!({"jwt_cache_config": {}})), known),
+        start(empty_filter(), &fresh),
+        start(ours("/other/"), &fresh),
+        start(ours("/api/"), &fresh),
+        start(wasm_filter(&in_the_vm), &fresh),
+        start(ours("/api/"), known),
     ];
-    // An optional second build to compare with.
+    let mut rows = vec![
+        row("`jwt_authn`, token seen before, with `jwt_cache_config`", 2, 1, None),
+        row("an empty Wasm filter", 3, 1, None),
+        row("jwks-gate, no rule matches, relative to the empty filter", 4, 3, Some(1.1)),
+        row("jwks-gate, no rule matches", 4, 1, None),
+        row("jwks-gate, token seen before", 7, 1, Some(0.3)),
+        row("jwks-gate, token seen for the first time", 5, 1, Some(0.85)),
+        row("the same, signatures checked in the VM", 6, 1, None),
+    ];
+    // An optional second build to compare with: the ratios are to the first build's.
     if let Ok(wasm) = std::env::var("OTHER_WASM") {
-        for (name, prefix, is_fresh) in [
-            ("other wasm, no rule matches", "/other/", true),
-            ("other wasm, first time", "/api/", true),
-            ("other wasm, seen before", "/api/", false),
+        for (name, prefix, tokens, relative_to) in [
+            ("other build, no rule matches", "/other/", &fresh[..], 4),
+            ("other build, first time", "/api/", &fresh, 5),
+            ("other build, seen before", "/api/", known, 7),
         ] {
-            let mut filter = ours(prefix, true);
-            if let Some(filter) = &mut filter {
-                filter["typed_config"]["config"]["vm_config"]["code"]["local"]["filename"] = json!(wasm);
-            }
-            variants.push(Variant::new(name, filter, is_fresh));
+            rows.push(row(name, sites.len(), relative_to, None));
+            sites.push(start(wasm_filter_from(&wasm, &config(&key, prefix, &plain)), tokens));
         }
     }
-    for round in 0..ROUNDS + 4 {
-        for variant in &mut variants {
-            // The first rounds warm up.
-            variant.round(&tokens, round >= 4);
+    let title = format!("RS256, tokens of {} bytes; ratios to a first use in `jwt_authn`.", fresh[0].len());
+    table::run("requests", &title, &sites, &rows, ROUNDS);
+}
+
+/// First uses of tokens with other algorithms.
+pub fn algorithms() {
+    let mut sites = Vec::new();
+    let mut rows = Vec::new();
+    for (alg, goal) in [(Alg::Es256, 0.85), (Alg::EdDsa, 1.2), (Alg::Es384, 1.2), (Alg::Es512, 1.2), (Alg::Ps256, 1.5)]
+    {
+        let key = SigningKey::generate(alg, "k");
+        let fresh = tokens(&key, TOKENS);
+        let config = config(&key, "/api/", &json!({}));
+        if sites.is_empty() {
+            sites.push(Site::start(None, "/api/x", &fresh));
+        }
+        rows.push(row(alg.name(), sites.len() + 1, sites.len(), Some(goal)));
+        for filter in [Filter::JwtAuthn, Filter::JwksGate] {
+            sites.push(Site::start(Some(filter.configured(&config)), "/api/x", &fresh));
         }
     }
-    // Within a round, the machine's load is about the same for all variants.
-    let over_rounds = |of: &dyn Fn(usize) -> f64| median((0..ROUNDS).map(of).collect());
-    println!(
-        "\nRS256, tokens of {} bytes, one worker, {ROUNDS} rounds of {REQUESTS} requests in turn.\n",
-        tokens[0].len()
-    );
-    println!("| | CPU per request, us | added | of what jwt_authn adds |\n|---|---|---|---|");
-    for variant in &variants {
-        let added = |which: &Variant, round: usize| which.micros[round] - variants[0].micros[round];
-        let total = median(variant.micros.clone());
-        let share = over_rounds(&|round| added(variant, round) / added(&variants[1], round));
-        println!("| {} | {total:.1} | {:.1} | {share:.2} |", variant.name, over_rounds(&|round| added(variant, round)));
-    }
+    table::run("algorithms", "Tokens seen for the first time; ratios to `jwt_authn`.", &sites, &rows, ROUNDS);
 }

@@ -1,5 +1,6 @@
 //! A real Envoy process.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::fs::{self, File};
 use std::io;
@@ -24,6 +25,8 @@ pub struct EnvoyOptions {
     pub start_timeout: Duration,
     /// Envoy's `--log-level`.
     pub log_level: String,
+    /// The processor that all threads run on (on Linux only); any if `None`.
+    pub processor: Option<usize>,
     /// Variables added to the environment of the process.
     pub environment: Vec<(String, String)>,
 }
@@ -35,8 +38,21 @@ impl Default for EnvoyOptions {
             expect_start: true,
             start_timeout: Duration::from_secs(20),
             log_level: "info".to_owned(),
+            processor: None,
             environment: Vec::new(),
         }
+    }
+}
+
+/// A command whose threads all run on one processor (on Linux only).
+pub fn pinned(program: impl AsRef<OsStr>, processor: Option<usize>) -> Command {
+    match processor {
+        Some(processor) => {
+            let mut command = Command::new("taskset");
+            command.args(["--cpu-list", &processor.to_string()]).arg(program);
+            command
+        }
+        None => Command::new(program),
     }
 }
 
@@ -66,7 +82,7 @@ impl Envoy {
         fs::write(directory.file("envoy.yaml"), config_yaml)?;
         let output = File::create(directory.file("log"))?;
         let mut process = Process::spawn_in(
-            Command::new(envoy_path())
+            pinned(envoy_path(), options.processor)
                 .current_dir(workspace_root())
                 .envs(options.environment.iter().map(|(name, value)| (name, value)))
                 .arg("-c")

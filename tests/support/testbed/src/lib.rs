@@ -7,6 +7,7 @@ mod bootstrap;
 mod directory;
 mod envoy;
 pub mod http;
+pub mod paired;
 mod paths;
 pub mod probe;
 mod process;
@@ -16,8 +17,8 @@ use std::time::{Duration, Instant};
 
 pub use bootstrap::{wasm_filter, Bootstrap};
 pub use directory::Directory;
-pub use envoy::{Envoy, EnvoyOptions, StartError};
-pub use paths::{envoy_path, hooks_path, probe_path, wasm_path, workspace_root};
+pub use envoy::{pinned, Envoy, EnvoyOptions, StartError};
+pub use paths::{envoy_path, hooks_path, probe_path, wasm_path, workspace_root, wrk_path};
 pub use process::Process;
 
 /// A port on the loopback interface that was free a moment ago.
