@@ -17,8 +17,6 @@ pub enum FetchError {
     NotStarted,
     /// The host did not start the fetch: the cluster has no hosts.
     NoHosts,
-    /// The configuration ended before the response came.
-    Abandoned,
     /// The connection broke within the response.
     Reset,
     /// Neither a 200 nor an expected 304.
@@ -54,7 +52,7 @@ impl FetchError {
     /// The cause, for a counter.
     pub(super) fn cause(&self) -> FetchCause {
         match self {
-            Self::NotStarted | Self::Abandoned => FetchCause::Other,
+            Self::NotStarted => FetchCause::Other,
             Self::NoHosts => FetchCause::Dns,
             Self::Reset => FetchCause::Connect,
             Self::Status(_) => FetchCause::Status,
@@ -97,7 +95,6 @@ impl fmt::Display for FetchError {
         match self {
             Self::NotStarted => f.write_str("the cluster is unknown or not ready"),
             Self::NoHosts => f.write_str("the cluster has no hosts; does its name resolve?"),
-            Self::Abandoned => f.write_str("the configuration ended"),
             Self::Reset => f.write_str("the connection broke within the response"),
             Self::Status(status) => write!(f, "answered {status}"),
             Self::Unreachable(status, Quoted(text)) => write!(f, "Envoy answered {status}: {text}"),

@@ -152,6 +152,11 @@ impl KeySets {
                 }
                 Some(Action::WakeWorkers(provider))
             }
+            Effect::Abandoned => {
+                let name = &plan.providers[provider].name;
+                info!("provider {name:?}: JWKS fetch abandoned: its configuration ended");
+                Some(Action::WakeWorkers(provider))
+            }
             Effect::Superseded | Effect::NotBefore(_) | Effect::InFlight => None,
         };
         (has_changed, action)
@@ -194,6 +199,11 @@ impl KeySets {
         }
         keys.last_error = error;
         Some(keys.update_by(Event::FetchEnded { fetch, outcome, jitter }, remote, now))
+    }
+
+    /// Turns a fetch that nobody will hear the end of into an update.
+    pub(super) fn on_abandoned(&self, plan: &Plan, provider: ProviderId, fetch: u64, now: UnixTime) -> Option<Update> {
+        Some(self.sets[provider].update_by(Event::Abandon(fetch), plan.remote(provider)?, now))
     }
 
     /// Remembers which tokens were denied for want of a key, and which refreshes were put off. Returns the providers of these

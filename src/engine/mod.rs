@@ -184,6 +184,13 @@ impl<C: SignatureCheck> Engine<C> {
         update.into_iter().map(|update| Action::Update(provider, Box::new(update))).collect()
     }
 
+    /// Fetch number `fetch` ends with this configuration, whatever the issuer answers.
+    pub fn on_abandoned(&mut self, provider: ProviderId, fetch: u64, now: UnixTime) -> Vec<Action> {
+        self.absorb_clock_step(now);
+        let update = self.key_sets.on_abandoned(&self.plan, provider, fetch, now);
+        update.into_iter().map(|update| Action::Update(provider, Box::new(update))).collect()
+    }
+
     /// The providers whose records the caller brings up to date with [`Self::on_record`] before [`Self::on_wake`]: those that
     /// are due, and those of the requests whose wait may be over. Never more than a few providers at a time, however many
     /// are due.

@@ -50,6 +50,8 @@ pub enum Event {
     Refetch,
     /// Fetch number `fetch` ended. `jitter` is a random number.
     FetchEnded { fetch: u64, outcome: Outcome, jitter: u32 },
+    /// Fetch number `fetch` ended with the configuration of its worker. Nobody knows what the issuer would have answered.
+    Abandon(u64),
     /// Fetch number `fetch` still runs, although its end was expected: its worker is late.
     Renew(u64),
     /// The JWKS of this generation cannot be read: another plugin wrote it.
@@ -87,6 +89,8 @@ pub enum Effect {
     InFlight,
     /// The fetch is over and its result is in the record.
     Completed,
+    /// The fetch is over without a result. Another may start at once.
+    Abandoned,
     /// The fetch had lost its lease, or the JWKS is another by now. Nothing changed.
     Superseded,
     /// The JWKS is gone from the record.
@@ -100,6 +104,7 @@ pub fn apply(record: &Record, event: &Event, policy: &RotationPolicy, now: UnixT
         Event::Refresh(cause) => refresh(record, *cause, refresh_due, policy, now),
         Event::Refetch => refresh(record, Cause::Schedule, |record, _, _, now| retry_due(record, now), policy, now),
         Event::FetchEnded { fetch, outcome, jitter } => complete_fetch(record, *fetch, outcome, *jitter, policy, now),
+        Event::Abandon(fetch) => abandon(record, *fetch, policy, now),
         Event::Renew(fetch) => renew(record, *fetch, policy, now),
         Event::Discard(generation) => discard(record, *generation, now),
     }
@@ -119,6 +124,21 @@ fn renew(record: Record, fetch: u64, policy: &RotationPolicy, now: UnixTime) -> 
         }
         None => (None, Effect::Superseded),
     }
+}
+
+/// As if the fetch had never begun: what it took of the budget is there again.
+fn abandon(record: Record, fetch: u64, policy: &RotationPolicy, now: UnixTime) -> (Option<Record>, Effect) {
+    let Some(lease) = record.lease.filter(|_| record.started == fetch) else {
+        return (None, Effect::Superseded);
+    };
+    let changed = Record {
+        version: next(record.version, now),
+        lease: None,
+        unknown_kid_at: record.unknown_kid_at.filter(|_| !record.is_fetching_for_token()),
+        looked_at: record.is_looking_again().then(|| lease.taken_at.minus(policy.second_look)),
+        ..record
+    };
+    (Some(changed), Effect::Abandoned)
 }
 
 fn discard(record: Record, generation: u64, now: UnixTime) -> (Option<Record>, Effect) {

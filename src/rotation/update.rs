@@ -98,7 +98,7 @@ impl Update {
     pub fn cause(&self) -> Option<Cause> {
         match self.event {
             Event::Refresh(cause) => Some(cause),
-            Event::FetchEnded { .. } | Event::Renew(_) | Event::Discard(_) | Event::Refetch => None,
+            Event::FetchEnded { .. } | Event::Abandon(_) | Event::Renew(_) | Event::Discard(_) | Event::Refetch => None,
         }
     }
 
@@ -106,7 +106,12 @@ impl Update {
     pub fn into_document(self) -> Option<Document> {
         match self.event {
             Event::FetchEnded { outcome: Outcome::Jwks(jwks), .. } => Some(jwks.document),
-            Event::FetchEnded { .. } | Event::Refresh(_) | Event::Renew(_) | Event::Discard(_) | Event::Refetch => None,
+            Event::FetchEnded { .. }
+            | Event::Refresh(_)
+            | Event::Abandon(_)
+            | Event::Renew(_)
+            | Event::Discard(_)
+            | Event::Refetch => None,
         }
     }
 }

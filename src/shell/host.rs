@@ -166,6 +166,11 @@ pub(super) fn tick_in(period: Duration) {
     let _ = hostcalls::set_tick_period(period.max(Duration::from_millis(1)));
 }
 
+/// Ends the ticks of the current context. Envoy would go on with the timer of a context that is gone.
+pub(super) fn stop_ticks() {
+    let _ = hostcalls::set_tick_period(Duration::ZERO);
+}
+
 /// Defines a stat. `None`: the host did not.
 pub(super) fn define(kind: MetricType, name: &str) -> Option<u32> {
     hostcalls::define_metric(kind, name).ok()

@@ -68,7 +68,8 @@ impl Peers {
         });
         let queue = wakeups::register(&format!("{}.wake.{}", peers.name, peers.worker()));
         peers.entry.set(Entry { queue, ..peers.entry.get() });
-        if let Some((_, registry)) = peers.change(now, |registry| registry.with(peers.entry.get(), now)) {
+        if let Some((before, registry)) = peers.change(now, |registry| registry.with(peers.entry.get(), now)) {
+            peers.remove_gone(&before, &registry);
             peers.learn(&registry, true);
         }
         peers
@@ -109,10 +110,11 @@ impl Peers {
         self.renewed_at.set(now);
         let last = self.entry.get();
         let is_first = !last.runs;
-        self.entry.set(Entry { runs: true, ..last });
-        let Some((before, registry)) = self.change(now, |registry| registry.with(self.entry.get(), now)) else {
+        let entry = Entry { runs: true, ..last };
+        let Some((before, registry)) = self.change(now, |registry| registry.with(entry, now)) else {
             return false;
         };
+        self.entry.set(entry);
         self.remove_gone(&before, &registry);
         // Else another plugin overwrote the registry, and the other workers come back with their next renewals.
         let is_whole = before.entry(last.worker) == Some(last);
@@ -125,7 +127,7 @@ impl Peers {
             self.wake_all(Message::Peers, now);
         }
         let has_changed = is_first || is_speaker != self.is_speaker() || tells_other;
-        let since = self.speaker_since.get().unwrap_or(now);
+        let since = self.speaker_since.get().unwrap_or(now).min(now);
         self.speaker_since.set(is_speaker.then_some(since));
         has_changed
     }

@@ -324,7 +324,8 @@ impl Worker {
         self.flush_counts();
         let fetches = std::mem::take(&mut *self.fetches.borrow_mut());
         for (provider, fetch) in fetches.into_values() {
-            self.perform(self.on_fetched(provider, fetch, Err(FetchError::Abandoned)));
+            let actions = self.engine.borrow_mut().on_abandoned(provider, fetch, host::now());
+            self.perform(actions);
         }
         self.peers.share_parked(&[], host::now());
         if self.peers.leave(host::now()) {
@@ -333,5 +334,6 @@ impl Worker {
         }
         // The others set their gauges after that.
         self.peers.wake_all(Message::Peers, host::now());
+        host::stop_ticks();
     }
 }

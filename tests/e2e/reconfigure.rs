@@ -4,7 +4,11 @@
 use std::{cell::Cell, fs, io::Write, net::TcpStream, path::PathBuf, time::Duration};
 
 use jwks_gate_issuer::{Alg, Fault, Issuer, Options, Rotation, Times};
-use jwks_gate_testbed::{eventually, http::Request, wasm_filter, Directory};
+use jwks_gate_testbed::{
+    eventually,
+    http::{self, Request},
+    wasm_filter, Directory,
+};
 use serde_json::{json, Value};
 
 use crate::setup::{remote, Plan, Site};
@@ -189,13 +193,34 @@ fn a_configuration_removed_during_its_fetch_releases_the_lease() {
     assert!(eventually(Duration::from_secs(5), || updates(&site, "config_reload") == 2));
     // The lease of the cancelled fetch would last for twenty seconds more.
     assert!(eventually(Duration::from_secs(8), || site.gets() == 2), "the first fetch was cancelled");
-    let line = "failed (1 in a row): the configuration ended";
+    let line = "JWKS fetch abandoned: its configuration ended";
     assert!(eventually(Duration::from_secs(5), || site.envoy.log().contains(line)), "{}", site.envoy.log());
-    assert!(!site.envoy.log().contains("JWKS accepted"));
+    assert!(!site.envoy.log().contains("JWKS accepted") && !site.envoy.log().contains("in a row"));
     site.issuer.heal();
     let token = site.issuer.token();
     assert_eq!(site.get_at_once(20, |_| token.clone()), [(200, 20)]);
     assert!(!site.envoy.log().contains("panicked"));
+}
+
+/// Requests that wait for a slow first fetch of a configuration that ends meanwhile.
+#[test]
+fn a_configuration_removed_during_its_fetch_denies_nobody() {
+    let plan = Plan::new().timeout("10s").fault(Fault::Delay(Duration::from_secs(3)), Times::Always);
+    let mut config = plan.config.clone();
+    let discovery = Discovery::new("FAIL_RELOAD", &config);
+    let site = plan.filters(vec![discovery.filter()]).start_with_vms(None);
+    assert!(eventually(Duration::from_secs(5), || site.gets() == 1));
+    let token = site.issuer.token();
+    let answers = std::thread::scope(|scope| {
+        let answers = scope.spawn(|| site.get_at_once(20, |_| token.clone()));
+        std::thread::sleep(Duration::from_millis(1_500));
+        config["max_parked_requests"] = json!(100);
+        discovery.publish(&config);
+        answers.join().unwrap()
+    });
+    assert_eq!(answers, [(200, 20)], "{}", site.envoy.log());
+    let abandoned = site.envoy.log().matches("JWKS fetch abandoned").count();
+    assert_eq!((site.gets(), abandoned), (2, 1), "{}", site.envoy.log());
 }
 
 #[test]
@@ -320,14 +345,32 @@ fn a_removed_provider_leaves_no_stale_gauges() {
 
 /// A new configuration costs neither shared data nor memory for good. Each update revokes another key, so that no two
 /// configurations are equal.
+/// The turns that the event loops of all threads take in two seconds.
+fn turns_while_idle(site: &Site) -> u64 {
+    let turns = || {
+        let stats = http::send(site.envoy.admin(), &Request::get("/stats/prometheus")).unwrap().text();
+        let counts = stats.lines().filter(|line| line.contains("dispatcher_loop_duration_us_count"));
+        counts.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum::<u64>()
+    };
+    std::thread::sleep(Duration::from_secs(1));
+    let before = turns();
+    assert!(before > 0);
+    std::thread::sleep(Duration::from_secs(2));
+    turns() - before
+}
+
 #[test]
 fn two_hundred_configuration_changes_leave_nothing_behind() {
     let plan = Plan::new();
     let mut config = plan.config.clone();
     let discovery = Discovery { new_vm_per_change: false, ..Discovery::new("FAIL_RELOAD", &config) };
     discovery.publish(&config);
-    let site = plan.filters(vec![discovery.filter()]).start_with_vms(None);
+    let plan = plan.filters(vec![discovery.filter()]).bootstrap(|bootstrap| {
+        bootstrap.top_level("enable_dispatcher_stats", json!(true)).top_level("stats_flush_interval", json!("0.2s"))
+    });
+    let site = plan.start_with_vms(None);
     assert!(eventually(Duration::from_secs(5), || site.get(&site.issuer.token()).status == 200));
+    let idle_before = turns_while_idle(&site);
     let mut update = |number: usize| {
         config["providers"]["p"]["remote_jwks"]["rotation"]["revoked_keys"] = json!([format!("key-{number}")]);
         let before = updates(&site, "config_reload");
@@ -340,6 +383,9 @@ fn two_hundred_configuration_changes_leave_nothing_behind() {
     let after = site.envoy.rss() / 1024;
     println!("resident: {before} KiB after 50 updates, {after} KiB after 200");
     assert!(after < before + 8 * 1024, "{before} KiB, {after} KiB");
+    // A timer of each configuration that is gone would be 400 turns.
+    let idle_after = turns_while_idle(&site);
+    assert!(idle_after < idle_before + 100, "{idle_before} turns of the event loops, {idle_after} after 200 updates");
     assert_eq!((site.gets(), site.get(&site.issuer.token()).status), (1, 200));
     assert!(!site.envoy.log().contains("panicked"));
 }

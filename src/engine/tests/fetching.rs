@@ -18,6 +18,30 @@ fn a_replica_that_lags_is_asked_once_more_while_a_request_waits() {
     assert_eq!(world.statuses(), [200; 2]);
 }
 
+/// A configuration that ends says nothing of the issuer: another worker asks, and the requests wait on.
+#[test]
+fn a_fetch_whose_configuration_ends_denies_nothing() {
+    // Before the first keys.
+    let mut world = world();
+    world.wake();
+    assert_eq!((world.request(0, "a"), world.request(1, "a")), (None, None));
+    world.pass_waking(3 * SECOND / 2);
+    world.abandoned();
+    assert_eq!((world.statuses(), world.fetches.len()), (vec![], 1));
+    world.fetched(Ok(jwks(&["a"])));
+    assert_eq!(world.statuses(), [200; 2]);
+    // For a new key, as the refresh and as the second look. The interval begins with the fetch that ends.
+    let mut world = looking_again("10s");
+    assert_eq!((world.request(0, "b"), world.request(1, "b")), (None, None));
+    world.abandoned();
+    world.fetched(Ok(jwks(&["a"])));
+    world.pass_waking(SECOND);
+    world.abandoned();
+    assert_eq!((world.statuses(), world.fetches.len()), (vec![], 1));
+    world.fetched(Ok(jwks(&["a", "b"])));
+    assert_eq!(world.statuses(), [200; 2]);
+}
+
 #[test]
 fn an_invented_kid_costs_two_fetches_per_interval() {
     let mut world = looking_again("5s");

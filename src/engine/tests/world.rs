@@ -168,6 +168,13 @@ impl World {
         self.perform(worker, actions);
     }
 
+    /// The worker whose fetch is under way ends with its configuration.
+    pub(super) fn abandoned(&mut self) {
+        let (worker, fetch) = self.fetches.pop().unwrap();
+        let actions = self.engines[worker].on_abandoned(ISSUER, fetch, self.now);
+        self.perform(worker, actions);
+    }
+
     /// Time passes; the workers wake when they asked for it.
     pub(super) fn pass(&mut self, time: Duration) {
         let end = self.now.plus(time);

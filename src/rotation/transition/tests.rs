@@ -121,6 +121,26 @@ fn unknown_kids_start_one_refresh_and_one_second_look_per_interval_whatever_beca
 }
 
 #[test]
+fn an_abandoned_fetch_is_as_if_it_had_never_begun() {
+    let mut record = fresh("a");
+    let abandoned = |record: &mut Record, now| change(record, Event::Abandon(record.started), now);
+    assert_eq!(refresh(&mut record, Cause::UnknownKid, at(5)), fetch_at(5));
+    let fetch = record.started;
+    assert_eq!(abandoned(&mut record, at(6)), Effect::Abandoned);
+    assert_eq!((record.failures, record.finished < record.started), (0, true));
+    assert_eq!(abandoned(&mut record, at(6)), Effect::Superseded);
+    assert_eq!(refresh(&mut record, Cause::UnknownKid, at(6)), fetch_at(6));
+    assert_eq!(change(&mut record, Event::Abandon(fetch), at(6)), Effect::Superseded, "another fetch runs");
+    fetched(&mut record, document("a"), at(6));
+    assert_eq!(refresh(&mut record, Cause::UnknownKid, at(7)), fetch_at(7));
+    assert_eq!(abandoned(&mut record, at(8)), Effect::Abandoned);
+    assert_eq!(refresh(&mut record, Cause::UnknownKid, at(8)), fetch_at(8));
+    assert!(record.is_looking_again());
+    fetched(&mut record, document("a"), at(8));
+    assert_eq!(refresh(&mut record, Cause::UnknownKid, at(9)), Effect::NotBefore(at(16)));
+}
+
+#[test]
 fn any_other_fetch_takes_the_place_of_the_second_look() {
     let mut record = fresh("a");
     assert_eq!(refresh(&mut record, Cause::UnknownKid, at(84)), fetch_at(84));
