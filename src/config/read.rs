@@ -170,7 +170,11 @@ impl<T: Read> Read for Option<T> {
 
 impl<T: Read> Read for Vec<T> {
     fn read(value: Value, path: &Path<'_>) -> Result<Self> {
-        let Value::Array(items) = value else { return unexpected(&value, path, "a list") };
+        let items = match value {
+            Value::Array(items) => items,
+            // As Envoy reads it: a value alone is a list of one.
+            one => return Ok(vec![T::read(one, path)?]),
+        };
         let mut read = Self::new();
         for (index, item) in items.into_iter().enumerate() {
             read.push(T::read(item, &path.index(index))?);
@@ -214,7 +218,12 @@ impl Read for String {
 
 impl Read for bool {
     fn read(value: Value, path: &Path<'_>) -> Result<Self> {
-        value.as_bool().map_or_else(|| unexpected(&value, path, "a boolean"), Ok)
+        match &value {
+            Value::Bool(flag) => Ok(*flag),
+            Value::String(text) if text.eq_ignore_ascii_case("true") => Ok(true),
+            Value::String(text) if text.eq_ignore_ascii_case("false") => Ok(false),
+            _ => unexpected(&value, path, "a boolean"),
+        }
     }
 
     fn absent() -> Self {
@@ -270,11 +279,21 @@ impl Read for Value {
     }
 }
 
-/// A `google.protobuf.Duration`.
+/// A `google.protobuf.Duration`: text, or an object with `seconds` and `nanos`.
 impl Read for Duration {
     fn read(value: Value, path: &Path<'_>) -> Result<Self> {
-        let Value::String(text) = &value else { return unexpected(&value, path, "a duration such as \"300s\"") };
-        duration::parse(text).map_err(|reason| path.error(format!("{reason}; found {text:?}")))
+        match value {
+            Value::String(text) => {
+                duration::parse(&text).map_err(|reason| path.error(format!("{reason}; found {text:?}")))
+            }
+            Value::Object(_) => {
+                let mut members = Members::of(value, path)?;
+                let (seconds, nanos): (i64, u32) = (members.read("seconds")?, members.read("nanos")?);
+                members.finish()?;
+                duration::of(seconds, nanos).map_err(|reason| path.error(reason.to_owned()))
+            }
+            other => unexpected(&other, path, "a duration such as \"300s\""),
+        }
     }
 
     fn absent() -> Self {
@@ -297,6 +316,8 @@ mod tests {
             r#match: Option<bool>,
             /// Numbers by name.
             map: Named<i64>,
+            /// A time.
+            pause: Duration,
         }
     }
 
@@ -307,6 +328,9 @@ mod tests {
             let message = read(good).unwrap();
             assert_eq!((message.a_list_of, message.r#match), (vec![1, 2], Some(true)));
         }
+        let message = read(json!({"a_list_of": 1, "match": "True", "pause": {"seconds": "5", "nanos": 1}})).unwrap();
+        assert_eq!((message.a_list_of, message.r#match), (vec![1], Some(true)));
+        assert_eq!(message.pause, Duration::new(5, 1));
         assert_eq!(read(json!({"aListOf": null, "map": {"x": "-1"}})).unwrap().map.0, [("x".to_owned(), -1)]);
         for (bad, expected) in [
             (json!({"aListOf": [], "a_list_of": []}), "m.a_list_of: duplicate field, also given as aListOf"),
@@ -314,9 +338,13 @@ mod tests {
                 json!({"a_list_of": [-1]}),
                 "m.a_list_of[0]: invalid type: integer `-1`, expected an integer from 0 to 4294967295",
             ),
-            (json!({"a_list_of": 1}), "m.a_list_of: invalid type: a number, expected a list"),
+            (json!({"a_list_of": {}}), "m.a_list_of: invalid type: an object, expected an integer"),
+            (json!({"pause": 300}), "m.pause: invalid type: integer `300`, expected a duration such as \"300s\""),
+            (json!({"pause": {"seconds": -1}}), "m.pause: must not be negative"),
+            (json!({"pause": {"minutes": 1}}), "m.pause.minutes: unknown field `minutes`"),
             (json!({"map": {"x": 1.5}}), "m.map.x: invalid type: floating point `1.5`"),
-            (json!({"match": "true"}), "m.match: invalid type: string \"true\", expected a boolean"),
+            (json!({"match": "yes"}), "m.match: invalid type: string \"yes\", expected a boolean"),
+            (json!({"match": 1}), "m.match: invalid type: integer `1`, expected a boolean"),
             (json!({"b": 1}), "m.b: unknown field `b`"),
             (json!({"mach": true}), "m.mach: unknown field `mach`; did you mean `match`?"),
             (json!({"aLisstOff": true}), "m.aLisstOff: unknown field `aLisstOff`; did you mean `a_list_of`?"),

@@ -224,7 +224,7 @@ fn every_error_names_its_field() {
             json!({"inline_string": "{}"}),
             "providers.p: expected exactly one of remote_jwks, local_jwks; found remote_jwks, local_jwks".into(),
         ),
-        ("/providers/p/audiences", json!("api"), "providers.p.audiences: invalid type".into()),
+        ("/providers/p/audiences", json!(7), "providers.p.audiences: invalid type".into()),
         ("/providers/p/audiences", json!([""]), "providers.p.audiences[0]: must not be empty".into()),
         (
             "/providers/p/from_headers",

@@ -10,6 +10,7 @@ mod cases;
 mod document_server;
 mod documents;
 mod more;
+mod notation;
 mod pair;
 mod random_documents;
 mod tokens;

@@ -6,11 +6,11 @@ use jwks_gate::{
     policy::reply::{self, Denial},
     token::TokenError,
 };
-use jwks_gate_issuer::{Alg, Echo, Issuer, Options};
+use jwks_gate_issuer::{Alg, Echo, Issuer, Options, SigningKey};
 use jwks_gate_testbed::{
     eventually,
     http::{self, Request},
-    workspace_root, Directory, Envoy, EnvoyOptions,
+    wasm_filter, workspace_root, Bootstrap, Directory, Envoy, EnvoyOptions,
 };
 use serde::Deserialize;
 use serde_json::{json, Value};
@@ -52,6 +52,11 @@ fn the_blocks_of_the_documents_are_tested() {
         for block in blocks(&read(&format!("docs/{name}")), "yaml") {
             seen += 1;
             match name.as_str() {
+                "jwt_authn.md" if block.starts_with("rules:") => {
+                    let mut config = yaml(&block)[0].clone();
+                    config["providers"] = json!({"issuer": {"local_jwks": {"inline_string": local_jwks()}}});
+                    jwks_gate::config::parse(config.to_string().as_bytes()).unwrap();
+                }
                 "jwt_authn.md" => assert!(is_within(&block, &rbac), "{block}"),
                 "denials.md" => assert!(is_within(&block, &report), "{block}"),
                 "rotation.md" => {
@@ -65,11 +70,40 @@ fn the_blocks_of_the_documents_are_tested() {
             }
         }
     }
-    assert_eq!(seen, 3);
+    assert_eq!(seen, 4);
     let problem: Value = serde_json::from_str(&blocks(&read("docs/denials.md"), "json")[0]).unwrap();
     let format = reply::ResponseFormat { json: true, ..reply::ResponseFormat::default() };
     let answer = reply::reply(Denial::Token(TokenError::Expired), &format, reply::ChallengeContext::default());
     assert_eq!(serde_json::from_str::<Value>(&answer.body).unwrap(), problem);
+}
+
+fn local_jwks() -> String {
+    json!({"keys": [SigningKey::generate(Alg::Es256, "k").public_jwk()]}).to_string()
+}
+
+/// Envoy does not object to a `PerRouteConfig` in a route beside a Wasm filter, and does not enforce it either.
+#[test]
+fn a_requirement_of_a_route_is_ignored() {
+    for filter in ["jwks-gate", "envoy.filters.http.jwt_authn"] {
+        let config = json!({
+            "providers": {"p": {"local_jwks": {"inline_string": local_jwks()}}},
+            "rules": [{"match": {"prefix": "/api"}, "requires": {"provider_name": "p"}}],
+        });
+        let per_route = json!({filter: {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.PerRouteConfig",
+            "requirement_name": "strict",
+        }});
+        let route = json!({
+            "match": {"prefix": "/"}, "direct_response": {"status": 200}, "typed_per_filter_config": per_route,
+        });
+        let routes = json!({"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [route]}]});
+        let nowhere = (std::net::Ipv4Addr::LOCALHOST, 9).into();
+        let bootstrap = Bootstrap::with_filter(nowhere, wasm_filter(&config));
+        let bootstrap = bootstrap.connection_manager_option("route_config", routes);
+        let envoy = Envoy::start(&bootstrap.yaml(), EnvoyOptions::default()).unwrap();
+        let status = |path: &str| http::send(envoy.addr(), &Request::get(path)).unwrap().status;
+        assert_eq!((status("/api"), status("/admin")), (401, 200), "{filter}");
+    }
 }
 
 /// The migration guide maps Istio's fields to fields that exist.

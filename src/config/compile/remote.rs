@@ -178,13 +178,9 @@ fn split_uri(uri: &str) -> std::result::Result<(&'static str, String, String), &
     if !uri.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err("must contain only printable ASCII without spaces");
     }
-    let (scheme, rest) = if let Some(rest) = uri.strip_prefix("https://") {
-        ("https", rest)
-    } else if let Some(rest) = uri.strip_prefix("http://") {
-        ("http", rest)
-    } else {
-        return Err("must begin with http:// or https://");
-    };
+    const SCHEMES: &str = "must begin with http:// or https://";
+    let (scheme, rest) = uri.split_once("://").ok_or(SCHEMES)?;
+    let scheme = ["https", "http"].into_iter().find(|known| known.eq_ignore_ascii_case(scheme)).ok_or(SCHEMES)?;
     let rest = rest.split('#').next().unwrap_or_default();
     let end = rest.find(['/', '?']).unwrap_or(rest.len());
     let (authority, target) = rest.split_at_checked(end).unwrap_or((rest, ""));

@@ -169,10 +169,11 @@ impl Compiler<'_> {
 }
 
 fn route(path: &Path<'_>, wire: RouteMatch) -> Result<route::RouteMatch> {
+    let matcher = [("path_match_policy", &wire.path_match_policy)];
+    unsupported(path, matcher, "Envoy extensions are not available to Wasm filters; use safe_regex")?;
     unsupported(
         path,
         [
-            ("path_match_policy", &wire.path_match_policy),
             ("runtime_fraction", &wire.runtime_fraction),
             ("grpc", &wire.grpc),
             ("tls_context", &wire.tls_context),

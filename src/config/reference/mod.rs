@@ -159,7 +159,19 @@ impl<T: Described> Described for Named<T> {
 
 /// The JSON Schema (draft 2020-12) of a type.
 fn schema_of(kind: &Kind) -> Value {
-    let duration = || json!({"type": "string", "pattern": "^[0-9]+(\\.[0-9]{1,9})?s$"});
+    let duration = || {
+        json!({"anyOf": [
+            {"type": "string", "pattern": "^[0-9]+(\\.[0-9]{1,9})?s$"},
+            {
+                "type": "object",
+                "properties": {
+                    "seconds": {"type": "integer", "minimum": 0},
+                    "nanos": {"type": "integer", "minimum": 0, "maximum": 999_999_999},
+                },
+                "additionalProperties": false,
+            },
+        ]})
+    };
     match kind {
         Kind::Text => json!({"type": "string"}),
         Kind::Flag => json!({"type": "boolean"}),
@@ -235,7 +247,8 @@ fn reference(messages: &Messages) -> String {
 # Configuration
 
 The configuration is Envoy's `JwtAuthentication` as JSON, or as YAML in a `google.protobuf.Struct`. Fields marked **addition** do
-not exist in Envoy. Field names are in snake_case or camelCase. Durations are in seconds: `300s`, `0.5s`.
+not exist in Envoy. Field names are in snake_case or camelCase. Durations are in seconds: `300s`, `0.5s`,
+or `{ seconds: 300 }`.
 
 A configuration with an unknown field, an unsupported field or an invalid value is rejected as a whole. The log names the field,
 and Envoy keeps the configuration that it has. [configuration.schema.json](configuration.schema.json) is the JSON Schema for

@@ -34,8 +34,7 @@ message! {
         headers: Vec<HeaderMatcher>,
         /// Conditions on query parameters; all must hold.
         query_parameters: Vec<QueryParameterMatcher>,
-        /// `jwt_authn` ignores this field, so the rule would match more requests than the rule
-        /// states.
+        /// A path matcher of Envoy's; such extensions are not available to Wasm filters. Use `safe_regex`.
         path_match_policy: Option<Unsupported>,
         /// `jwt_authn` ignores this field, so the rule would match more requests than the rule
         /// states.
