@@ -14,17 +14,19 @@ mod rotating;
 mod scale;
 mod signatures;
 mod site;
+mod start;
 mod table;
 
 use jwks_gate_testbed::{wasm_filter, Bootstrap};
 use serde_json::{json, Value};
 
-const BENCHMARKS: [(&str, fn()); 8] = [
+const BENCHMARKS: [(&str, fn()); 9] = [
     ("signatures", signatures::run),
     ("requests", requests::run),
     ("algorithms", requests::algorithms),
     ("scale", scale::run),
     ("rotating", rotating::run),
+    ("start", start::run),
     ("growth", growth::run),
     ("parked", growth::parked),
     ("amplification", amplification::run),
