@@ -23,6 +23,9 @@ use path::Path;
 
 use crate::policy::plan::Plan;
 
+const NO_OBJECT: &str = "neither a JSON object nor a google.protobuf.Struct; the \"@type\" of `configuration` must be \
+                         google.protobuf.StringValue or google.protobuf.Struct, with the fields in `value`";
+
 /// Parses and checks a configuration.
 ///
 /// # Errors
@@ -42,11 +45,10 @@ pub fn parse_in(environment: &[u8], configuration: &[u8]) -> Result<Plan, Config
     }
     let value = match protobuf::decode_struct(configuration) {
         Some(object) => object,
+        // Such as a message of the type of `jwt_authn`.
+        None if !configuration.trim_ascii_start().starts_with(b"{") => return Err(Path::Root.error(NO_OBJECT)),
         None => crate::json::parse(configuration).map_err(|error| Path::Root.error(error.to_string()))?,
     };
-    if !value.is_object() {
-        return Err(Path::Root.error("expected a JSON object or a google.protobuf.Struct"));
-    }
     let config = <schema::JwtAuthentication as read::Read>::read(value, &Path::Root)?;
     compile::plan(config, environment::secret(environment))
 }

@@ -284,6 +284,9 @@ fn what_is_not_one_json_object_is_rejected() {
     }
     let empty = parse(b"").unwrap_err().to_string();
     assert_eq!(empty, "configuration: empty; expected a JSON object or a google.protobuf.Struct");
+    // A message of another type, in its binary form.
+    let other = parse(b"\n\x0f\n\x01p\x12\x0a\n\x08issuer.x").unwrap_err().to_string();
+    assert!(other.starts_with("configuration: neither a JSON object nor a google.protobuf.Struct"), "{other}");
     let twice = r#"{"providers":{"p":{"local_jwks":{"inline_string":""}},"p":{}}}"#;
     assert!(parse(twice.as_bytes()).unwrap_err().to_string().contains("duplicate field \"p\""));
 }
