@@ -7,6 +7,7 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod amplification;
+mod curves;
 mod growth;
 mod publisher;
 mod requests;
@@ -20,11 +21,12 @@ mod table;
 use jwks_gate_testbed::{wasm_filter, Bootstrap};
 use serde_json::{json, Value};
 
-const BENCHMARKS: [(&str, fn()); 9] = [
+const BENCHMARKS: [(&str, fn()); 10] = [
     ("signatures", signatures::run),
     ("requests", requests::run),
     ("algorithms", requests::algorithms),
     ("scale", scale::run),
+    ("curves", curves::draw),
     ("rotating", rotating::run),
     ("start", start::run),
     ("growth", growth::run),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::recording::{Bucket, Recording, BUCKET};
-use crate::svg::{round_up, Anchor, Font, Scale, Svg};
+use jwks_gate_testbed::svg::{round_up, Anchor, Font, Scale, Svg};
 
 const WIDTH: f64 = 880.0;
 const MARGIN: f64 = 24.0;

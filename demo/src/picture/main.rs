@@ -5,7 +5,6 @@ mod chart;
 mod load;
 mod recording;
 mod side;
-mod svg;
 
 use std::error::Error;
 use std::fs;

@@ -11,6 +11,7 @@ pub mod paired;
 mod paths;
 pub mod probe;
 mod process;
+pub mod svg;
 
 use std::thread;
 use std::time::{Duration, Instant};

@@ -1,19 +1,19 @@
-//! SVG as text: scales and the few elements that the chart needs.
+//! SVG as text: scales and the few elements that charts need.
 
 use std::fmt::Write;
 
 /// Maps a range of values to a range of coordinates.
 #[derive(Clone, Copy)]
-pub(crate) struct Scale {
+pub struct Scale {
     /// The values at the two ends.
-    pub(crate) values: [f64; 2],
+    pub values: [f64; 2],
     /// The coordinates of the two ends.
-    pub(crate) coordinates: [f64; 2],
+    pub coordinates: [f64; 2],
 }
 
 impl Scale {
     /// The coordinate of a value; values beyond an end stay at that end.
-    pub(crate) fn at(&self, value: f64) -> f64 {
+    pub fn at(&self, value: f64) -> f64 {
         let [low, high] = self.values;
         let [from, to] = self.coordinates;
         let share = if high > low { ((value - low) / (high - low)).clamp(0.0, 1.0) } else { 0.0 };
@@ -22,7 +22,7 @@ impl Scale {
 }
 
 /// The smallest of 1, 1.2, 1.6, 2, 4, 6, 8 and 10 times a power of ten that is not below the value.
-pub(crate) fn round_up(value: f64) -> f64 {
+pub fn round_up(value: f64) -> f64 {
     if value <= 1.0 {
         return 1.0;
     }
@@ -33,7 +33,7 @@ pub(crate) fn round_up(value: f64) -> f64 {
 
 /// Which point of a text is at its coordinates.
 #[derive(Clone, Copy)]
-pub(crate) enum Anchor {
+pub enum Anchor {
     Start,
     Middle,
     End,
@@ -41,19 +41,19 @@ pub(crate) enum Anchor {
 
 /// How a text looks.
 #[derive(Clone, Copy)]
-pub(crate) struct Font {
-    pub(crate) size: f64,
-    pub(crate) bold: bool,
-    pub(crate) colour: &'static str,
+pub struct Font {
+    pub size: f64,
+    pub bold: bool,
+    pub colour: &'static str,
 }
 
 /// An SVG document under construction.
-pub(crate) struct Svg {
+pub struct Svg {
     elements: String,
 }
 
 impl Svg {
-    pub(crate) fn new() -> Self {
+    pub fn new() -> Self {
         Self { elements: String::new() }
     }
 
@@ -63,25 +63,25 @@ impl Svg {
     }
 
     /// A rectangle by its left, top, right and bottom, with more attributes.
-    pub(crate) fn rectangle(&mut self, [left, top, right, bottom]: [f64; 4], attributes: &str) {
+    pub fn rectangle(&mut self, [left, top, right, bottom]: [f64; 4], attributes: &str) {
         let (x, y, width, height) = (number(left), number(top), number(right - left), number(bottom - top));
         self.element(format_args!(r#"<rect x="{x}" y="{y}" width="{width}" height="{height}" {attributes}/>"#));
     }
 
     /// A line from one point to another, with more attributes.
-    pub(crate) fn line(&mut self, [x1, y1]: [f64; 2], [x2, y2]: [f64; 2], attributes: &str) {
+    pub fn line(&mut self, [x1, y1]: [f64; 2], [x2, y2]: [f64; 2], attributes: &str) {
         let [x1, y1, x2, y2] = [x1, y1, x2, y2].map(number);
         self.element(format_args!(r#"<line x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}" {attributes}/>"#));
     }
 
     /// A diamond around a point.
-    pub(crate) fn diamond(&mut self, [x, y]: [f64; 2], radius: f64, colour: &str) {
+    pub fn diamond(&mut self, [x, y]: [f64; 2], radius: f64, colour: &str) {
         let (x, top, r) = (number(x), number(y - radius), number(radius));
         self.element(format_args!(r#"<path d="M{x} {top}l{r} {r}l-{r} {r}l-{r} -{r}z" fill="{colour}"/>"#));
     }
 
     /// Bars without gaps from zero to each value, the first bar from `step * 0` to `step * 1`.
-    pub(crate) fn bars(&mut self, x: Scale, y: Scale, step: f64, values: &[f64], colour: &str) {
+    pub fn bars(&mut self, x: Scale, y: Scale, step: f64, values: &[f64], colour: &str) {
         let mut path = format!("M{} {}", number(x.at(0.0)), number(y.at(0.0)));
         let mut level = y.at(0.0);
         for (index, &value) in values.iter().enumerate() {
@@ -96,13 +96,13 @@ impl Svg {
     }
 
     /// A text on one line.
-    pub(crate) fn text(&mut self, [x, y]: [f64; 2], anchor: Anchor, font: Font, text: &str) {
+    pub fn text(&mut self, [x, y]: [f64; 2], anchor: Anchor, font: Font, text: &str) {
         let (anchor, font, text) = (anchor_attribute(anchor), font_attributes(font), escaped(text));
         self.element(format_args!(r#"<text x="{}" y="{}"{anchor}{font}>{text}</text>"#, number(x), number(y)));
     }
 
     /// Two texts of different looks on one line.
-    pub(crate) fn two_texts(&mut self, [x, y]: [f64; 2], texts: [(Font, &str); 2]) {
+    pub fn two_texts(&mut self, [x, y]: [f64; 2], texts: [(Font, &str); 2]) {
         let [first, second] = texts.map(|(font, text)| (font_attributes(font), escaped(text)));
         self.element(format_args!(
             r#"<text x="{}" y="{}"{}>{}<tspan dx="10"{}>{}</tspan></text>"#,
@@ -116,7 +116,7 @@ impl Svg {
     }
 
     /// A text that reads upwards, centred on a point.
-    pub(crate) fn text_upwards(&mut self, [x, y]: [f64; 2], font: Font, text: &str) {
+    pub fn text_upwards(&mut self, [x, y]: [f64; 2], font: Font, text: &str) {
         let (x, y, font, text) = (number(x), number(y), font_attributes(font), escaped(text));
         self.element(format_args!(
             r#"<text transform="translate({x} {y}) rotate(-90)" text-anchor="middle"{font}>{text}</text>"#
@@ -124,7 +124,7 @@ impl Svg {
     }
 
     /// The document.
-    pub(crate) fn finish(self, [width, height]: [f64; 2], title: &str, description: &str) -> String {
+    pub fn finish(self, [width, height]: [f64; 2], title: &str, description: &str) -> String {
         let (width, height, elements) = (number(width), number(height), self.elements);
         let (title, description) = (escaped(title), escaped(description));
         format!(
