@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     ids::ProviderId,
-    keys::{Algorithm, Key},
+    keys::{Algorithm, Key, MAX_TRIED},
     policy::{
         permit::{Clearance, Permit},
         plan::Plan,
@@ -32,7 +32,7 @@ use crate::{
 
 /// How many signatures are checked for one request at a time, at most. A token without `kid` is tried under every key that
 /// fits; a request with many such tokens must not hold the worker.
-const CHECKS_PER_REQUEST: u32 = 256;
+const CHECKS_PER_REQUEST: u32 = MAX_TRIED as u32;
 
 /// How many tokens are looked into for one request at a time while another of its tokens waits. The others wait with it.
 const CHEAP_CHECKS: u32 = 2;

@@ -277,6 +277,9 @@ fn log_fetch(provider: &Provider, remote: &Remote, keys: &ProviderKeys, now: Uni
     let name = &provider.name;
     let Some(error) = &keys.last_error else {
         info!("provider {name:?}: JWKS accepted, usable keys: {}", keys.keys.as_ref().map_or(0, |keys| keys.len()));
+        if let Some(told) = keys.keys.as_ref().and_then(|keys| keys.too_many_to_try()) {
+            warn!("provider {name:?}: {told}");
+        }
         return;
     };
     let (failures, wait) = (keys.record.failures, keys.record.retry_at().since(now).as_millis());

@@ -1,9 +1,27 @@
 //! The keys that a token may be verified with.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use super::{revoked::RevokedKeys, Algorithm, Key, Material};
 use crate::time::UnixTime;
+
+/// How many signatures are checked for one request at a time, at most: a token without `kid` is tried under no more keys.
+pub const MAX_TRIED: usize = 256;
+
+/// A key set has more keys for this algorithm than [`MAX_TRIED`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooManyToTry {
+    algorithm: Algorithm,
+    keys: usize,
+}
+
+impl fmt::Display for TooManyToTry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { algorithm, keys } = self;
+        let algorithm = algorithm.name();
+        write!(f, "{keys} keys fit {algorithm}; a token without kid is tried under the first {MAX_TRIED} only")
+    }
+}
 
 /// The usable keys of one issuer.
 #[derive(Clone, Debug, Default)]
@@ -88,6 +106,15 @@ impl KeySet {
         self.entries.iter().any(|entry| matches!(entry.key.material(), Material::Hmac(_)))
     }
 
+    /// Whether a good token without `kid` can be denied because the set has too many keys that may have signed the token.
+    pub fn too_many_to_try(&self) -> Option<TooManyToTry> {
+        let fitting = |algorithm| self.published().filter(move |key| key.fits(algorithm)).count();
+        let all = Algorithm::ASYMMETRIC.into_iter().chain(Algorithm::SYMMETRIC);
+        let most =
+            all.map(|algorithm| TooManyToTry { algorithm, keys: fitting(algorithm) }).max_by_key(|most| most.keys);
+        most.filter(|most| most.keys > MAX_TRIED)
+    }
+
     /// The usable keys of the document.
     pub fn published(&self) -> impl Iterator<Item = &Key> {
         self.entries.iter().filter(|entry| entry.until.is_none()).map(|entry| &entry.key)
@@ -169,6 +196,19 @@ mod tests {
         assert_eq!(set.candidates(Some("a"), Algorithm::Es(Hash::Sha256), NOW).count(), 0);
         let many = KeySet::new((0..100).map(|n| key(Some("a"), n)).collect());
         assert_eq!(kids(&many, Some("a"), NOW).len(), 100);
+    }
+
+    #[test]
+    fn more_keys_than_are_tried_for_a_token_without_kid_are_told() {
+        let keys = |number| {
+            let secret = |n: usize| {
+                format!(r#"{{"kty":"oct","kid":"{n}","k":"{}"}}"#, BASE64.encode([n.to_le_bytes(); 4].concat()))
+            };
+            KeySet::new((0..number).map(|n| Key::from_local_json(&secret(n)).unwrap()).collect())
+        };
+        assert_eq!(keys(MAX_TRIED).too_many_to_try(), None);
+        let told = keys(MAX_TRIED + 1).too_many_to_try().map(|told| told.to_string());
+        assert_eq!(told.unwrap(), "257 keys fit HS256; a token without kid is tried under the first 256 only");
     }
 
     #[test]

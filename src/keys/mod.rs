@@ -12,4 +12,4 @@ pub mod revoked;
 
 pub use algorithm::Algorithm;
 pub use key::{Key, KeyError, Material};
-pub use key_set::KeySet;
+pub use key_set::{KeySet, MAX_TRIED};

@@ -280,6 +280,7 @@ fn local(path: &Path<'_>, wire: DataSource, warnings: &mut Vec<String>) -> Resul
         let reasons: String = reasons.map(|reason| format!("; {reason}")).collect();
         return Err(path.error(format!("no usable key in it{reasons}")));
     }
+    let reasons = reasons.chain(keys.too_many_to_try().map(|told| told.to_string()));
     warnings.extend(reasons.map(|reason| path.error(reason).to_string()));
     Ok(KeySource::Local(Rc::new(keys)))
 }
