@@ -4,7 +4,8 @@
 //! the start, whenever the keys of its provider change.
 //!
 //! This file composes the parts and is the only one that sees them all: [`requests`] decides requests, [`authenticate`] checks
-//! tokens, [`key_sets`] keeps keys, [`key_log`] tells of them, [`refreshes`] plans fetches, [`waiting`] holds parked requests, [`respond`] makes replies and edits, [`telemetry`]
+//! tokens, [`key_sets`] keeps keys, [`key_log`] tells of them, [`refreshes`] plans fetches, [`waiting`] holds parked requests,
+//! [`room`] says whose requests give way and [`turns`] whose come next, [`respond`] makes replies and edits, [`telemetry`]
 //! counts, [`gauges`] measures.
 
 mod action;
@@ -21,9 +22,11 @@ mod provider_keys;
 mod refreshes;
 mod requests;
 mod respond;
+mod room;
 mod shares;
 mod telemetry;
 mod ticks;
+mod turns;
 mod waiting;
 
 #[cfg(test)]
@@ -75,7 +78,7 @@ pub struct Engine<C> {
     key_log: KeyLog,
     refreshes: Refreshes,
     waiting: WaitingRoom,
-    /// The replies to parked requests that lost their place to another provider's.
+    /// The replies to parked requests that lost their places to others.
     evicted: Vec<Action>,
     telemetry: Telemetry,
 }
@@ -196,7 +199,7 @@ impl<C: SignatureCheck> Engine<C> {
     /// are due.
     pub fn due(&mut self, now: UnixTime) -> Vec<ProviderId> {
         self.absorb_clock_step(now);
-        let ending = self.waiting.ending(now).collect();
+        let ending = self.waiting.begin_ending(now);
         self.refreshes.hand_out(ending, now)
     }
 

@@ -1,52 +1,48 @@
 //! The registry of parked requests: bounded, each with a deadline, each answered exactly once. No provider's requests crowd
-//! out another's, and no client's requests those of another client of the same provider.
+//! out another's, and no client's requests those of another client.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::shares::{self, Shares};
+use super::{
+    room::{Group, Room},
+    shares::Shares,
+};
 use crate::{
     ids::{ClientId, ProviderId, StreamId},
     time::UnixTime,
 };
 
-/// Whose room a request takes: a client's share of a provider's share.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Group {
-    pub(super) provider: ProviderId,
-    pub(super) client: ClientId,
-}
-
 /// The registry. `W` is what the engine needs to decide the request again.
 #[derive(Debug)]
 pub(super) struct Parked<W> {
     streams: BTreeMap<StreamId, State<W>>,
-    providers: Shares<ProviderId>,
-    groups: Shares<Group>,
+    /// The numbers of waiting requests.
+    counts: Shares<ProviderId>,
+    room: Room,
     /// When each waiting request is to be looked at.
     alarms: BTreeSet<(UnixTime, StreamId)>,
     waiting: usize,
-    capacity: usize,
 }
 
 #[derive(Debug)]
 enum State<W> {
     Waiting {
         group: Group,
+        /// How much of the room the request takes.
+        size: u64,
         deadline: UnixTime,
         alarm: UnixTime,
         request: W,
     },
     /// The request was answered, but the stream is open and its body may still come.
-    Answered {
-        let_through: bool,
-    },
+    Answered { let_through: bool },
 }
 
 impl<W> Parked<W> {
     /// A registry with room for `capacity` waiting requests.
     pub(super) fn new(capacity: usize) -> Self {
-        let (streams, providers, groups, alarms) = Default::default();
-        Self { streams, providers, groups, alarms, waiting: 0, capacity }
+        let (streams, counts, alarms) = Default::default();
+        Self { streams, counts, room: Room::new(capacity), alarms, waiting: 0 }
     }
 
     /// The number of waiting requests.
@@ -54,25 +50,19 @@ impl<W> Parked<W> {
         self.waiting
     }
 
-    /// The number of waiting requests of this provider.
-    fn waiting_of(&self, provider: ProviderId) -> u64 {
-        self.providers.of(provider)
-    }
-
     /// The numbers of waiting requests by provider; none that is zero.
     pub(super) fn counts(&self) -> Vec<(ProviderId, u32)> {
         let count = |(provider, count): (ProviderId, u64)| (provider, u32::try_from(count).unwrap_or(u32::MAX));
-        self.providers.iter().map(count).collect()
+        self.counts.iter().map(count).collect()
     }
 
     /// Whether this provider takes more than half of the room.
     pub(super) fn is_crowded_by(&self, provider: ProviderId) -> bool {
-        self.waiting_of(provider) > self.capacity as u64 / 2
+        self.room.is_crowded_by(provider)
     }
 
-    /// Parks a request. Where there is no room, the provider with the most requests gives way to a provider that has fewer by
-    /// two or more; otherwise, within the request's own provider, the client with the most requests gives way to a client
-    /// that has fewer by two or more. The returned stream has then lost its place and must be denied.
+    /// Parks a request of so many bytes. Where there is no room, others give way if they take more ([`Room::who_gives_way`]).
+    /// The returned streams have then lost their places and must be denied.
     ///
     /// # Errors
     /// There is no room, or the stream was parked before. The request must be denied.
@@ -80,38 +70,30 @@ impl<W> Parked<W> {
         &mut self,
         stream: StreamId,
         group: Group,
+        bytes: usize,
         deadline: UnixTime,
         request: W,
-    ) -> Result<Option<(StreamId, W)>, Full<W>> {
-        if self.capacity == 0 || self.streams.contains_key(&stream) {
+    ) -> Result<Vec<(StreamId, W)>, Full<W>> {
+        let size = self.room.size_of(bytes);
+        if self.streams.contains_key(&stream) {
             return Err(Full(request));
         }
-        let evicted = if self.waiting < self.capacity { None } else { self.give_way(group) };
-        if self.waiting >= self.capacity {
-            return Err(Full(request));
+        let mut evicted = Vec::new();
+        if !self.room.has(size) {
+            let Some(party) = self.room.who_gives_way(group, size) else { return Err(Full(request)) };
+            while !self.room.has(size) {
+                // The party takes more than the request needs, so there is such a stream.
+                let Some((_, stream)) = self.room.first_to_go(party) else { break };
+                let Some(request) = self.answer(stream, false) else { break };
+                evicted.push((stream, request));
+            }
         }
-        self.streams.insert(stream, State::Waiting { group, deadline, alarm: deadline, request });
+        self.streams.insert(stream, State::Waiting { group, size, deadline, alarm: deadline, request });
         self.alarms.insert((deadline, stream));
-        self.providers.add(group.provider);
-        self.groups.add(group);
+        self.room.enter(group, stream, size);
+        self.counts.add(group.provider, 1);
         self.waiting = self.waiting.saturating_add(1);
         Ok(evicted)
-    }
-
-    /// Takes the latest request of the group that has to make room for this group. Only a full room comes to this search.
-    fn give_way(&mut self, group: Group) -> Option<(StreamId, W)> {
-        let has_more = |most: u64, count: u64| most > count.saturating_add(1);
-        let (largest, most) = shares::largest(self.providers.iter())?;
-        let is_other = has_more(most, self.waiting_of(group.provider));
-        let provider = if is_other { largest } else { group.provider };
-        let clients = self.groups.iter().filter(|(group, _)| group.provider == provider);
-        let (victim, most) = shares::largest(clients)?;
-        if !is_other && !has_more(most, self.groups.of(group)) {
-            return None;
-        }
-        let is_victim = |state: &State<W>| matches!(state, State::Waiting { group, .. } if *group == victim);
-        let latest = *self.streams.iter().rev().find(|(_, state)| is_victim(state))?.0;
-        self.answer(latest, false).map(|request| (latest, request))
     }
 
     /// Marks a waiting request as answered and returns what was parked. `None`: the stream was not waiting, and there is
@@ -119,14 +101,22 @@ impl<W> Parked<W> {
     pub(super) fn answer(&mut self, stream: StreamId, let_through: bool) -> Option<W> {
         let state = self.streams.get_mut(&stream)?;
         match std::mem::replace(state, State::Answered { let_through }) {
-            State::Waiting { group, alarm, request, .. } => {
-                self.leave(stream, group, alarm);
+            State::Waiting { group, size, alarm, request, .. } => {
+                self.leave(stream, group, size, alarm);
                 Some(request)
             }
             answered @ State::Answered { .. } => {
                 *state = answered;
                 None
             }
+        }
+    }
+
+    /// Whose request waits.
+    pub(super) fn client_of(&self, stream: StreamId) -> Option<ClientId> {
+        match self.streams.get(&stream)? {
+            State::Waiting { group, .. } => Some(group.client),
+            State::Answered { .. } => None,
         }
     }
 
@@ -154,8 +144,8 @@ impl<W> Parked<W> {
     /// Forgets a stream that ended. Returns what was parked, if the request still waited.
     pub(super) fn remove(&mut self, stream: StreamId) -> Option<W> {
         match self.streams.remove(&stream)? {
-            State::Waiting { group, alarm, request, .. } => {
-                self.leave(stream, group, alarm);
+            State::Waiting { group, size, alarm, request, .. } => {
+                self.leave(stream, group, size, alarm);
                 Some(request)
             }
             State::Answered { .. } => None,
@@ -166,12 +156,6 @@ impl<W> Parked<W> {
     pub(super) fn first_alarm(&self, now: UnixTime) -> Option<(StreamId, UnixTime, &W)> {
         let (_, stream) = self.alarms.first().filter(|(at, _)| *at <= now)?;
         self.get(*stream).map(|(deadline, request)| (*stream, deadline, request))
-    }
-
-    /// The waiting requests whose alarms are due.
-    pub(super) fn due_alarms(&self, now: UnixTime) -> impl Iterator<Item = &W> {
-        let due = self.alarms.iter().take_while(move |(at, _)| *at <= now);
-        due.filter_map(|(_, stream)| self.get(*stream).map(|(_, request)| request))
     }
 
     /// When the first alarm is due.
@@ -201,11 +185,11 @@ impl<W> Parked<W> {
         }
     }
 
-    fn leave(&mut self, stream: StreamId, group: Group, alarm: UnixTime) {
+    fn leave(&mut self, stream: StreamId, group: Group, size: u64, alarm: UnixTime) {
         self.waiting = self.waiting.saturating_sub(1);
         self.alarms.remove(&(alarm, stream));
-        self.providers.remove(group.provider);
-        self.groups.remove(group);
+        self.room.leave(group, stream, size);
+        self.counts.remove(group.provider, 1);
     }
 }
 
@@ -218,7 +202,7 @@ mod tests {
     use super::*;
 
     const T: UnixTime = UnixTime::from_millis(1);
-    const IN: Result<Option<(StreamId, ())>, Full<()>> = Ok(None);
+    const IN: Result<Vec<(StreamId, ())>, Full<()>> = Ok(Vec::new());
 
     fn group(provider: usize, client: u64) -> Group {
         Group { provider: ProviderId::new(provider), client: ClientId(client) }
@@ -230,21 +214,21 @@ mod tests {
         let [a, b, c] = [StreamId(1), StreamId(2), StreamId(3)];
         let one = group(0, 0);
         assert_eq!(
-            (parked.park(a, one, T, ()), parked.park(b, one, T, ()), parked.park(c, one, T, ())),
+            (parked.park(a, one, 0, T, ()), parked.park(b, one, 0, T, ()), parked.park(c, one, 0, T, ())),
             (IN, IN, Err(Full(())))
         );
         assert_eq!((parked.answer(a, true), parked.answer(a, false), parked.answer(c, true)), (Some(()), None, None));
         assert!(parked.is_let_through(a) && !parked.is_let_through(b) && !parked.is_let_through(c));
-        assert_eq!(parked.park(a, one, T, ()), Err(Full(())), "a stream is parked once");
-        assert_eq!(parked.park(c, one, T, ()), IN);
+        assert_eq!(parked.park(a, one, 0, T, ()), Err(Full(())), "a stream is parked once");
+        assert_eq!(parked.park(c, one, 0, T, ()), IN);
         assert_eq!([a, b, c, c].map(|stream| parked.remove(stream)), [None, Some(()), Some(()), None]);
         assert_eq!((parked.waiting(), parked.streams.len(), parked.alarms.len()), (0, 0, 0));
-        assert_eq!((parked.groups.iter().count(), parked.providers.iter().count()), (0, 0));
+        assert_eq!((parked.counts(), parked.room.is_empty()), (Vec::new(), true));
     }
 
     #[test]
     fn capacity_zero_parks_nothing() {
-        assert_eq!(Parked::new(0).park(StreamId(1), group(0, 0), T, ()), Err(Full(())));
+        assert_eq!(Parked::new(0).park(StreamId(1), group(0, 0), 0, T, ()), Err(Full(())));
     }
 
     #[test]
@@ -252,14 +236,14 @@ mod tests {
         let mut parked = Parked::new(4);
         let [a, b] = [group(0, 0), group(1, 0)];
         for id in 1..=4 {
-            assert_eq!(parked.park(StreamId(id), a, T, ()), IN);
+            assert_eq!(parked.park(StreamId(id), a, 0, T, ()), IN);
         }
         assert!(parked.is_crowded_by(a.provider) && !parked.is_crowded_by(b.provider));
-        assert_eq!(parked.park(StreamId(5), a, T, ()), Err(Full(())));
-        assert_eq!(parked.park(StreamId(6), b, T, ()), Ok(Some((StreamId(4), ()))));
-        assert_eq!(parked.park(StreamId(7), b, T, ()), Ok(Some((StreamId(3), ()))));
-        assert_eq!(parked.park(StreamId(8), b, T, ()), Err(Full(())), "both have two");
-        assert_eq!(parked.park(StreamId(9), a, T, ()), Err(Full(())));
+        assert_eq!(parked.park(StreamId(5), a, 0, T, ()), Err(Full(())));
+        assert_eq!(parked.park(StreamId(6), b, 0, T, ()), Ok(vec![(StreamId(4), ())]));
+        assert_eq!(parked.park(StreamId(7), b, 0, T, ()), Ok(vec![(StreamId(3), ())]));
+        assert_eq!(parked.park(StreamId(8), b, 0, T, ()), Err(Full(())), "both have two");
+        assert_eq!(parked.park(StreamId(9), a, 0, T, ()), Err(Full(())));
         assert_eq!((parked.waiting(), parked.answer(StreamId(4), true)), (4, None), "who lost a place is answered");
     }
 
@@ -268,14 +252,101 @@ mod tests {
         let mut parked = Parked::new(4);
         let [flood, other, third] = [group(0, 1), group(0, 2), group(0, 3)];
         for id in 1..=4 {
-            assert_eq!(parked.park(StreamId(id), flood, T, ()), IN);
+            assert_eq!(parked.park(StreamId(id), flood, 0, T, ()), IN);
         }
-        assert_eq!(parked.park(StreamId(5), other, T, ()), Ok(Some((StreamId(4), ()))));
-        assert_eq!(parked.park(StreamId(6), flood, T, ()), Err(Full(())));
-        assert_eq!(parked.park(StreamId(7), third, T, ()), Ok(Some((StreamId(3), ()))));
-        assert_eq!(parked.park(StreamId(8), third, T, ()), Err(Full(())), "no client has two more");
+        assert_eq!(parked.park(StreamId(5), other, 0, T, ()), Ok(vec![(StreamId(4), ())]));
+        assert_eq!(parked.park(StreamId(6), flood, 0, T, ()), Err(Full(())));
+        assert_eq!(parked.park(StreamId(7), third, 0, T, ()), Ok(vec![(StreamId(3), ())]));
+        assert_eq!(parked.park(StreamId(8), third, 0, T, ()), Err(Full(())), "no client has two more");
         // Another provider takes the room of the client that has most.
-        assert_eq!(parked.park(StreamId(9), group(1, 1), T, ()), Ok(Some((StreamId(2), ()))));
+        assert_eq!(parked.park(StreamId(9), group(1, 1), 0, T, ()), Ok(vec![(StreamId(2), ())]));
+    }
+
+    /// The requests that wait, by what `of` says of their group.
+    fn waiting_by<K: Ord>(parked: &Parked<()>, of: impl Fn(Group) -> K) -> BTreeMap<K, usize> {
+        let mut counts = BTreeMap::new();
+        for state in parked.streams.values() {
+            if let State::Waiting { group, .. } = state {
+                *counts.entry(of(*group)).or_default() += 1;
+            }
+        }
+        counts
+    }
+
+    /// One invented `kid` at each of a thousand providers.
+    #[test]
+    fn a_client_that_floods_many_providers_gives_way_to_the_others() {
+        const FLOOD: ClientId = ClientId(1);
+        let mut parked = Parked::new(1000);
+        let mut stream = 0;
+        let mut park = |parked: &mut Parked<()>, provider, client| {
+            stream += 1;
+            parked.park(StreamId(stream), group(provider, client), 0, T, ())
+        };
+        for provider in 0..1000 {
+            assert_eq!(park(&mut parked, provider, FLOOD.0), IN);
+        }
+        for client in 100..140 {
+            let evicted = park(&mut parked, 7, client).expect("a place");
+            assert_eq!(evicted.len(), 1);
+            // The client that floods goes on, and takes no place of theirs.
+            for provider in 0..1000 {
+                let _ = park(&mut parked, provider, FLOOD.0);
+            }
+        }
+        let clients = waiting_by(&parked, |group| group.client);
+        assert!((100..140).all(|client| clients[&ClientId(client)] == 1));
+        assert_eq!((parked.waiting(), clients[&FLOOD]), (1000, 960));
+        // Nor does a client take more than the client that floods.
+        for _ in 0..2000 {
+            let _ = park(&mut parked, 8, 200);
+        }
+        let clients = waiting_by(&parked, |group| group.client);
+        assert!((100..140).all(|client| clients[&ClientId(client)] == 1));
+        assert!(clients[&FLOOD].abs_diff(clients[&ClientId(200)]) <= 2, "{clients:?}");
+    }
+
+    /// The requests of many clients wait for an issuer that hangs; a client of another provider waits for its own.
+    #[test]
+    fn a_provider_with_many_clients_takes_no_place_of_a_client_of_other_providers() {
+        let mut parked = Parked::new(100);
+        for id in 1..=6 {
+            assert_eq!(parked.park(StreamId(id), group(1 + id as usize % 2, 1), 0, T, ()), IN);
+        }
+        for id in 1000..1200 {
+            let _ = parked.park(StreamId(id), group(0, u64::from(id)), 0, T, ());
+        }
+        let providers = waiting_by(&parked, |group| group.provider.index());
+        assert_eq!(providers, BTreeMap::from([(0, 94), (1, 3), (2, 3)]));
+        // Nor does their number keep out a client that has more than any of theirs.
+        assert!(matches!(parked.park(StreamId(2000), group(2, 1), 0, T, ()), Ok(evicted) if evicted.len() == 1));
+        assert_eq!(waiting_by(&parked, |group| group.provider.index())[&0], 93);
+    }
+
+    #[test]
+    fn a_request_takes_the_room_of_its_bytes_and_large_requests_give_way() {
+        const CAPACITY: usize = 100_000;
+        const LARGE: usize = 4 << 20;
+        let mut parked = Parked::new(CAPACITY);
+        for id in 0..64 {
+            assert!(parked.park(StreamId(id), group(0, 1), LARGE, T, ()).is_ok() || id == 63);
+        }
+        let before = parked.waiting();
+        // Many small ones, of more requests than those that are large.
+        let mut evicted = 0;
+        for id in 100..10_100 {
+            evicted += parked.park(StreamId(id), group(0, 2), 1500, T, ()).expect("a place").len();
+        }
+        assert!(before - evicted >= 55 && parked.waiting() == before - evicted + 10_000, "{evicted}");
+        // Several small ones give way to a larger one.
+        for id in 20_000..120_000 {
+            let _ = parked.park(StreamId(id), group(0, 2), 1500, T, ());
+        }
+        let before = parked.waiting();
+        let evicted = parked.park(StreamId(200_000), group(0, 3), 10_000, T, ()).expect("a place");
+        assert!((1..=4).contains(&evicted.len()), "{}", evicted.len());
+        assert_eq!(parked.waiting(), before + 1 - evicted.len());
+        assert_eq!(parked.park(StreamId(200_001), group(0, 4), 300 << 20, T, ()), Err(Full(())), "more than the room");
     }
 
     #[test]
@@ -283,7 +354,7 @@ mod tests {
         let mut parked = Parked::new(4);
         let at = UnixTime::from_millis;
         for (id, deadline) in [(1, 30), (2, 10), (3, 20)] {
-            assert_eq!(parked.park(StreamId(id), group(0, 0), at(deadline), ()), IN);
+            assert_eq!(parked.park(StreamId(id), group(0, 0), 0, at(deadline), ()), IN);
         }
         assert!(parked.first_alarm(at(9)).is_none() && parked.next_alarm() == Some(at(10)));
         assert_eq!(parked.first_alarm(at(25)), Some((StreamId(2), at(10), &())));

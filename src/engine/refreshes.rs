@@ -1,6 +1,6 @@
 //! Which refresh each key set needs next, when it may start, and which one starts now.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     due_times::{DueTimes, Rank},
@@ -35,15 +35,18 @@ pub(super) struct Situation<'a> {
 #[derive(Debug)]
 pub(super) struct Refreshes {
     due_times: DueTimes,
-    /// The providers that the caller was told to bring up to date.
+    /// The providers that the caller was told to bring up to date, in their order.
     handed_out: Vec<ProviderId>,
+    /// The same.
+    is_handed_out: BTreeSet<ProviderId>,
     /// The fetches of this worker that have not ended.
     running: BTreeMap<ProviderId, u64>,
 }
 
 impl Refreshes {
     pub(super) fn new(plan: &Plan) -> Self {
-        Self { due_times: DueTimes::new(plan), handed_out: Vec::new(), running: BTreeMap::new() }
+        let (handed_out, is_handed_out, running) = Default::default();
+        Self { due_times: DueTimes::new(plan), handed_out, is_handed_out, running }
     }
 
     /// The key set needs a look at this time at the latest.
@@ -58,7 +61,7 @@ impl Refreshes {
 
     /// Hands out the providers that need a look, these first. The caller brings their records up to date and calls
     /// [`Self::start_due`].
-    pub(super) fn hand_out(&mut self, first: Vec<ProviderId>, now: UnixTime) -> Vec<ProviderId> {
+    pub(super) fn hand_out(&mut self, first: BTreeSet<ProviderId>, now: UnixTime) -> Vec<ProviderId> {
         first.into_iter().for_each(|provider| self.hand(provider));
         for _ in 0..LOOKS {
             let Some(provider) = self.due_times.next(now) else { break };
@@ -68,7 +71,7 @@ impl Refreshes {
     }
 
     fn hand(&mut self, provider: ProviderId) {
-        if !self.handed_out.contains(&provider) {
+        if self.is_handed_out.insert(provider) {
             self.handed_out.push(provider);
         }
     }
@@ -76,6 +79,7 @@ impl Refreshes {
     /// The updates that the handed-out providers need now.
     pub(super) fn start_due(&mut self, situation: Situation<'_>) -> Vec<(ProviderId, Update)> {
         let providers = std::mem::take(&mut self.handed_out);
+        self.is_handed_out.clear();
         self.due_times.end_promises();
         providers.into_iter().flat_map(|provider| self.look(provider, situation)).collect()
     }

@@ -109,7 +109,7 @@ impl<C: SignatureCheck> Requests<'_, C> {
                 self.telemetry.add(Metric::Parked);
                 self.telemetry.add_of(waits.first.0, Counter::Requests(RequestOutcome::Parked));
                 waits.iter().for_each(|(provider, _)| self.plan_look(provider));
-                if let Some((stream, request)) = evicted {
+                for (stream, request) in evicted {
                     let denial = self.deny_for_capacity(&request);
                     if self.is_report() {
                         self.waiting.remove(stream);

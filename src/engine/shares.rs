@@ -1,46 +1,57 @@
 //! How much of a common room each party takes, and who takes most.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-/// Counts by party.
+/// What each party takes. No call costs work in proportion to the number of parties.
 #[derive(Debug)]
-pub(super) struct Shares<P>(BTreeMap<P, u64>);
+pub(super) struct Shares<P> {
+    taken: BTreeMap<P, u64>,
+    order: BTreeSet<(u64, P)>,
+}
 
 impl<P> Default for Shares<P> {
     fn default() -> Self {
-        Self(BTreeMap::new())
+        Self { taken: BTreeMap::new(), order: BTreeSet::new() }
     }
 }
 
 impl<P: Copy + Ord> Shares<P> {
     /// How much this party takes.
     pub(super) fn of(&self, party: P) -> u64 {
-        self.0.get(&party).copied().unwrap_or_default()
+        self.taken.get(&party).copied().unwrap_or_default()
     }
 
     /// Each party that takes anything, and how much.
     pub(super) fn iter(&self) -> impl Iterator<Item = (P, u64)> + use<'_, P> {
-        self.0.iter().map(|(party, count)| (*party, *count))
+        self.taken.iter().map(|(party, taken)| (*party, *taken))
     }
 
-    pub(super) fn add(&mut self, party: P) {
-        let count = self.0.entry(party).or_default();
-        *count = count.saturating_add(1);
+    /// The party that takes most.
+    pub(super) fn largest(&self) -> Option<(P, u64)> {
+        self.order.last().map(|(taken, party)| (*party, *taken))
     }
 
-    pub(super) fn remove(&mut self, party: P) {
-        if let Some(count) = self.0.get_mut(&party) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                self.0.remove(&party);
-            }
+    pub(super) fn is_empty(&self) -> bool {
+        self.taken.is_empty()
+    }
+
+    pub(super) fn add(&mut self, party: P, amount: u64) {
+        self.set(party, self.of(party).saturating_add(amount));
+    }
+
+    pub(super) fn remove(&mut self, party: P, amount: u64) {
+        self.set(party, self.of(party).saturating_sub(amount));
+    }
+
+    fn set(&mut self, party: P, amount: u64) {
+        let before = if amount == 0 { self.taken.remove(&party) } else { self.taken.insert(party, amount) };
+        if let Some(before) = before {
+            self.order.remove(&(before, party));
+        }
+        if amount > 0 {
+            self.order.insert((amount, party));
         }
     }
-}
-
-/// Of these parties, the one that takes most.
-pub(super) fn largest<P>(parties: impl Iterator<Item = (P, u64)>) -> Option<(P, u64)> {
-    parties.max_by_key(|(_, count)| *count)
 }
 
 #[cfg(test)]
@@ -50,14 +61,18 @@ mod tests {
     #[test]
     fn each_party_has_what_it_took_and_did_not_give_back() {
         let mut shares = Shares::default();
-        assert_eq!(largest(shares.iter()), None);
-        for party in ['a', 'b', 'b', 'a', 'b'] {
-            shares.add(party);
+        assert_eq!(shares.largest(), None);
+        for (party, amount) in [('a', 1), ('b', 2), ('a', 3), ('b', 1)] {
+            shares.add(party, amount);
         }
-        assert_eq!((shares.of('a'), shares.of('c'), largest(shares.iter())), (2, 0, Some(('b', 3))));
-        for party in ['b', 'b', 'b', 'b', 'a', 'a'] {
-            shares.remove(party);
+        assert_eq!((shares.of('b'), shares.of('c'), shares.largest()), (3, 0, Some(('a', 4))));
+        for (party, amount) in [('a', 2), ('c', 1)] {
+            shares.remove(party, amount);
         }
-        assert_eq!(shares.iter().count(), 0);
+        assert_eq!((shares.largest(), shares.iter().count()), (Some(('b', 3)), 2));
+        for party in ['a', 'b'] {
+            shares.remove(party, 9);
+        }
+        assert!(shares.is_empty() && shares.largest().is_none());
     }
 }

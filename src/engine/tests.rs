@@ -1,5 +1,6 @@
 //! Two workers and one issuer: what each does when keys come, go and cannot be had.
 
+mod fairness;
 mod fetching;
 mod key_changes;
 mod revocation;
@@ -18,8 +19,8 @@ use crate::{keys::document::DocumentError, rotation::record::Record};
 fn waiting_requests_take_a_bounded_amount_of_memory() {
     let mut world = world().started(&["a"]);
     let large = || [b"/".to_vec(), vec![b'x'; 50 << 20]].concat();
-    for _ in 0..2 {
-        let statuses = [(); 6].map(|()| world.request_to(0, large(), &token("b")));
+    for kid in ["b", "c"] {
+        let statuses = [(); 6].map(|()| world.request_to(0, large(), &token(kid)));
         assert_eq!(statuses, [None, None, None, None, None, Some(503)]);
         world.pass(20 * SECOND);
         world.fetches.clear();

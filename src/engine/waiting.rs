@@ -5,7 +5,9 @@ use std::{collections::BTreeSet, ops::RangeInclusive, time::Duration};
 use super::{
     authenticate::Progress,
     key_sets::KeySets,
-    parked::{Full, Group, Parked},
+    parked::{Full, Parked},
+    room::Group,
+    turns::Turns,
 };
 use crate::{
     ids::{ClientId, ProviderId, StreamId},
@@ -26,6 +28,9 @@ const LONGEST_GAP: Duration = Duration::from_secs(5);
 /// A request that was found over is looked at again after this time, if the engine did not come to decide it.
 const NEXT_LOOK: Duration = Duration::from_millis(5);
 
+/// For how many requests, and about how many providers, it is found out in one call whether their wait is over.
+const ENDING: usize = 64;
+
 /// A parked request: what the engine needs to decide it again. In report mode the request itself went upstream, and only its
 /// evaluation waits.
 #[derive(Debug)]
@@ -42,9 +47,6 @@ pub(super) struct ParkedRequest {
     /// The changes to the request whatever the verdict is.
     pub(super) edits: Edits,
 }
-
-/// The most memory that waiting requests take. A VM that runs out of memory traps, and answers nobody.
-const MAX_BYTES: usize = 256 << 20;
 
 impl ParkedRequest {
     /// About the memory that the request takes: what its client sent, and a share for the rest.
@@ -63,19 +65,19 @@ impl ParkedRequest {
 #[derive(Debug)]
 pub(super) struct WaitingRoom {
     parked: Parked<ParkedRequest>,
-    /// The memory that the waiting requests take.
-    bytes: usize,
     /// The requests that wait for each fetch.
     waiters: BTreeSet<(ProviderId, Cause, StreamId)>,
     /// Requests that are to be decided again.
-    due: BTreeSet<StreamId>,
+    due: Turns,
+    /// Requests whose wait may be over, and whose providers' records were asked for.
+    ending: Vec<StreamId>,
     last_seen: UnixTime,
 }
 
 impl WaitingRoom {
     pub(super) fn new(capacity: usize) -> Self {
-        let (bytes, waiters, due, last_seen) = Default::default();
-        Self { parked: Parked::new(capacity), bytes, waiters, due, last_seen }
+        let (waiters, due, ending, last_seen) = Default::default();
+        Self { parked: Parked::new(capacity), waiters, due, ending, last_seen }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -96,25 +98,21 @@ impl WaitingRoom {
         providers.iter().copied().find(|provider| self.parked.is_crowded_by(*provider))
     }
 
-    /// Parks a request. See [`Parked::park`]. There is no room either where requests take more than [`MAX_BYTES`].
+    /// Parks a request. See [`Parked::park`].
     pub(super) fn park(
         &mut self,
         stream: StreamId,
         client: ClientId,
         deadline: UnixTime,
         mut request: ParkedRequest,
-    ) -> Result<Option<(StreamId, ParkedRequest)>, Box<ParkedRequest>> {
-        let bytes = self.bytes.saturating_add(request.bytes());
-        if bytes > MAX_BYTES {
-            return Err(Box::new(request));
-        }
+    ) -> Result<Vec<(StreamId, ParkedRequest)>, Box<ParkedRequest>> {
         let group = Group { provider: request.waits.first.0, client };
         request.forget_parsed();
-        let waits = request.waits.clone();
-        let evicted = self.parked.park(stream, group, deadline, request).map_err(|Full(request)| Box::new(request))?;
-        self.bytes = bytes;
+        let (bytes, waits) = (request.bytes(), request.waits.clone());
+        let parked = self.parked.park(stream, group, bytes, deadline, request);
+        let evicted = parked.map_err(|Full(request)| Box::new(request))?;
         self.add_waiter(stream, &waits);
-        if let Some((evicted, request)) = &evicted {
+        for (evicted, request) in &evicted {
             self.leave(*evicted, request);
         }
         Ok(evicted)
@@ -144,32 +142,44 @@ impl WaitingRoom {
 
     /// The keys of a provider changed: the requests that wait for them are to be decided again.
     pub(super) fn mark_changed(&mut self, provider: ProviderId) {
-        let waiters = self.waiters.range(of(provider, Cause::FIRST, Cause::LAST));
-        self.due.extend(waiters.map(|(_, _, stream)| *stream));
-    }
-
-    /// Marks the requests whose wait is over.
-    pub(super) fn mark_over(&mut self, plan: &Plan, key_sets: &KeySets, now: UnixTime) {
-        while let Some((stream, deadline, request)) = self.parked.first_alarm(now) {
-            let end = ends_at(plan, key_sets, deadline, &request.waits, now);
-            if end <= now {
-                self.due.insert(stream);
+        let Self { parked, waiters, due, .. } = self;
+        for (_, _, stream) in waiters.range(of(provider, Cause::FIRST, Cause::LAST)) {
+            if let Some(client) = parked.client_of(*stream) {
+                due.insert(*stream, client);
             }
-            self.parked.set_alarm(stream, end.max(now.plus(NEXT_LOOK)));
         }
     }
 
-    /// The providers of the requests whose wait may be over. Their records are to be read before the requests are decided.
-    pub(super) fn ending(&self, now: UnixTime) -> impl Iterator<Item = ProviderId> + use<'_> {
-        let requests = self.parked.due_alarms(now);
-        requests.flat_map(|request| request.waits.iter().map(|(provider, _)| provider))
+    /// Chooses requests whose wait may be over, for one [`Self::mark_over`]. Returns the providers whose records are to be read
+    /// before.
+    pub(super) fn begin_ending(&mut self, now: UnixTime) -> BTreeSet<ProviderId> {
+        let mut providers = BTreeSet::new();
+        while self.ending.len() < ENDING && providers.len() < ENDING {
+            let Some((stream, _, request)) = self.parked.first_alarm(now) else { break };
+            providers.extend(request.waits.iter().map(|(provider, _)| provider));
+            self.parked.set_alarm(stream, now.plus(NEXT_LOOK));
+            self.ending.push(stream);
+        }
+        providers
+    }
+
+    /// Marks those of the chosen requests whose wait is over.
+    pub(super) fn mark_over(&mut self, plan: &Plan, key_sets: &KeySets, now: UnixTime) {
+        for stream in std::mem::take(&mut self.ending) {
+            let Some((deadline, request)) = self.parked.get(stream) else { continue };
+            let end = ends_at(plan, key_sets, deadline, &request.waits, now);
+            if let Some(client) = self.parked.client_of(stream).filter(|_| end <= now) {
+                self.due.insert(stream, client);
+            }
+            self.parked.set_alarm(stream, end.max(now.plus(NEXT_LOOK)));
+        }
     }
 
     /// A request that is to be decided again, with its deadline. The request is handed back with [`Self::wait_on`] or
     /// answered.
     pub(super) fn pop_due(&mut self) -> Option<(StreamId, UnixTime, &mut ParkedRequest)> {
         loop {
-            let stream = self.due.pop_first()?;
+            let stream = self.due.next()?;
             if self.parked.get(stream).is_some() {
                 return self.parked.get_mut(stream).map(|(deadline, request)| (stream, deadline, request));
             }
@@ -207,7 +217,6 @@ impl WaitingRoom {
     }
 
     fn leave(&mut self, stream: StreamId, request: &ParkedRequest) {
-        self.bytes = self.bytes.saturating_sub(request.bytes());
         self.remove_waiter(stream, &request.waits);
     }
 
@@ -216,7 +225,7 @@ impl WaitingRoom {
     }
 
     fn remove_waiter(&mut self, stream: StreamId, waits: &Waits) {
-        self.due.remove(&stream);
+        self.due.remove(stream);
         for (provider, cause) in waits.iter() {
             self.waiters.remove(&(provider, cause, stream));
         }

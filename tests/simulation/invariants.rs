@@ -280,25 +280,31 @@ impl Ledger {
         }
     }
 
-    /// Why this request must have a place among the waiting requests, if it must: there is room, or another provider, or another
-    /// client of its provider, takes more. Each count includes the request itself.
+    /// Why this request must have a place among the waiting requests, if it must: there is room; or another provider, or another
+    /// client of its provider, takes more, unless its client takes still more in all; or a client takes more in all than its
+    /// provider and its client. Each count includes the request itself.
     fn claim_to_room(&self, worker: usize, stream: u32) -> Option<String> {
         let Request { issuer, client, .. } = self.open.get(&(worker, stream))?.request;
         let holds_place = |((holder, id), open): (&(usize, u32), &Open)| {
             (*holder == worker && (open.parked || *id == stream)).then_some((open.request.issuer, open.request.client))
         };
-        let (mut providers, mut clients) = (BTreeMap::new(), BTreeMap::new());
+        let (mut providers, mut clients, mut groups) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         for (its_issuer, its_client) in self.open.iter().filter_map(holds_place) {
             *providers.entry(its_issuer).or_insert(0) += 1;
-            if its_issuer == issuer {
-                *clients.entry(its_client).or_insert(0) += 1;
-            }
+            *clients.entry(its_client).or_insert(0) += 1;
+            *groups.entry((its_issuer, its_client)).or_insert(0) += 1;
         }
-        let (total, most) = (providers.values().sum::<usize>(), |counts: Option<&usize>| counts.copied().unwrap_or(0));
-        let has_fewer = most(providers.values().max()) > providers[&issuer];
-        let has_less = most(clients.values().max()) > clients[&client];
-        (total <= self.max_parked || has_fewer || has_less)
-            .then(|| format!("provider {issuer} of {providers:?}, client {client} of {clients:?}"))
+        let total = providers.values().sum::<usize>();
+        let (of_provider, of_client) = (providers[&issuer], clients[&client]);
+        let of_group = groups[&(issuer, client)];
+        // A client that takes more than each provider gives way itself.
+        let has_fewer = providers.values().any(|count| *count > of_provider.max(of_client - 1));
+        let has_less =
+            of_client <= of_provider && groups.iter().any(|(group, count)| group.0 == issuer && *count > of_group);
+        // Two more: the new request and the request that gave way count on either side.
+        let is_flooded = clients.values().any(|count| *count > of_provider.max(of_client) + 2);
+        (total <= self.max_parked || has_fewer || has_less || is_flooded)
+            .then(|| format!("provider {issuer} of {providers:?}, client {client} of {clients:?}, {groups:?}"))
     }
 
     fn accepted(&mut self, stream: u32, request: &Request, now: u64, issuer: &Issuer) {

@@ -212,19 +212,22 @@ impl Scenario {
         }
     }
 
-    /// One client fills the room of all workers with invented `kid`s, while other clients send what they always send.
+    /// One client fills the room of all workers with invented `kid`s, at one provider or at all, while other clients send what
+    /// they always send.
     fn flood(&mut self, rng: &mut Rng) {
         if rng.u8(0..3) > 0 {
             return;
         }
         for _ in 0..rng.usize(1..=3) {
-            let (issuer, at) = (rng.usize(0..self.settings.len()), rng.u64(0..self.length));
-            self.push(at, Event::Rotate(issuer, Rotation::Hard));
+            let (all, at) = (self.settings.len(), rng.u64(0..self.length));
+            let (rotated, is_wide) = (rng.usize(0..all), rng.bool());
+            self.push(at, Event::Rotate(rotated, Rotation::Hard));
             for _ in 0..2 * self.workers * self.max_parked {
                 let (at, draw) = (at + rng.u64(0..1_000), rng.usize(..));
                 let kind = if rng.u8(0..10) == 0 { Kind::Good } else { Kind::Unknown };
                 // The client that floods is one of its provider's, and may send good tokens too.
                 let client = if kind == Kind::Good { draw as u64 % CLIENTS } else { 0 };
+                let issuer = if is_wide && client == 0 { draw / 7 % all } else { rotated };
                 self.push(at, Event::Request { issuer, client, kind, patience: None, draw });
             }
         }

@@ -48,8 +48,8 @@ message! {
         /// Addition. Also writes the decision `allowed` to the filter state. All other decisions are always written.
         decision_in_filter_state: bool,
         /// Addition. Maximum number of requests that wait for keys, per worker; at most 100000. If the room is full, the
-        /// provider with the most waiting requests loses its newest one to a provider with fewer; otherwise the new request
-        /// gets a 503 ([key-sets.md](key-sets.md#the-room-for-waiting-requests)). Default: `1024`.
+        /// provider or the client whose requests take most of the room loses its newest one to others that take less;
+        /// otherwise the new request gets a 503 ([key-sets.md](key-sets.md#the-room-for-waiting-requests)). Default: `1024`.
         max_parked_requests: Option<u32>,
         /// Addition. Secret that authenticates what workers share, at least 16 bytes. Without a secret, any Wasm plugin with the
         /// same `vm_id` can inject keys; under Istio, every plugin of the proxy. Filters of one plugin share keys only under the

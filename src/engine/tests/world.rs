@@ -35,6 +35,8 @@ pub(super) struct World {
     /// Status of each stream that was answered; 200 for those let through.
     pub(super) answers: Vec<(u32, u16)>,
     pub(super) streams: u32,
+    /// Whose requests come.
+    pub(super) client: ClientId,
     /// Another plugin writes this into the record before each use.
     pub(super) garbage: Option<&'static [u8]>,
 }
@@ -72,6 +74,7 @@ pub(super) fn world_of(config: &serde_json::Value) -> World {
         fetches: Vec::new(),
         answers: Vec::new(),
         streams: 0,
+        client: ClientId::default(),
         garbage: None,
     }
 }
@@ -108,7 +111,8 @@ impl World {
         for provider in resolved.providers() {
             self.sync(worker, provider);
         }
-        match self.engines[worker].on_request(stream, resolved, headers, ClientId::default, self.now) {
+        let client = self.client;
+        match self.engines[worker].on_request(stream, resolved, headers, || client, self.now) {
             Decision::Continue(..) | Decision::ContinueAndWake(..) => Some(200),
             Decision::Reply(reply) => Some(reply.status),
             Decision::Park => {

@@ -1,0 +1,131 @@
+//! What a client that floods the filter costs the other clients.
+
+use std::collections::BTreeSet;
+
+use serde_json::json;
+
+use super::{world::*, *};
+
+const FLOOD: ClientId = ClientId(1);
+const OTHER: ClientId = ClientId(2);
+
+/// A provider per number, each under a path of its own, with room for so many requests.
+fn providers(number: usize, room: usize) -> serde_json::Value {
+    let provider = |id| {
+        let remote = json!({"http_uri": {"uri": format!("http://i/{id}"), "cluster": "c", "timeout": "2s"},
+            "rotation": {"unknown_kid_max_wait": "1s"}});
+        (format!("p{id}"), json!({ "remote_jwks": remote }))
+    };
+    let rule = |id| json!({"match": {"prefix": format!("/{id}/")}, "requires": {"provider_name": format!("p{id}")}});
+    json!({
+        "providers": (0..number).map(provider).collect::<serde_json::Map<_, _>>(),
+        "rules": (0..number).map(rule).collect::<Vec<_>>(),
+        "max_parked_requests": room,
+    })
+}
+
+/// A token that names no key and that none signed, so that each key is tried.
+fn nobodys() -> String {
+    let named = token("x");
+    let (_, rest) = named.split_once('.').unwrap();
+    format!("{}.{rest}", BASE64.encode(r#"{"alg":"RS256"}"#))
+}
+
+/// A request of this client to the first worker, which is not woken. Returns whether the request waits.
+fn waits(world: &mut World, client: ClientId, stream: u32, path: &str) -> bool {
+    let list = [
+        (":path".to_owned(), path.as_bytes().to_vec()),
+        ("authorization".to_owned(), format!("Bearer {}", token("b")).into_bytes()),
+    ];
+    let headers = Headers::new(&list);
+    let resolved = world.engines[0].resolve(headers);
+    let decision = world.engines[0].on_request(StreamId(stream), resolved, headers, || client, world.now);
+    matches!(decision, Decision::Park)
+}
+
+fn replies(actions: Vec<Action>) -> Vec<u32> {
+    let reply = |action| if let Action::Reply(stream, _) = action { Some(stream.0) } else { None };
+    actions.into_iter().filter_map(reply).collect()
+}
+
+#[test]
+fn a_flood_over_many_providers_leaves_room_for_another_client() {
+    let mut world = world_of(&providers(30, 30));
+    for id in 0..30 {
+        assert!(waits(&mut world, FLOOD, id, &format!("/{id}/")));
+    }
+    for (stream, id) in [(100, 7), (101, 7), (102, 7), (103, 9)] {
+        assert!(waits(&mut world, OTHER, stream, &format!("/{id}/")), "{stream}");
+        for flood in 0..30 {
+            waits(&mut world, FLOOD, 1000 + stream * 100 + flood, &format!("/{flood}/"));
+        }
+    }
+    let denied = replies(world.engines[0].on_wake(world.now));
+    let is_of_flood = |stream: &u32| !(100..=103).contains(stream);
+    assert!(denied.len() >= 4 && denied.iter().all(is_of_flood), "{denied:?}");
+    assert_eq!(world.engines[0].waiting(), 30);
+}
+
+#[test]
+fn a_flood_of_large_requests_leaves_room_for_another_client() {
+    let mut world = world().started(&["a"]);
+    let large = || [b"/".to_vec(), vec![b'x'; 50 << 20]].concat();
+    world.client = FLOOD;
+    let statuses = [(); 6].map(|()| world.request_to(0, large(), &token("b")));
+    assert_eq!(statuses, [None, None, None, None, None, Some(503)]);
+    world.client = OTHER;
+    assert_eq!(world.request_to(0, large(), &token("b")), None);
+    world.wake();
+    assert_eq!((world.statuses(), world.engines[0].waiting()), (vec![503], 5));
+}
+
+#[test]
+fn a_flood_of_costly_tokens_delays_another_client_by_one_of_them_per_turn() {
+    // Each token costs as many signature checks as one turn may.
+    let names: Vec<String> = (0..63).map(|number| format!("k{number}")).collect();
+    let keys = |last| names.iter().map(String::as_str).chain([last]).collect::<Vec<_>>();
+    let mut world = world().started(&keys("a"));
+    world.pass(40 * SECOND);
+    world.client = FLOOD;
+    for _ in 0..100 {
+        assert_eq!(world.request_with(0, &nobodys()), None);
+    }
+    world.client = OTHER;
+    assert_eq!(world.request(0, "b"), None);
+    let good = world.streams;
+    world.fetched(Ok(jwks(&keys("b"))));
+    let mut turns = 0;
+    while !world.answers.contains(&(good, 200)) {
+        world.wake();
+        turns += 1;
+        assert!(turns <= 2, "{:?}", world.answers);
+    }
+    assert!(world.answers.len() <= 6, "{:?}", world.answers);
+    for _ in 0..100 {
+        world.wake();
+    }
+    assert_eq!((world.answers.len(), world.engines[0].waiting()), (101, 0));
+}
+
+#[test]
+fn waits_that_end_together_are_looked_into_in_bounded_turns() {
+    const NUMBER: u32 = 300;
+    let mut world = world_of(&providers(NUMBER as usize, 1000));
+    for id in 0..NUMBER {
+        assert!(waits(&mut world, OTHER, id, &format!("/{id}/")));
+    }
+    world.now = world.now.plus(4 * SECOND);
+    let (mut answered, mut turns) = (BTreeSet::new(), 0);
+    while world.engines[0].waiting() > 0 {
+        let due = world.engines[0].due(world.now);
+        assert!(due.len() <= 96, "{}", due.len());
+        assert_eq!(due.iter().collect::<BTreeSet<_>>().len(), due.len());
+        assert!(world.engines[0].next_timeout(world.now).is_some_and(|at| at <= world.now.plus(SECOND / 100)));
+        for stream in replies(world.engines[0].on_wake(world.now)) {
+            assert!(answered.insert(stream), "answered twice");
+        }
+        turns += 1;
+        assert!(turns <= 10, "{} wait", world.engines[0].waiting());
+    }
+    assert_eq!(answered.len(), NUMBER as usize);
+}
