@@ -113,7 +113,7 @@ fn every_method_needs_a_token() {
 /// Sends bytes, and reads the response until the response contains `expected`.
 fn raw(addr: std::net::SocketAddr, request: &str, expected: &str) -> (String, TcpStream) {
     let mut stream = TcpStream::connect(addr).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     stream.write_all(request.as_bytes()).unwrap();
     let mut seen = Vec::new();
     let mut chunk = [0; 4096];
@@ -158,7 +158,7 @@ fn an_upgrade_needs_a_token_and_no_data_flows_before() {
             bootstrap.connection_manager_option("route_config", routes)
         });
         if wait {
-            plan = plan.fault(Fault::Delay(Duration::from_millis(600)), Times::Always);
+            plan = plan.timeout("20s").fault(Fault::Hang, Times::Always);
         }
         let site = plan.start();
         let request = |token: &str| {
@@ -168,7 +168,12 @@ fn an_upgrade_needs_a_token_and_no_data_flows_before() {
         };
         let (denied, _) = raw(site.envoy.addr(), &request("x"), "\r\n\r\n");
         assert!(denied.starts_with("HTTP/1.1 401"), "{denied}");
-        let (answer, mut stream) = raw(site.envoy.addr(), &request(&site.issuer.token()), "early");
+        let (answer, mut stream) = std::thread::scope(|scope| {
+            if wait {
+                scope.spawn(|| site.heal_when_parked(1));
+            }
+            raw(site.envoy.addr(), &request(&site.issuer.token()), "early")
+        });
         assert!(answer.starts_with("HTTP/1.1 101"), "{answer}");
         stream.write_all(b"later").unwrap();
         let mut chunk = [0; 5];

@@ -43,6 +43,9 @@ impl ListenerFile {
     }
 }
 
+/// How long the old configuration may take to hear of the new one: a second, and more on a machine that is busy.
+const HEARD: Duration = Duration::from_secs(10);
+
 /// While the old listener drains, its connections go on with the old configuration.
 #[test]
 fn a_key_that_an_lds_update_revokes_verifies_nothing_on_open_connections() {
@@ -71,7 +74,7 @@ fn a_key_that_an_lds_update_revokes_verifies_nothing_on_open_connections() {
     let mut longest = Duration::ZERO;
     for connection in &mut connections {
         while connection.send(&request(&token)).unwrap().status != 401 {
-            assert!(in_use.elapsed() < Duration::from_secs(1), "{} connections drain", connections_left(&envoy));
+            assert!(in_use.elapsed() < HEARD, "{} connections drain", connections_left(&envoy));
             thread::sleep(Duration::from_millis(5));
         }
         longest = longest.max(in_use.elapsed());
