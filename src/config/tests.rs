@@ -307,6 +307,9 @@ fn local_keys_that_cannot_be_used_are_skipped() {
     assert_eq!(skips(&set(&[oaep, ec, r#"{"kty":"AKP"}"#])), expected);
     let many = skips(&set(&[&["{}"; 40][..], &[ec]].concat()));
     assert_eq!((many.len(), many[16].as_str()), (17, "and 24 more keys are skipped"));
+    let rsa = |n| format!(r#"{{"kty":"RSA","kid":"{n}","e":"AQAB","n":"{}{n:05}w"}}"#, "_".repeat(336));
+    let untried = skips(&set(&(0..257).map(rsa).collect::<Vec<_>>().iter().map(String::as_str).collect::<Vec<_>>()));
+    assert!(matches!(&untried[..], [one] if one.starts_with("257 keys fit ")), "{untried:?}");
 
     assert_eq!(rejection(&with("nonsense")), format!("{path}not a JSON Web Key Set"));
     let none = "no usable key in it; keys[0] is skipped: malformed; keys[1] is skipped: not for verifying";

@@ -1,10 +1,14 @@
 //! What a client that floods the filter costs the other clients.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 
 use super::{world::*, *};
+use crate::engine::{
+    parked::{Full, Parked},
+    room::Group,
+};
 
 const FLOOD: ClientId = ClientId(1);
 const OTHER: ClientId = ClientId(2);
@@ -128,4 +132,64 @@ fn waits_that_end_together_are_looked_into_in_bounded_turns() {
         assert!(turns <= 10, "{} wait", world.engines[0].waiting());
     }
     assert_eq!(answered.len(), NUMBER as usize);
+}
+
+/// Random requests of all sizes, compared with what the rules promise.
+#[test]
+fn whoever_gets_no_room_takes_no_less_than_others_and_each_request_ends_once() {
+    const ROOM: u64 = 256 << 20;
+    for seed in 0..200 {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let capacity = [1, 10, 60][rng.usize(0..3)];
+        let place = ROOM / capacity;
+        let mut parked = Parked::new(usize::try_from(capacity).unwrap());
+        // What waits, by stream.
+        let mut waiting: BTreeMap<StreamId, (Group, u64)> = BTreeMap::new();
+        for stream in (1..600).map(StreamId) {
+            let group = Group {
+                provider: ProviderId::new(rng.usize(0..4).min(rng.usize(0..4))),
+                client: ClientId(rng.u64(0..8).min(rng.u64(0..8))),
+            };
+            let bytes = if rng.bool() { 100 } else { rng.u64(0..ROOM / 5) };
+            let size = place.max(bytes);
+            let sum = |waiting: &BTreeMap<StreamId, (Group, u64)>, is_of: &dyn Fn(Group) -> bool| -> u64 {
+                waiting.values().filter(|(group, _)| is_of(*group)).map(|(_, size)| size).sum()
+            };
+            let before = waiting.clone();
+            match parked.park(stream, group, usize::try_from(bytes).unwrap(), UnixTime::default(), stream) {
+                Ok(evicted) => {
+                    assert!(evicted.is_empty() || sum(&before, &|_| true) + size > place * capacity, "seed {seed}");
+                    for (evicted, request) in evicted {
+                        assert!(evicted == request && waiting.remove(&evicted).is_some(), "seed {seed}");
+                    }
+                    waiting.insert(stream, (group, size));
+                }
+                Err(Full(_)) => {
+                    let provider = sum(&before, &|other| other.provider == group.provider) + size;
+                    let client = sum(&before, &|other| other.client == group.client) + size;
+                    let share = sum(&before, &|other| other == group) + size;
+                    for (other, _) in before.values() {
+                        let of_client = sum(&before, &|third| third.client == other.client);
+                        let is_larger = sum(&before, &|third| third.provider == other.provider) > provider
+                            || (other.provider == group.provider && sum(&before, &|third| third == *other) > share)
+                            || of_client > provider.max(client);
+                        assert!(!is_larger, "seed {seed}: {group:?} of {size} in {before:?}");
+                    }
+                }
+            }
+            if rng.u8(0..6) == 0 {
+                let all: Vec<_> = waiting.keys().copied().collect();
+                if let Some(leaver) = rng.choice(all) {
+                    let request = if rng.bool() { parked.answer(leaver, true) } else { parked.remove(leaver) };
+                    assert!(request == Some(leaver) && waiting.remove(&leaver).is_some());
+                }
+            }
+            assert_eq!(parked.waiting(), waiting.len());
+            assert!(sum(&waiting, &|_| true) <= place * capacity && waiting.len() as u64 <= capacity);
+        }
+        for (stream, _) in waiting {
+            assert_eq!(parked.answer(stream, false), Some(stream));
+        }
+        assert!(parked.waiting() == 0 && parked.counts().is_empty());
+    }
 }
