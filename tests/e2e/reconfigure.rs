@@ -219,8 +219,9 @@ fn a_configuration_removed_during_its_fetch_denies_nobody() {
         answers.join().unwrap()
     });
     assert_eq!(answers, [(200, 20)], "{}", site.envoy.log());
+    // The fetch ends with the configuration, unless its worker has waiting requests.
     let abandoned = site.envoy.log().matches("JWKS fetch abandoned").count();
-    assert_eq!((site.gets(), abandoned), (2, 1), "{}", site.envoy.log());
+    assert_eq!(site.gets(), 1 + abandoned as u64, "{}", site.envoy.log());
 }
 
 #[test]

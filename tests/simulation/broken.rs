@@ -9,10 +9,12 @@ pub enum Rule {
     ClientsShareTheRoom,
     EveryAnswerArrives,
     EveryAnswerArrivesOnce,
+    GraceIsHonored,
     IssuersAreIndependent,
     KeysExpire,
     OneFetchAtATime,
     ParkingIsBounded,
+    PublishedKeysVerify,
     RefreshesAreLimited,
     RevokedKeysNeverVerify,
     SecondLooksAreLimited,
@@ -23,14 +25,16 @@ pub enum Rule {
 }
 
 /// Each rule, with the invariant that depends on it.
-pub const RULES: [(Rule, Invariant); 14] = [
+pub const RULES: [(Rule, Invariant); 16] = [
     (Rule::ClientsShareTheRoom, Invariant::NoOutage),
     (Rule::EveryAnswerArrives, Invariant::NothingLost),
     (Rule::EveryAnswerArrivesOnce, Invariant::NothingLost),
+    (Rule::GraceIsHonored, Invariant::NoOutage),
     (Rule::IssuersAreIndependent, Invariant::NoOutage),
     (Rule::KeysExpire, Invariant::NoHole),
     (Rule::OneFetchAtATime, Invariant::NoStampede),
     (Rule::ParkingIsBounded, Invariant::BoundedMemory),
+    (Rule::PublishedKeysVerify, Invariant::NoOutage),
     (Rule::RefreshesAreLimited, Invariant::NoStampede),
     (Rule::RevokedKeysNeverVerify, Invariant::NoHole),
     (Rule::SecondLooksAreLimited, Invariant::NoStampede),
@@ -45,6 +49,7 @@ impl Rule {
     pub fn break_configuration(broken: Option<Self>, settings: &mut [Settings], max_parked: &mut usize) {
         for settings in settings {
             match broken {
+                Some(Self::GraceIsHonored) => settings.grace = 0,
                 Some(Self::KeysExpire) => settings.max_stale = 1_000_000_000,
                 Some(Self::RevokedKeysNeverVerify) => settings.revoked.clear(),
                 Some(Self::SecondLooksAreLimited) => settings.second_look = 1,
@@ -53,6 +58,16 @@ impl Rule {
         }
         if broken == Some(Self::ParkingIsBounded) {
             *max_parked = 100_000;
+        }
+    }
+
+    /// Breaks the rule that every key of a JWKS verifies: the newest key alone is left.
+    pub fn break_response(broken: Option<Self>, body: &mut Vec<u8>) {
+        let Ok(mut document) = serde_json::from_slice::<serde_json::Value>(body) else { return };
+        let keys = document.get_mut("keys").and_then(serde_json::Value::as_array_mut);
+        if let (Some(Self::PublishedKeysVerify), Some(keys)) = (broken, keys) {
+            keys.drain(..keys.len().saturating_sub(1));
+            *body = document.to_string().into_bytes();
         }
     }
 

@@ -59,6 +59,8 @@ struct Account {
     disturbed_at: u64,
     /// Another plugin has written into the record.
     is_tampered_with: bool,
+    /// The keys of tokens that were allowed.
+    seen: BTreeSet<usize>,
     /// The longest use of a key that any settings so far allowed, in milliseconds.
     longest_use: u64,
 }
@@ -151,6 +153,22 @@ impl Ledger {
         let account = &mut self.accounts[issuer];
         account.healthy_from = account.healthy_from.max(now + 3_500);
         account.dead_lease_until = now + 3_500;
+    }
+
+    /// A configuration ends, and its fetches with it: they count as if they had never begun. Returns them.
+    pub fn abandoned(&mut self, worker: usize) -> Vec<(usize, u64)> {
+        let mut fetches = Vec::new();
+        for (issuer, account) in self.accounts.iter_mut().enumerate() {
+            let (ended, others) = account.in_flight.iter().partition(|(holder, _, _)| *holder == worker);
+            account.in_flight = others;
+            let ended: Vec<(usize, u64, u64)> = ended;
+            for (_, fetch, since) in ended {
+                account.last_refresh = account.last_refresh.filter(|last| *last != since);
+                account.has_looked_again = false;
+                fetches.push((issuer, fetch));
+            }
+        }
+        fetches
     }
 
     pub fn vm_died(&mut self, worker: usize, now: u64) {
@@ -256,7 +274,6 @@ impl Ledger {
 
     pub fn left(&mut self, worker: usize, stream: u32) {
         self.open.remove(&(worker, stream));
-        self.closed.remove(&(worker, stream));
     }
 
     pub fn answered(&mut self, worker: usize, stream: u32, status: u16, body: &str, now: u64, issuers: &[Issuer]) {
@@ -270,12 +287,14 @@ impl Ledger {
         if let Some(problem) = has_no_room.then(|| self.claim_to_room(worker, stream)).flatten() {
             self.violate(Invariant::NoOutage, format!("stream {stream} got no room at {now}: {problem}"));
         }
-        let Some(Open { request, .. }) = self.open.remove(&(worker, stream)) else { return };
+        let Some(open) = self.open.remove(&(worker, stream)) else { return };
+        self.check_patience(stream, &open, now);
+        let request = open.request;
         self.closed.insert((worker, stream));
         self.outcomes[issuer].insert(stream, status);
         if status == 200 {
             self.accepted(stream, &request, now, &issuers[issuer]);
-        } else if request.kind == Kind::Good && !has_no_room {
+        } else if matches!(request.kind, Kind::Good | Kind::Old) && !has_no_room {
             self.denied_good(stream, &request, status, body, now, &issuers[issuer]);
         }
     }
@@ -329,6 +348,7 @@ impl Ledger {
         if let Some(problem) = problem {
             self.violate(Invariant::NoHole, format!("stream {stream} was allowed at {now}: {problem}"));
         }
+        self.accounts[request.issuer].seen.insert(request.key);
     }
 
     fn denied_good(&mut self, stream: u32, request: &Request, status: u16, body: &str, now: u64, issuer: &Issuer) {
@@ -339,6 +359,12 @@ impl Ledger {
             || settings.revoked.iter().any(|name| name == keys::thumbprint(key.material));
         let is_published = key.from <= *arrived && key.until.is_none();
         let is_healthy = account.healthy_from <= *arrived;
+        // A key that left verifies for its grace if the workers had the key. A step of the clock may end the grace.
+        let is_in_grace = key.until.is_some_and(|gone| {
+            let has_stepped = self.steps.iter().any(|(at, _)| *at >= gone);
+            let was_undisturbed = account.healthy_from <= gone && account.disturbed_at < gone && !has_stepped;
+            account.seen.contains(&request.key) && was_undisturbed && now < gone + settings.grace
+        });
         // A configuration whose wait is shorter than the refresh budget chooses this denial. An interval can last longer by what
         // the workers' times differ after a backward clock step.
         let is_configured = status == 401
@@ -352,7 +378,7 @@ impl Ledger {
             && account
                 .renamed_at
                 .is_some_and(|at| *arrived <= at + settings.min_ttl + settings.interval + account.longest_use);
-        if is_published && is_healthy && !is_revoked && !is_configured && !is_renamed {
+        if (is_published || is_in_grace) && is_healthy && !is_revoked && !is_configured && !is_renamed {
             let what = format!(
                 "stream {stream} arrived for issuer {} at {arrived} with a good token and got {status} at {now}: {body}",
                 request.issuer
@@ -377,18 +403,20 @@ impl Ledger {
     }
 
     pub fn inspect(&mut self, now: u64) {
-        let late = self.open.iter().find(|(_, open)| {
-            let Request { settings, arrived, .. } = &open.request;
-            let stepped = self.steps.iter().any(|(at, _)| at >= arrived);
-            let longest = settings.wait + settings.timeout + SLACK + if stepped { 1_000 } else { 0 };
-            open.parked && now > arrived + longest
-        });
-        if let Some(((_, stream), open)) = late {
-            let arrived = open.request.arrived;
-            self.violate(
-                Invariant::NothingLost,
-                format!("stream {stream} arrived at {arrived} and still waits at {now}"),
-            );
+        let open = std::mem::take(&mut self.open);
+        for ((_, stream), open) in &open {
+            self.check_patience(*stream, open, now);
+        }
+        self.open = open;
+    }
+
+    /// A request that was parked is answered in time.
+    fn check_patience(&mut self, stream: u32, open: &Open, now: u64) {
+        let Request { settings, arrived, .. } = &open.request;
+        let stepped = self.steps.iter().any(|(at, _)| at >= arrived);
+        let longest = settings.wait + settings.timeout + SLACK + if stepped { 1_000 } else { 0 };
+        if open.parked && now > arrived + longest {
+            self.violate(Invariant::NothingLost, format!("stream {stream} arrived at {arrived} and waits until {now}"));
         }
     }
 

@@ -95,14 +95,12 @@ fn trouble_at_one_issuer_does_not_change_the_fetches_from_another() {
         for (quiet, troubled) in quiet.issuers.iter().zip(&troubled.issuers).take(others) {
             fetches += quiet.gets;
             // A refresh with several causes may start a moment earlier or later, which changes the history.
-            difference += troubled.gets as i64 - quiet.gets as i64;
+            difference += troubled.gets.abs_diff(quiet.gets);
         }
     }
     let share = difference as f64 / fetches as f64;
-    assert!(
-        fetches > 5_000 && share.abs() < 0.005,
-        "{fetches} GETs without the trouble, {difference} more with the trouble"
-    );
+    println!("{fetches} GETs without the trouble, {difference} more or fewer with the trouble");
+    assert!(fetches > 5_000 && share < 0.01, "{fetches}, {difference}");
 }
 
 /// The work per issuer is the same however many issuers there are: no event costs work in proportion to their number.

@@ -379,7 +379,7 @@ impl World {
         let actions = self.workers[worker].engine.on_wake(now);
         self.perform(worker, actions);
         if self.workers[worker].draining && self.workers[worker].engine.waiting() == 0 {
-            return;
+            return self.end(worker);
         }
         let tick = self.workers[worker].engine.next_tick(self.clock());
         self.tick_in(worker, millis(tick));
@@ -539,7 +539,10 @@ impl World {
         self.schedule_in(delay, Event::Fetched { worker, issuer, fetch, response });
     }
 
-    fn fetched(&mut self, worker: usize, issuer: usize, fetch: u64, response: Result<Response, FetchError>) {
+    fn fetched(&mut self, worker: usize, issuer: usize, fetch: u64, mut response: Result<Response, FetchError>) {
+        if let Ok(response) = &mut response {
+            Rule::break_response(self.broken, &mut response.body);
+        }
         let actions = self.on_fetched(worker, issuer, fetch, response);
         self.perform(worker, actions);
     }
@@ -567,9 +570,24 @@ impl World {
         self.tick_in(self.workers.len() - 1, 1);
     }
 
+    /// The root context of an earlier configuration ends.
+    fn end(&mut self, worker: usize) {
+        if std::mem::replace(&mut self.workers[worker].dead, true) {
+            return;
+        }
+        for (issuer, fetch) in self.ledger.abandoned(worker) {
+            let now = self.clock();
+            let actions = self.workers[worker].engine.on_abandoned(ProviderId::new(issuer), fetch, now);
+            self.perform(worker, actions);
+        }
+    }
+
     fn reconfigure(&mut self) {
-        for worker in &mut self.workers {
-            worker.draining = true;
+        for worker in 0..self.workers.len() {
+            self.workers[worker].draining = true;
+            if self.workers[worker].engine.waiting() == 0 {
+                self.end(worker);
+            }
         }
         for settings in &mut self.scenario.settings {
             settings.grace = if settings.grace == 0 { 4_000 } else { 0 };
