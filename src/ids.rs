@@ -18,6 +18,18 @@ impl ProviderId {
     }
 }
 
+impl From<ProviderId> for u64 {
+    fn from(provider: ProviderId) -> Self {
+        provider.0 as Self
+    }
+}
+
+impl From<u64> for ProviderId {
+    fn from(index: u64) -> Self {
+        Self(index as usize)
+    }
+}
+
 /// A requirement of the configuration, by its position there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequirementId(pub(crate) usize);

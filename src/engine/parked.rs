@@ -17,7 +17,7 @@ use crate::{
 pub(super) struct Parked<W> {
     streams: BTreeMap<StreamId, State<W>>,
     /// The numbers of waiting requests.
-    counts: Shares<ProviderId>,
+    counts: Shares,
     room: Room,
     /// When each waiting request is to be looked at.
     alarms: BTreeSet<(UnixTime, StreamId)>,
@@ -52,7 +52,7 @@ impl<W> Parked<W> {
 
     /// The numbers of waiting requests by provider; none that is zero.
     pub(super) fn counts(&self) -> Vec<(ProviderId, u32)> {
-        let count = |(provider, count): (ProviderId, u64)| (provider, u32::try_from(count).unwrap_or(u32::MAX));
+        let count = |(provider, count): (u64, u64)| (provider.into(), u32::try_from(count).unwrap_or(u32::MAX));
         self.counts.iter().map(count).collect()
     }
 
@@ -91,7 +91,7 @@ impl<W> Parked<W> {
         self.streams.insert(stream, State::Waiting { group, size, deadline, alarm: deadline, request });
         self.alarms.insert((deadline, stream));
         self.room.enter(group, stream, size);
-        self.counts.add(group.provider, 1);
+        self.counts.add(group.provider.into(), 1);
         self.waiting = self.waiting.saturating_add(1);
         Ok(evicted)
     }
@@ -189,7 +189,7 @@ impl<W> Parked<W> {
         self.waiting = self.waiting.saturating_sub(1);
         self.alarms.remove(&(alarm, stream));
         self.room.leave(group, stream, size);
-        self.counts.remove(group.provider, 1);
+        self.counts.remove(group.provider.into(), 1);
     }
 }
 

@@ -15,6 +15,12 @@ pub(super) struct Group {
     pub(super) client: ClientId,
 }
 
+impl Group {
+    fn numbers(self) -> (u64, u64) {
+        (self.provider.into(), self.client.0)
+    }
+}
+
 /// The room. A request takes the bytes that it holds, and one place at least, so that one measure bounds the number of requests
 /// and their memory. No call costs work in proportion to the number of requests.
 #[derive(Debug)]
@@ -23,10 +29,12 @@ pub(super) struct Room {
     /// The least that a request takes.
     place: u64,
     taken: u64,
-    providers: Shares<ProviderId>,
-    clients: Shares<ClientId>,
-    clients_of: BTreeMap<ProviderId, Shares<ClientId>>,
-    providers_of: BTreeMap<ClientId, Shares<ProviderId>>,
+    providers: Shares,
+    clients: Shares,
+    /// The clients' shares of each provider's share.
+    clients_of: BTreeMap<u64, Shares>,
+    /// The providers' shares of each client's share.
+    providers_of: BTreeMap<u64, Shares>,
     streams: BTreeSet<(Group, StreamId)>,
 }
 
@@ -60,7 +68,7 @@ impl Room {
 
     /// Whether this provider takes more than half of the room.
     pub(super) fn is_crowded_by(&self, provider: ProviderId) -> bool {
-        self.providers.of(provider) > self.size / 2
+        self.providers.of(provider.into()) > self.size / 2
     }
 
     #[cfg(test)]
@@ -71,7 +79,7 @@ impl Room {
     }
 
     pub(super) fn enter(&mut self, group: Group, stream: StreamId, size: u64) {
-        let Group { provider, client } = group;
+        let (provider, client) = group.numbers();
         self.taken = self.taken.saturating_add(size);
         self.providers.add(provider, size);
         self.clients.add(client, size);
@@ -81,7 +89,7 @@ impl Room {
     }
 
     pub(super) fn leave(&mut self, group: Group, stream: StreamId, size: u64) {
-        let Group { provider, client } = group;
+        let (provider, client) = group.numbers();
         if !self.streams.remove(&(group, stream)) {
             return;
         }
@@ -105,12 +113,11 @@ impl Room {
     pub(super) fn who_gives_way(&self, group: Group, size: u64) -> Option<Party> {
         let party = self.who_takes_more(group, size);
         let loser = party.and_then(|party| self.first_to_go(party)).map_or(group, |(loser, _)| loser);
-        let (client, most) = self.clients.largest()?;
+        let (provider, client) = loser.numbers();
+        let (largest, most) = self.clients.largest()?;
         let takes_more = |than: u64| most > than.saturating_add(size);
-        let takes_more_in_all =
-            takes_more(self.providers.of(loser.provider)) && takes_more(self.clients.of(loser.client));
-        if takes_more_in_all {
-            Some(Party::Client(client))
+        if takes_more(self.providers.of(provider)) && takes_more(self.clients.of(client)) {
+            Some(Party::Client(ClientId(largest)))
         } else {
             party
         }
@@ -118,30 +125,33 @@ impl Room {
 
     /// The provider that takes more than the provider of the request, or else the client that takes more than its client there.
     fn who_takes_more(&self, group: Group, size: u64) -> Option<Party> {
-        let Group { provider, client } = group;
+        let (provider, client) = group.numbers();
         let takes_more = |most: u64, own: u64| most > own.saturating_add(size);
         let (largest, most) = self.providers.largest()?;
         if takes_more(most, self.providers.of(provider)) {
-            return Some(Party::Provider(largest));
+            return Some(Party::Provider(largest.into()));
         }
         let clients = self.clients_of.get(&provider)?;
         let (largest, most) = clients.largest()?;
-        takes_more(most, clients.of(client)).then_some(Party::Group(Group { provider, client: largest }))
+        let party = Party::Group(Group { client: ClientId(largest), ..group });
+        takes_more(most, clients.of(client)).then_some(party)
     }
 
     /// The request with which a party gives way: the newest of its largest share.
     pub(super) fn first_to_go(&self, party: Party) -> Option<(Group, StreamId)> {
         let group = match party {
             Party::Group(group) => group,
-            Party::Provider(provider) => Group { provider, client: self.clients_of.get(&provider)?.largest()?.0 },
-            Party::Client(client) => Group { provider: self.providers_of.get(&client)?.largest()?.0, client },
+            Party::Provider(provider) => {
+                Group { provider, client: ClientId(self.clients_of.get(&provider.into())?.largest()?.0) }
+            }
+            Party::Client(client) => Group { provider: self.providers_of.get(&client.0)?.largest()?.0.into(), client },
         };
         let all = (group, StreamId(0))..=(group, StreamId(u32::MAX));
         self.streams.range(all).next_back().copied()
     }
 }
 
-fn remove<G: Ord, P: Copy + Ord>(shares: &mut BTreeMap<G, Shares<P>>, of: G, party: P, size: u64) {
+fn remove(shares: &mut BTreeMap<u64, Shares>, of: u64, party: u64, size: u64) {
     if let Some(known) = shares.get_mut(&of) {
         known.remove(party, size);
         if known.is_empty() {
