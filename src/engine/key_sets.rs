@@ -157,7 +157,11 @@ impl KeySets {
                 info!("provider {name:?}: JWKS fetch abandoned: its configuration ended");
                 Some(Action::WakeWorkers(provider))
             }
-            Effect::Superseded | Effect::NotBefore(_) | Effect::InFlight => None,
+            // Another worker may know more than this one has restored.
+            Effect::Superseded | Effect::NotBefore(_) | Effect::InFlight => {
+                let is_news = is_restored && keys.restored_news.begin_if_over(now);
+                is_news.then_some(Action::WakeWorkers(provider))
+            }
         };
         (has_changed, action)
     }

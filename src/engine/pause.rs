@@ -1,22 +1,25 @@
-//! What another plugin provokes with each of its writes, a worker does at most once in [`REFETCH_PAUSE`].
+//! What another plugin provokes with each of its writes, a worker does at most once in a while.
 
 use std::time::Duration;
 
 use crate::time::UnixTime;
 
-/// A worker fetches a JWKS because its record had to be restored, and warns of that, at most once in this time. A plugin that
-/// overwrites the record in a loop would have the worker fetch in a loop otherwise. The worker counts by what it knows itself:
-/// shared data is what is overwritten.
-pub(super) const REFETCH_PAUSE: Duration = Duration::from_secs(10);
+/// A worker fetches a JWKS because its record had to be restored, and warns of that, at most once in so many milliseconds. A
+/// plugin that overwrites the record in a loop would have the worker fetch in a loop otherwise. The worker counts by what it
+/// knows itself: shared data is what is overwritten.
+pub(super) const REFETCH: u64 = 10_000;
 
-/// When something was last done. The time is a record's, which never goes back.
+/// A worker wakes the others because it restored a record at most once in 100 ms.
+pub(super) type NewsPause = Pause<100>;
+
+/// When something was last done that may be done once in so many milliseconds. The time is a record's, which never goes back.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Pause(Option<UnixTime>);
+pub(super) struct Pause<const MILLIS: u64 = REFETCH>(Option<UnixTime>);
 
-impl Pause {
+impl<const MILLIS: u64> Pause<MILLIS> {
     /// Whether the pause is over.
     pub(super) fn is_over(self, now: UnixTime) -> bool {
-        self.0.is_none_or(|last| now.since(last) >= REFETCH_PAUSE)
+        self.0.is_none_or(|last| now.since(last) >= Duration::from_millis(MILLIS))
     }
 
     /// Begins the pause.
@@ -40,7 +43,7 @@ mod tests {
 
     #[test]
     fn is_over_at_first_and_after_ten_seconds() {
-        let (mut pause, at) = (Pause::default(), UnixTime::from_millis);
+        let (mut pause, at) = (Pause::<REFETCH>::default(), UnixTime::from_millis);
         assert!(pause.begin_if_over(at(5_000)) && !pause.begin_if_over(at(14_999)));
         assert!(pause.begin_if_over(at(15_000)) && !pause.is_over(at(15_000)));
     }

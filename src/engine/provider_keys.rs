@@ -76,6 +76,8 @@ pub(super) struct ProviderKeys {
     /// Between warnings of a lost record, and of a JWKS that cannot be read.
     loss_warning: Pause,
     discard_warning: Pause,
+    /// Between wake-ups of the other workers because a record was restored.
+    pub(super) restored_news: super::pause::NewsPause,
 }
 
 /// What becomes of a token whose key is missing.
@@ -392,7 +394,7 @@ fn in_grace<'a>(
     policy: &'a RotationPolicy,
     clock: RecordClock,
 ) -> impl Iterator<Item = (crate::keys::Key, UnixTime)> + use<'a> {
-    let until = |retired: &'a RetiredKey| (retired, retired.until(policy));
-    let granted = retired.iter().map(until).filter(|(retired, until)| *until > retired.gone_at);
+    let granted = retired.iter().map(|retired| (retired, retired.until(policy)));
+    let granted = granted.filter(|(retired, until)| *until > retired.gone_at);
     granted.filter_map(move |(retired, until)| Some((document::parse_key(&retired.jwk)?, until.minus(clock.ahead()))))
 }

@@ -42,6 +42,8 @@ pub enum DocumentError {
     Malformed,
     /// No key can be used.
     NoUsableKey,
+    /// No key can be used, and a private key is published.
+    PrivateKey,
     /// The body has more bytes than [`Limits::max_document_bytes`].
     TooLarge,
     /// The JWKS has more keys than [`Limits::max_keys`].
@@ -53,6 +55,7 @@ impl fmt::Display for DocumentError {
         f.write_str(match self {
             Self::Malformed => "not a JSON Web Key Set",
             Self::NoUsableKey => "no usable key in it",
+            Self::PrivateKey => "a PRIVATE key is published, and no other usable key in it",
             Self::TooLarge => "larger than max_document_bytes",
             Self::TooManyKeys => "more keys than max_keys",
         })
@@ -161,7 +164,8 @@ fn entries_of(body: &[u8], limits: Limits) -> Result<Vec<Entry<'_>>, DocumentErr
 pub fn parse(body: &[u8], limits: Limits) -> Result<Document, DocumentError> {
     let document = read(body, limits, Key::from_json)?;
     if document.keys.is_empty() {
-        return Err(DocumentError::NoUsableKey);
+        let is_private = document.skipped.iter().any(|(_, error)| *error == KeyError::Private);
+        return Err(if is_private { DocumentError::PrivateKey } else { DocumentError::NoUsableKey });
     }
     Ok(document)
 }
@@ -206,7 +210,7 @@ impl<'a> Reading<'a> {
         for (index, (_, key)) in read.into_iter().enumerate() {
             match key {
                 Ok((key, _)) if reading.exposed.iter().any(|exposed| exposed == key.thumbprint()) => {
-                    reading.skipped.push((index, KeyError::Private));
+                    reading.skipped.push((index, KeyError::Exposed));
                 }
                 // A repeated key changes nothing. Another key under the same kid is a key of its own.
                 Ok((key, _)) if reading.keys.iter().any(|(known, _)| known.is_same(&key)) => {}

@@ -19,9 +19,12 @@ const NAMES: [&str; 18] =
 
 /// The members of [`NAMES`] that a JWK has.
 struct Jwk {
+    /// The first of each name.
     members: Vec<(&'static str, Member)>,
     /// Whether a member occurs twice. Nobody knows which of the two is meant.
     is_ambiguous: bool,
+    /// Whether a private member that occurs twice may hold a secret in its later places.
+    repeats_secret: bool,
 }
 
 /// A member of a JWK. What has another type than the member should have counts as absent where the member is optional.
@@ -67,12 +70,11 @@ impl Jwk {
 
     /// Whether the JWK contains a private member (RFC 7518 §6.2.2 and §6.3.2), or a secret that is not allowed.
     fn is_private(&self, allow_secret: bool) -> bool {
-        let is_secret = |(name, member): &(&str, Member)| match *name {
-            "d" | "p" | "q" | "dp" | "dq" | "qi" | "oth" => member.may_hold_secret(),
-            "k" => member.may_hold_secret() && !(allow_secret && self.member("kty").text() == Some("oct")),
-            _ => false,
+        let is_allowed = allow_secret && self.member("kty").text() == Some("oct");
+        let is_secret = |(name, member): &(&str, Member)| {
+            (is_private_name(name) || (*name == "k" && !is_allowed)) && member.may_hold_secret()
         };
-        self.members.iter().any(is_secret)
+        self.repeats_secret || self.members.iter().any(is_secret)
     }
 
     /// Whether `use` and `key_ops` permit to verify signatures.
@@ -107,6 +109,11 @@ impl Jwk {
             (_, Some(_)) => Err(KeyError::Unsupported),
         }
     }
+}
+
+/// Whether a member of this name is private whatever the type of the key.
+fn is_private_name(name: &str) -> bool {
+    matches!(name, "d" | "p" | "q" | "dp" | "dq" | "qi" | "oth")
 }
 
 impl Key {
@@ -158,14 +165,19 @@ impl<'de> Deserialize<'de> for Jwk {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Jwk, A::Error> {
-                let mut jwk = Jwk { members: Vec::new(), is_ambiguous: false };
+                let mut jwk = Jwk { members: Vec::new(), is_ambiguous: false, repeats_secret: false };
                 while let Some(name) = map.next_key::<String>()? {
                     let Some(name) = NAMES.into_iter().find(|known| *known == name) else {
                         map.next_value::<IgnoredAny>()?;
                         continue;
                     };
-                    jwk.is_ambiguous |= jwk.members.iter().any(|(known, _)| *known == name);
-                    jwk.members.push((name, map.next_value()?));
+                    let member: Member = map.next_value()?;
+                    if jwk.members.iter().any(|(known, _)| *known == name) {
+                        jwk.is_ambiguous = true;
+                        jwk.repeats_secret |= is_private_name(name) && member.may_hold_secret();
+                    } else {
+                        jwk.members.push((name, member));
+                    }
                 }
                 Ok(jwk)
             }

@@ -62,10 +62,11 @@ pub struct Key {
 pub enum KeyError {
     /// The JWK is not a JSON object, a member is missing or has the wrong type or encoding, or the PEM cannot be read.
     Malformed,
+    /// The document publishes the private key elsewhere.
+    Exposed,
     /// `use`, `key_ops` or `alg` excludes verification with a supported algorithm.
     NotForVerifying,
-    /// The JWK contains private or secret members, or the PEM a private key: the issuer has published a private key. No other
-    /// entry of the document verifies with the same key either.
+    /// The JWK contains private or secret members, or the PEM a private key: the issuer has published a private key.
     Private,
     /// The type of the key, or its curve, is not supported.
     Unsupported,
@@ -78,6 +79,7 @@ impl fmt::Display for KeyError {
         f.write_str(match self {
             Self::Malformed => "malformed",
             Self::NotForVerifying => "not for verifying",
+            Self::Exposed => "its private key is published",
             Self::Private => "private key published",
             Self::Unsupported => "unsupported type",
             Self::Weak => "weak or invalid",

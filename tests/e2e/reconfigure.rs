@@ -202,10 +202,10 @@ fn a_configuration_removed_during_its_fetch_releases_the_lease() {
     assert!(!site.envoy.log().contains("panicked"));
 }
 
-/// Requests that wait for a slow first fetch of a configuration that ends meanwhile.
-#[test]
-fn a_configuration_removed_during_its_fetch_denies_nobody() {
-    let plan = Plan::new().timeout("10s").fault(Fault::Delay(Duration::from_secs(3)), Times::Always);
+/// Requests wait for a slow first fetch, and the configuration changes meanwhile. Returns how many fetches ended with the first
+/// configuration.
+fn fetches_abandoned_while_requests_wait() -> usize {
+    let plan = Plan::new().timeout("10s").fault(Fault::Delay(Duration::from_secs(4)), Times::Always);
     let mut config = plan.config.clone();
     let discovery = Discovery::new("FAIL_RELOAD", &config);
     let site = plan.filters(vec![discovery.filter()]).start_with_vms(None);
@@ -219,9 +219,17 @@ fn a_configuration_removed_during_its_fetch_denies_nobody() {
         answers.join().unwrap()
     });
     assert_eq!(answers, [(200, 20)], "{}", site.envoy.log());
-    // The fetch ends with the configuration, unless its worker has waiting requests.
     let abandoned = site.envoy.log().matches("JWKS fetch abandoned").count();
     assert_eq!(site.gets(), 1 + abandoned as u64, "{}", site.envoy.log());
+    abandoned
+}
+
+#[test]
+fn a_configuration_removed_during_its_fetch_denies_nobody() {
+    // A worker with waiting requests ends when it has answered them. The main thread's worker, which mostly begins the fetch, has
+    // none.
+    let abandoned = (0..5).map(|_| fetches_abandoned_while_requests_wait()).find(|abandoned| *abandoned > 0);
+    assert_eq!(abandoned, Some(1));
 }
 
 #[test]

@@ -54,6 +54,8 @@ struct Account {
     last_refresh: Option<u64>,
     /// The second look of that interval has started.
     has_looked_again: bool,
+    /// When the last second look started.
+    looked_at: Option<u64>,
     /// As `last_refresh`, but not cleared by events that clear the engines' state.
     last_refresh_ever: Option<u64>,
     disturbed_at: u64,
@@ -164,7 +166,7 @@ impl Ledger {
             let ended: Vec<(usize, u64, u64)> = ended;
             for (_, fetch, since) in ended {
                 account.last_refresh = account.last_refresh.filter(|last| *last != since);
-                account.has_looked_again = false;
+                account.has_looked_again &= account.looked_at != Some(since);
                 fetches.push((issuer, fetch));
             }
         }
@@ -256,6 +258,7 @@ impl Ledger {
         let account = &mut self.accounts[issuer];
         let is_early = account.last_refresh.is_some_and(|last| now - last < settings.second_look);
         let is_second = !std::mem::replace(&mut account.has_looked_again, true);
+        account.looked_at = Some(now);
         if settings.second_look == 0 || is_early || !is_second {
             let last = account.last_refresh;
             self.violate(Invariant::NoStampede, format!("issuer {issuer}: after {last:?}, another look at {now}"));
@@ -359,10 +362,9 @@ impl Ledger {
             || settings.revoked.iter().any(|name| name == keys::thumbprint(key.material));
         let is_published = key.from <= *arrived && key.until.is_none();
         let is_healthy = account.healthy_from <= *arrived;
-        // A key that left verifies for its grace if the workers had the key. A step of the clock may end the grace.
+        // A key that left verifies for its grace if the workers had the key. A step of the clock may shorten the grace.
         let is_in_grace = key.until.is_some_and(|gone| {
-            let has_stepped = self.steps.iter().any(|(at, _)| *at >= gone);
-            let was_undisturbed = account.healthy_from <= gone && account.disturbed_at < gone && !has_stepped;
+            let was_undisturbed = account.healthy_from <= gone && account.disturbed_at < gone && self.steps.is_empty();
             account.seen.contains(&request.key) && was_undisturbed && now < gone + settings.grace
         });
         // A configuration whose wait is shorter than the refresh budget chooses this denial. An interval can last longer by what

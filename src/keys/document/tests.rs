@@ -52,10 +52,13 @@ fn a_published_private_key_takes_its_public_key_along() {
     let private = EC.replacen("\"a\"", "\"b\",\"d\":\"AA\"", 1);
     let (twin, other) = (EC.replacen("\"a\"", "\"c\"", 1), EC.replacen("\"kid\":\"a\",", "", 1));
     for order in [[EC, &private, &twin, &other], [&private, EC, &other, &twin]] {
-        assert_eq!(parse(&set(&order), Limits::default()).unwrap_err(), DocumentError::NoUsableKey);
+        assert_eq!(parse(&set(&order), Limits::default()).unwrap_err(), DocumentError::PrivateKey);
         let body = set(&[&order[..], &[OTHER_EC]].concat());
         let document = parse(&body, Limits::default()).unwrap();
-        assert_eq!((document.keys.len(), document.skipped), (1, (0..4).map(|at| (at, KeyError::Private)).collect()));
+        let skipped = order.iter().enumerate();
+        let error = |jwk: &str| if jwk == private { KeyError::Private } else { KeyError::Exposed };
+        let skipped: Vec<_> = skipped.map(|(at, jwk)| (at, error(jwk))).collect();
+        assert_eq!((document.keys.len(), document.skipped), (1, skipped));
         assert_eq!(entries(&body).len(), 1);
         // Nor does the key verify within a grace.
         let (key, other) = (Key::from_json(EC).unwrap(), Key::from_json(OTHER_EC).unwrap());
@@ -69,7 +72,7 @@ fn a_published_private_key_takes_its_public_key_along() {
     }
     let chain = format!("{P256}-----BEGIN EC PRIVATE KEY-----\nAA==\n-----END EC PRIVATE KEY-----\n{P256}");
     let document = parse(json!({"a": P256, "b": chain, "c": RSA}).to_string().as_bytes(), Limits::default()).unwrap();
-    assert_eq!((document.keys.len(), document.skipped), (1, vec![(0, KeyError::Private), (1, KeyError::Private)]));
+    assert_eq!((document.keys.len(), document.skipped), (1, vec![(0, KeyError::Exposed), (1, KeyError::Private)]));
 }
 
 #[test]

@@ -180,6 +180,10 @@ fn a_stated_purpose_counts() {
     assert_eq!(Key::from_json(&twice).unwrap_err(), KeyError::Malformed);
     let private = p256().to_string().replacen('{', r#"{"d":"","d":"AA","#, 1);
     assert_eq!(Key::from_json(&private).unwrap_err(), KeyError::Private);
+    // However often a member occurs, one is kept.
+    let many = p256().to_string().replacen('{', &format!("{{{}", r#""d":"","e":0,"#.repeat(1000)), 1);
+    let jwk: Jwk = serde_json::from_str(&many).unwrap();
+    assert!(jwk.is_ambiguous && !jwk.repeats_secret && jwk.members.len() <= NAMES.len());
     let unread = p256().to_string().replacen('{', r#"{"x5t":"b","x5t":"c","#, 1);
     assert!(Key::from_json(&unread).is_ok());
 }
