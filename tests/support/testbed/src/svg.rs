@@ -48,6 +48,7 @@ pub struct Font {
 }
 
 /// An SVG document under construction.
+#[derive(Default)]
 pub struct Svg {
     elements: String,
 }
