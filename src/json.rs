@@ -6,7 +6,7 @@
 use std::{borrow::Cow, fmt};
 
 use serde::{
-    de::{self, Deserializer, MapAccess, SeqAccess, Visitor},
+    de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor},
     Deserialize,
 };
 use serde_json::{Map, Number, Value};
@@ -16,18 +16,13 @@ use serde_json::{Map, Number, Value};
 /// # Errors
 /// The text is not JSON, or a name occurs twice in an object.
 pub(crate) fn parse(text: &[u8]) -> Result<Value, serde_json::Error> {
-    serde_json::from_slice::<Strict>(text).map(|strict| strict.0)
+    let text = std::str::from_utf8(text).map_err(de::Error::custom)?;
+    serde_json::from_str::<Strict>(text).map(|strict| strict.0)
 }
 
 /// Deserializes a JSON object. (A derived visitor alone would accept an array of the members too.)
-pub(crate) fn from_object<'de, T: Deserialize<'de>>(json: &'de [u8]) -> Option<T> {
-    let first = json.iter().find(|byte| !byte.is_ascii_whitespace())?;
-    (*first == b'{').then(|| serde_json::from_slice(json).ok())?
-}
-
-/// Deserializes a member that may be absent but not `null`.
-pub(crate) fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
-    T::deserialize(deserializer).map(Some)
+pub(crate) fn from_object<'de, T: Deserialize<'de>>(json: &'de str) -> Option<T> {
+    json.trim_ascii_start().starts_with('{').then(|| serde_json::from_str(json).ok())?
 }
 
 /// A string within JSON, copied only if it has escapes.
@@ -36,7 +31,9 @@ pub(crate) struct Text<'a>(#[serde(borrow)] pub Cow<'a, str>);
 
 /// Whether the text is JSON in which no object repeats a name, as [`parse`] says, without keeping the values.
 pub(crate) fn is_strict(text: &[u8]) -> bool {
-    serde_json::from_slice::<Checked>(text).is_ok()
+    let Ok(text) = std::str::from_utf8(text) else { return false };
+    let mut json = serde_json::Deserializer::from_str(text);
+    Check::ALL.deserialize(&mut json).and_then(|_| json.end()).is_ok()
 }
 
 /// A value in which no object repeats a name.
@@ -48,63 +45,102 @@ impl<'de> Deserialize<'de> for Strict {
     }
 }
 
-/// That a value repeats no name.
-struct Checked;
+/// Skips a value, in which no object of at most so many members may repeat a name. Returns whether all objects were checked.
+#[derive(Clone, Copy)]
+pub(crate) struct Check {
+    most_members: usize,
+}
 
-impl<'de> Deserialize<'de> for Checked {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Self)
+impl Check {
+    const ALL: Self = Self { most_members: usize::MAX };
+    /// Takes time in proportion to the length of the text.
+    pub(crate) const QUICK: Self = Self { most_members: 64 };
+}
+
+/// The names of an object's members so far.
+#[derive(Default)]
+pub(crate) struct Names<'de>(Vec<Cow<'de, str>>);
+
+impl<'de> Names<'de> {
+    /// Adds a name. Returns whether it is known that no name repeats: no more than [`Check::QUICK`] checks are kept.
+    ///
+    /// # Errors
+    /// The name repeats.
+    pub(crate) fn add<E: de::Error>(&mut self, name: Cow<'de, str>) -> Result<bool, E> {
+        if self.0.contains(&name) {
+            return Err(E::custom("a name repeats"));
+        }
+        let has_room = self.0.len() < Check::QUICK.most_members;
+        if has_room {
+            self.0.push(name);
+        }
+        Ok(has_room)
     }
 }
 
-impl<'de> Visitor<'de> for Checked {
-    type Value = Self;
+impl<'de> DeserializeSeed<'de> for Check {
+    type Value = bool;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Check {
+    type Value = bool;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("JSON")
     }
 
-    fn visit_unit<E>(self) -> Result<Self, E> {
-        Ok(self)
+    fn visit_unit<E>(self) -> Result<bool, E> {
+        Ok(true)
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
-        Ok(self)
+    fn visit_bool<E>(self, _: bool) -> Result<bool, E> {
+        Ok(true)
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
-        Ok(self)
+    fn visit_i64<E>(self, _: i64) -> Result<bool, E> {
+        Ok(true)
     }
 
-    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
-        Ok(self)
+    fn visit_u64<E>(self, _: u64) -> Result<bool, E> {
+        Ok(true)
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
-        Ok(self)
+    fn visit_f64<E>(self, _: f64) -> Result<bool, E> {
+        Ok(true)
     }
 
-    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
-        Ok(self)
+    fn visit_str<E>(self, _: &str) -> Result<bool, E> {
+        Ok(true)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self, A::Error> {
-        while items.next_element::<Self>()?.is_some() {}
-        Ok(self)
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<bool, A::Error> {
+        let mut is_checked = true;
+        while let Some(is_item_checked) = items.next_element_seed(self)? {
+            is_checked &= is_item_checked;
+        }
+        Ok(is_checked)
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self, A::Error> {
-        let mut names = Vec::new();
-        while let Some((Text(name), _)) = members.next_entry::<Text<'de>, Self>()? {
-            names.push(name);
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<bool, A::Error> {
+        let (mut names, mut is_checked) = (Vec::new(), true);
+        while let Some(Text(name)) = members.next_key::<Text<'de>>()? {
+            is_checked &= members.next_value_seed(self)?;
+            if names.len() < self.most_members {
+                names.push(name);
+            } else {
+                is_checked = false;
+            }
         }
         names.sort_unstable();
-        let number = names.len();
-        names.dedup();
-        if names.len() < number {
-            return Err(de::Error::custom("a name repeats"));
+        if names.is_sorted_by(|a, b| a < b) {
+            Ok(is_checked)
+        } else {
+            Err(de::Error::custom("a name repeats"))
         }
-        Ok(self)
     }
 }
 

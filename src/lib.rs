@@ -39,6 +39,7 @@
 
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
 
+mod bytes;
 pub mod config;
 pub mod engine;
 #[cfg(target_arch = "wasm32")]

@@ -16,7 +16,7 @@ use super::{
     token_location::{Candidate, TokenLocation},
 };
 use crate::{
-    json,
+    bytes, json,
     token::claims::{ClaimName, SelectedClaims},
 };
 
@@ -130,17 +130,16 @@ impl Edits {
     }
 
     fn write_claims(&mut self, forward: &Forward, candidate: &Candidate) {
-        let mut sections = candidate.token().split(|byte| *byte == b'.');
-        let (header, payload) = (sections.next().unwrap_or_default(), sections.next().unwrap_or_default());
+        let section = |index| bytes::split(candidate.token(), b'.').nth(index).unwrap_or_default();
         if let Some(name) = &forward.payload_header {
-            let mut value = payload.to_vec();
+            let mut value = section(1).to_vec();
             while forward.pad_payload && value.len() % 4 != 0 {
                 value.push(b'=');
             }
             self.add.push((name.clone(), value));
         }
-        if let (Some(name), Ok(header)) = (&forward.header_state, URL_SAFE_NO_PAD.decode(header)) {
-            self.state.push((name.clone(), header));
+        if let Some(name) = &forward.header_state {
+            self.state.extend(URL_SAFE_NO_PAD.decode(section(0)).ok().map(|header| (name.clone(), header)));
         }
         if !forward.claims.is_empty() || forward.payload_state.is_some() {
             if let Some(payload) = candidate.payload() {

@@ -1,5 +1,9 @@
 //! A view of a request's headers. Names are in lower case; values are any bytes that the client sent.
 
+use memchr::memchr2;
+
+use crate::bytes;
+
 /// The header map of the host, with pseudo-headers.
 #[derive(Clone, Copy, Debug)]
 pub struct Headers<'a>(&'a [(String, Vec<u8>)]);
@@ -38,13 +42,12 @@ impl<'a> Headers<'a> {
 
     /// The path without query and fragment.
     pub fn path(self) -> &'a [u8] {
-        self.target().split(|byte| matches!(byte, b'?' | b'#')).next().unwrap_or_default()
+        let target = self.target();
+        memchr2(b'?', b'#', target).and_then(|end| target.get(..end)).unwrap_or(target)
     }
 
     /// The query; empty if there is none.
     pub fn query(self) -> &'a [u8] {
-        let target = self.target();
-        let question_mark = target.iter().position(|byte| *byte == b'?');
-        question_mark.and_then(|at| target.get(at.saturating_add(1)..)).unwrap_or_default()
+        bytes::split_once(self.target(), b'?').map_or(&[], |(_, query)| query)
     }
 }

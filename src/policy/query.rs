@@ -2,6 +2,10 @@
 
 use std::borrow::Cow;
 
+use memchr::memchr2;
+
+use crate::bytes;
+
 /// A parameter, as sent.
 #[derive(Clone, Copy, Debug)]
 pub struct Parameter<'a> {
@@ -10,14 +14,13 @@ pub struct Parameter<'a> {
 
 /// The parameters of a query, in order.
 pub fn parameters(query: &[u8]) -> impl Iterator<Item = Parameter<'_>> {
-    query.split(|byte| *byte == b'&').filter(|raw| !raw.is_empty()).map(|raw| Parameter { raw })
+    bytes::split(query, b'&').filter(|raw| !raw.is_empty()).map(|raw| Parameter { raw })
 }
 
 impl<'a> Parameter<'a> {
     /// The name and the value, as sent.
     pub fn raw(self) -> (&'a [u8], &'a [u8]) {
-        let mut parts = self.raw.splitn(2, |byte| *byte == b'=');
-        (parts.next().unwrap_or_default(), parts.next().unwrap_or_default())
+        bytes::split_once(self.raw, b'=').unwrap_or((self.raw, &[]))
     }
 
     /// Whether the parameter has this name, percent-encoded or not.
@@ -33,8 +36,7 @@ impl<'a> Parameter<'a> {
 
 /// A request target without the parameters of these names. The other parameters stay as sent.
 pub fn without(target: &[u8], names: &[&str]) -> Vec<u8> {
-    let mut parts = target.splitn(2, |byte| *byte == b'?');
-    let (path, Some(query)) = (parts.next().unwrap_or_default(), parts.next()) else { return target.to_vec() };
+    let Some((path, query)) = bytes::split_once(target, b'?') else { return target.to_vec() };
     let kept: Vec<_> = parameters(query).filter(|parameter| !names.iter().any(|name| parameter.is(name))).collect();
     let mut out = path.to_vec();
     for (index, parameter) in kept.iter().enumerate() {
@@ -46,7 +48,7 @@ pub fn without(target: &[u8], names: &[&str]) -> Vec<u8> {
 
 /// Decodes percent-encoding; `+` is a space. A byte that belongs to no escape stays.
 fn decode(text: &[u8]) -> Cow<'_, [u8]> {
-    if !text.iter().any(|byte| matches!(byte, b'%' | b'+')) {
+    if memchr2(b'%', b'+', text).is_none() {
         return Cow::Borrowed(text);
     }
     let digit = |byte: &u8| char::from(*byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());

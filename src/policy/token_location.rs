@@ -9,7 +9,10 @@ use super::{
     headers::Headers,
     query::{self, Parameter},
 };
-use crate::token::{jws::Jws, TokenError};
+use crate::{
+    bytes,
+    token::{jws::Jws, TokenError},
+};
 
 /// A location that may carry a token. Locations are tried in reverse sort order, as Envoy does.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -58,7 +61,7 @@ impl TokenLocation {
                 .map(Parameter::value)
                 .collect(),
             Self::Cookie(name) => {
-                let cookies = headers.all("cookie").flat_map(|value| value.split(|byte| *byte == b';'));
+                let cookies = headers.all("cookie").flat_map(|value| bytes::split(value, b';'));
                 cookies.filter_map(|cookie| Some(Cow::Borrowed(cookie_value(name.as_bytes(), cookie)?))).collect()
             }
         }
@@ -149,7 +152,7 @@ impl Candidate {
         if let Some(Ok(jws)) = self.jws.get() {
             return Some(Cow::Borrowed(&jws.payload));
         }
-        let section = self.token.split(|byte| *byte == b'.').nth(1)?;
+        let section = bytes::split(&self.token, b'.').nth(1)?;
         URL_SAFE_NO_PAD.decode(section).ok().map(Cow::Owned)
     }
 

@@ -10,27 +10,20 @@ use serde_json::Value;
 
 use super::{MalformedField, TokenError};
 use crate::{
-    json::{self, from_object, present, Strict, Text},
+    json::{self, from_object, Check, Names, Strict, Text},
     time::UnixTime,
 };
 
 /// The claims that the filter reads of every token. A member that repeats, is `null` or has another type is an error.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default)]
 pub struct Claims {
-    #[serde(default, deserialize_with = "present")]
     pub(super) iss: Option<String>,
-    #[serde(default)]
     pub(super) aud: Audiences,
-    #[serde(default, deserialize_with = "present")]
     pub(super) sub: Option<String>,
-    #[serde(default, deserialize_with = "present", rename = "jti")]
-    _jti: Option<String>,
-    #[serde(default, deserialize_with = "present")]
-    exp: Option<NumericDate>,
-    #[serde(default, deserialize_with = "present")]
-    nbf: Option<NumericDate>,
-    #[serde(default, deserialize_with = "present")]
-    iat: Option<NumericDate>,
+    times: Times,
+    /// Whether it is known that no name repeats in the claims that nobody reads. Only the check of large objects is left for
+    /// later.
+    pub(super) is_checked: bool,
 }
 
 impl Claims {
@@ -41,7 +34,7 @@ impl Claims {
     pub fn parse(payload: &[u8]) -> Result<Self, TokenError> {
         // Claims that nobody reads are UTF-8 too (RFC 7519 §7.2).
         let text = std::str::from_utf8(payload).map_err(|_| TokenError::MalformedPayload(MalformedField::Whole))?;
-        from_object(text.as_bytes()).ok_or_else(|| TokenError::MalformedPayload(malformed_field(payload)))
+        from_object(text).ok_or_else(|| TokenError::MalformedPayload(malformed_field(payload)))
     }
 
     /// `iss`: the issuer that the token names.
@@ -51,7 +44,42 @@ impl Claims {
 
     /// The claims that bound when the token is good.
     pub fn times(&self) -> Times {
-        Times { exp: self.exp, nbf: self.nbf, iat: self.iat }
+        self.times
+    }
+}
+
+impl<'de> Deserialize<'de> for Claims {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+
+        impl<'de> Visitor<'de> for Members {
+            type Value = Claims;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Claims, A::Error> {
+                let mut claims = Claims { is_checked: true, ..Claims::default() };
+                let mut names = Names::default();
+                while let Some(Text(name)) = map.next_key::<Text<'de>>()? {
+                    match &*name {
+                        "iss" => claims.iss = Some(map.next_value()?),
+                        "aud" => claims.aud = map.next_value()?,
+                        "sub" => claims.sub = Some(map.next_value()?),
+                        "jti" => drop(map.next_value::<String>()?),
+                        "exp" => claims.times.exp = Some(map.next_value()?),
+                        "nbf" => claims.times.nbf = Some(map.next_value()?),
+                        "iat" => claims.times.iat = Some(map.next_value()?),
+                        _ => claims.is_checked &= map.next_value_seed(Check::QUICK)?,
+                    }
+                    claims.is_checked &= names.add(name)?;
+                }
+                Ok(claims)
+            }
+        }
+
+        deserializer.deserialize_map(Members)
     }
 }
 
@@ -268,9 +296,10 @@ pub fn select(payload: &[u8], names: &[&str]) -> Result<Vec<Option<Value>>, Toke
         }
     }
 
-    let mut json = serde_json::Deserializer::from_slice(payload);
+    let malformed = TokenError::MalformedPayload(MalformedField::Whole);
+    let mut json = serde_json::Deserializer::from_str(std::str::from_utf8(payload).map_err(|_| malformed)?);
     let selected = json.deserialize_map(Select(names)).and_then(|selected| json.end().map(|()| selected));
-    selected.map_err(|_| TokenError::MalformedPayload(MalformedField::Whole))
+    selected.map_err(|_| malformed)
 }
 
 #[cfg(test)]

@@ -4,19 +4,17 @@ use std::{fmt, rc::Rc};
 
 use base64::{engine::general_purpose::URL_SAFE_NO_PAD, Engine as _};
 use serde::{
-    de::{self, IgnoredAny, MapAccess, Visitor},
+    de::{self, MapAccess, Visitor},
     Deserialize, Deserializer,
 };
 use serde_json::Value;
 
 use super::{claims::Claims, MalformedField, TokenError};
 use crate::{
-    json::{self, from_object, Strict, Text},
+    bytes,
+    json::{self, from_object, Check, Names, Strict, Text},
     keys::Algorithm,
 };
-
-/// There are eleven in RFC 7515 §4.1.
-const MAX_HEADER_MEMBERS: usize = 64;
 
 /// A parsed token. Nothing in it is trusted: the signature has not been checked.
 pub struct Jws {
@@ -32,6 +30,8 @@ pub struct Jws {
     pub signature: Vec<u8>,
     token: Rc<[u8]>,
     signed_length: usize,
+    /// Whether it is known that no name repeats in the header.
+    is_header_checked: bool,
     claims: Result<Claims, TokenError>,
 }
 
@@ -46,7 +46,8 @@ impl Jws {
         let Parts { header, algorithm, payload, signature, signed_length } = parts;
         // As in `jwt_authn`, an empty `kid` names no key.
         let kid = header.kid.filter(|kid| !kid.is_empty());
-        Ok(Self { algorithm, kid, typ: header.typ, payload, signature, token, signed_length, claims })
+        let (typ, is_header_checked) = (header.typ, header.is_checked);
+        Ok(Self { algorithm, kid, typ, payload, signature, token, signed_length, is_header_checked, claims })
     }
 
     /// The bytes that were signed.
@@ -59,17 +60,17 @@ impl Jws {
         &self.token
     }
 
-    /// Checks the members that nobody reads: no name repeats, at any depth, and every string and number is one. Upstreams may
-    /// read these members.
+    /// Checks the large objects that nobody reads: no name repeats, at any depth. Upstreams may read these members. In small
+    /// objects, [`Self::parse`] has checked that.
     ///
     /// # Errors
     /// [`TokenError::MalformedPayload`] or [`TokenError::MalformedHeader`].
     pub fn check_json(&self) -> Result<(), TokenError> {
-        if !json::is_strict(&self.payload) {
+        if !self.claims()?.is_checked && !json::is_strict(&self.payload) {
             return Err(TokenError::MalformedPayload(MalformedField::Whole));
         }
-        let header = self.token.split(|byte| *byte == b'.').next().and_then(decode);
-        if !header.is_some_and(|header| json::is_strict(&header)) {
+        let header = || bytes::split_once(&self.token, b'.').and_then(|(header, _)| decode(header));
+        if !self.is_header_checked && !header().is_some_and(|header| json::is_strict(&header)) {
             return Err(TokenError::MalformedHeader(MalformedField::Whole));
         }
         Ok(())
@@ -108,6 +109,8 @@ struct Header {
     typ: Option<String>,
     /// Whether there is `crit`, or `b64` of RFC 7797. The filter knows no extension.
     demands_extension: bool,
+    /// Whether it is known that no name repeats in the members that nobody reads.
+    is_checked: bool,
 }
 
 impl<'de> Deserialize<'de> for Header {
@@ -122,22 +125,22 @@ impl<'de> Deserialize<'de> for Header {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Header, A::Error> {
-                let (mut header, mut names) = (Header::default(), Vec::new());
-                while let Some(name) = map.next_key::<Text<'de>>()? {
-                    match &*name.0 {
+                let mut header = Header { is_checked: true, ..Header::default() };
+                let mut names = Names::default();
+                while let Some(Text(name)) = map.next_key::<Text<'de>>()? {
+                    match &*name {
                         "alg" => header.alg = Some(map.next_value()?),
                         "kid" => header.kid = Some(map.next_value()?),
                         // A `typ` of another type is no `typ` that a policy could allow.
                         "typ" => header.typ = map.next_value::<Strict>()?.0.as_str().map(str::to_owned),
                         other => {
                             header.demands_extension |= matches!(other, "crit" | "b64");
-                            map.next_value::<IgnoredAny>()?;
+                            header.is_checked &= map.next_value_seed(Check::QUICK)?;
                         }
                     }
-                    if names.contains(&name) || names.len() == MAX_HEADER_MEMBERS {
-                        return Err(de::Error::custom("a member repeats, or there are too many"));
+                    if !names.add(name)? {
+                        return Err(de::Error::custom("too many members"));
                     }
-                    names.push(name);
                 }
                 Ok(header)
             }
@@ -148,7 +151,7 @@ impl<'de> Deserialize<'de> for Header {
 }
 
 fn parse(token: &[u8]) -> Result<Parts, TokenError> {
-    let mut sections = token.split(|byte| *byte == b'.');
+    let mut sections = bytes::split(token, b'.');
     let (Some(header), Some(payload), Some(signature), None) =
         (sections.next(), sections.next(), sections.next(), sections.next())
     else {
@@ -165,7 +168,7 @@ fn parse(token: &[u8]) -> Result<Parts, TokenError> {
     // Strings that nobody reads are UTF-8 too (RFC 8259 §8.1).
     let header_text = std::str::from_utf8(&header).map_err(|_| TokenError::MalformedHeader(MalformedField::Whole))?;
     let header: Header =
-        from_object(header_text.as_bytes()).ok_or_else(|| TokenError::MalformedHeader(malformed_field(&header)))?;
+        from_object(header_text).ok_or_else(|| TokenError::MalformedHeader(malformed_field(&header)))?;
     if header.demands_extension {
         return Err(TokenError::UnknownExtension);
     }
@@ -250,6 +253,29 @@ mod tests {
         let error = |token: Vec<u8>| Jws::parse(token.into()).unwrap_err();
         let joined = [token(r#"{"alg":"ES256"}"#, "{}"), b",e30.e30.AA".to_vec()].concat();
         assert_eq!(error(joined), TokenError::Malformed);
+    }
+
+    #[test]
+    fn names_repeat_nowhere() {
+        let members = |count: usize| (0..count).map(|at| format!(r#""m{at}":1,"#)).collect::<String>();
+        let repeats = r#"{"x":[{"a":1,"b":{"c":2,"c":3}}]}"#;
+        assert_eq!(error(repeats, "{}"), TokenError::MalformedHeader(MalformedField::Whole));
+        let header = r#"{"alg":"ES256"}"#;
+        for (payload, at_once, later) in [
+            (r#"{"x":[{"a":1,"b":{"c":2}}]}"#.to_owned(), true, true),
+            (repeats.to_owned(), false, false),
+            // Large objects are checked once the signature is.
+            (format!(r#"{{{}"m":1}}"#, members(100)), true, true),
+            (format!(r#"{{{}"m99":1}}"#, members(100)), true, false),
+            (format!(r#"{{"x":{{{}"m":1}}}}"#, members(100)), true, true),
+            (format!(r#"{{"x":{{{}"m99":1}}}}"#, members(100)), true, false),
+        ] {
+            let jws = Jws::parse(token(header, &payload).into()).unwrap();
+            assert_eq!((jws.claims().is_ok(), jws.check_json().is_ok()), (at_once, later), "{payload}");
+        }
+        let header = format!(r#"{{"alg":"ES256","x":{{{}"m99":1}}}}"#, members(100));
+        let jws = Jws::parse(token(&header, "{}").into()).unwrap();
+        assert_eq!(jws.check_json(), Err(TokenError::MalformedHeader(MalformedField::Whole)));
     }
 
     #[test]

@@ -16,6 +16,8 @@ use crate::{
 
 /// A request with more tokens is denied without a check, unless its requirement cannot deny.
 const MAX_TOKENS: usize = 16;
+/// How many bytes at the end of a token tell different tokens apart, as a rule.
+const END: usize = 16;
 
 impl Requirements {
     /// What this requirement requires of a request with these headers.
@@ -162,7 +164,11 @@ impl<'r, 'h> Resolver<'r, 'h> {
             if self.tokens.len() > MAX_TOKENS {
                 break;
             }
-            let is_known = |known: &Candidate| known.location() == location && *known.token() == *token;
+            // Tokens of one issuer begin alike, so their ends are compared first.
+            let end = token.last_chunk::<END>();
+            let is_known = |known: &Candidate| {
+                known.token().last_chunk() == end && *known.token() == *token && known.location() == location
+            };
             let known = self.tokens.iter().position(is_known);
             let index = known.unwrap_or(self.tokens.len());
             if !added.contains(&index) {

@@ -133,7 +133,10 @@ impl Entry {
 
     /// Compares the whole token, in constant time for equal lengths.
     fn matches(&self, token: &[u8]) -> bool {
-        self.token.len() == token.len()
-            && self.token.iter().zip(token).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
+        let word = |bytes: &[u8; 8]| u64::from_ne_bytes(*bytes);
+        let ((words, rest), (other_words, other_rest)) = (self.token.as_chunks(), token.as_chunks());
+        let words = words.iter().zip(other_words).fold(0, |difference, (a, b)| difference | (word(a) ^ word(b)));
+        let rest = rest.iter().zip(other_rest).fold(0, |difference, (a, b)| difference | (a ^ b));
+        self.token.len() == token.len() && words | u64::from(rest) == 0
     }
 }
