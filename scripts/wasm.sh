@@ -116,8 +116,7 @@ debian)
 esac
 
 mkdir -p "$(dirname "$output")"
-built=$target_dir/$library
-python3 scripts/strip_exports.py "$target_dir/$target/release/$library" "$built"
+built=$target_dir/$target/release/$library
 if cmp -s "$built" "$output"; then
     state="unchanged"
 else

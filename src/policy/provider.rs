@@ -5,9 +5,12 @@ use std::rc::Rc;
 use super::forward::Forward;
 use crate::{
     keys::{revoked::RevokedKeys, KeySet},
-    rotation::policy::RotationPolicy,
+    rotation::{http_cache::Validators, policy::RotationPolicy},
     token::{cache, validation::TokenPolicy},
 };
+
+/// Some issuers answer 403 to a request without a user agent.
+const USER_AGENT: &str = concat!("jwks-gate/", env!("CARGO_PKG_VERSION"));
 
 /// A provider: an issuer of tokens, as the configuration knows it.
 #[derive(Clone, Debug)]
@@ -63,4 +66,22 @@ pub struct Remote {
     pub rotation: RotationPolicy,
     /// Keys that never verify.
     pub revoked: RevokedKeys,
+}
+
+impl Remote {
+    /// The headers of a fetch, which asks about the JWKS with these validators.
+    pub fn request_headers<'a>(&'a self, validators: &'a Validators) -> Vec<(&'static str, &'a str)> {
+        let mut headers = vec![
+            (":method", "GET"),
+            (":scheme", self.scheme),
+            (":authority", self.authority.as_str()),
+            (":path", self.path.as_str()),
+            ("user-agent", USER_AGENT),
+            ("accept", "application/jwk-set+json, application/json, */*;q=0.5"),
+            ("accept-encoding", "identity"),
+        ];
+        headers.extend(validators.etag.as_deref().map(|etag| ("if-none-match", etag)));
+        headers.extend(validators.last_modified.as_deref().map(|date| ("if-modified-since", date)));
+        headers
+    }
 }

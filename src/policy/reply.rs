@@ -118,6 +118,13 @@ impl Denial {
     }
 }
 
+impl Reply {
+    /// The reply where a call of the host failed: no request goes on for that.
+    pub fn unavailable() -> Self {
+        reply(Denial::KeysUnavailable(Duration::ZERO), &ResponseFormat::default(), ChallengeContext::default())
+    }
+}
+
 /// The reply to a denied request: 401 or 403 with a challenge (RFC 6750 §3) where the token is at fault, 431 where the rest of
 /// the request is (RFC 6585 §5), 503 elsewhere.
 pub fn reply(denial: Denial, format: &ResponseFormat, context: ChallengeContext<'_>) -> Reply {

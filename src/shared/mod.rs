@@ -5,6 +5,7 @@ pub mod codec;
 pub mod manifest;
 pub mod message;
 pub mod names;
+pub mod pairs;
 pub mod registry;
 pub mod seal;
 pub mod worker_totals;

@@ -1,64 +1,42 @@
 //! Every host call but those on shared data and queues: functions that return `Result`, and that take and give bytes.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
-pub(super) use proxy_wasm::types::MetricType;
-use proxy_wasm::{
-    hostcalls,
-    types::{BufferType, MapType, Status},
-};
-
-use super::abi;
+use super::abi::{self, Buffer, Map};
 use crate::{
     engine::{FetchError, Response},
     ids::ClientId,
     keys::document::DocumentError,
-    policy::{
-        client,
-        forward::Edits,
-        provider::Remote,
-        reply::{self, ChallengeContext, Denial, Reply, ResponseFormat},
-    },
+    policy::{client, forward::Edits, provider::Remote, reply::Reply},
     rotation::http_cache::Validators,
     shared::names,
     time::UnixTime,
     token::host_verifier,
 };
 
-fn since_epoch() -> Option<Duration> {
-    hostcalls::get_current_time().ok()?.duration_since(UNIX_EPOCH).ok()
-}
-
 /// The host's clock. A host without a clock gives the end of time, at which every key and every token has expired.
 pub(super) fn now() -> UnixTime {
-    let millis = since_epoch().and_then(|since| u64::try_from(since.as_millis()).ok());
-    UnixTime::from_millis(millis.unwrap_or(u64::MAX))
+    UnixTime::from_millis(abi::current_time().map_or(u64::MAX, |nanos| nanos / 1_000_000))
 }
 
 /// The plugin configuration; empty if there is none.
 pub(super) fn configuration(size: usize) -> Vec<u8> {
-    hostcalls::get_buffer(BufferType::PluginConfiguration, 0, size).ok().flatten().unwrap_or_default()
+    abi::buffer(Buffer::PluginConfiguration, size).ok().flatten().unwrap_or_default()
 }
 
-/// A property; empty if the host lacks the property.
-pub(super) fn property(name: &str) -> Vec<u8> {
-    hostcalls::get_property(vec![name]).ok().flatten().unwrap_or_default()
+/// A property by its path, with a zero byte between the parts; empty if the host lacks the property.
+pub(super) fn property(path: &str) -> Vec<u8> {
+    abi::property(path).ok().flatten().unwrap_or_default()
 }
 
 /// The client of the current request.
 pub(super) fn client() -> ClientId {
-    let address = hostcalls::get_property(vec!["source", "address"]).ok().flatten().unwrap_or_default();
-    client::client(&address)
+    client::client(&property("source\0address"))
 }
 
 /// The headers of the current request.
-pub(super) fn request_headers() -> Result<Vec<(String, Vec<u8>)>, Status> {
-    hostcalls::get_map_bytes(MapType::HttpRequestHeaders)
-}
-
-/// Makes host calls apply to this context: a stream's or the root's.
-pub(super) fn act_for(context: u32) -> abi::Result {
-    abi::set_effective_context(context)
+pub(super) fn request_headers() -> abi::Result<Vec<(String, Vec<u8>)>> {
+    abi::headers(Map::Request)
 }
 
 /// Changes the current request.
@@ -71,19 +49,9 @@ pub(super) fn edit(edits: &Edits) -> abi::Result {
     edits.state.iter().try_for_each(|(name, value)| abi::set_property(name, value))?;
     if edits.clear_route_cache {
         // A host without this function keeps the route.
-        let _ = hostcalls::call_foreign_function("clear_route_cache", None);
+        let _ = abi::call_foreign_function("clear_route_cache", &[]);
     }
     Ok(())
-}
-
-/// The reply where a host call failed: no request goes on for that.
-pub(super) fn unavailable() -> Reply {
-    reply::reply(Denial::KeysUnavailable(Duration::ZERO), &ResponseFormat::default(), ChallengeContext::default())
-}
-
-/// Lets the current, paused request go on.
-pub(super) fn resume() -> abi::Result {
-    abi::resume_request()
 }
 
 /// Answers the current request.
@@ -96,26 +64,13 @@ pub(super) fn reply(reply: &Reply) -> abi::Result {
     abi::send_response(u32::from(reply.status), &headers, reply.body.as_bytes())
 }
 
-/// Some issuers answer 403 to a request without a user agent.
-const USER_AGENT: &str = concat!("jwks-gate/", env!("CARGO_PKG_VERSION"));
 /// How much of the body of a response is read that may be Envoy's own.
 const MAX_ERROR_BYTES: usize = 512;
 
 /// Starts a fetch. Returns the token that the callback will carry.
 pub(super) fn fetch(remote: &Remote, validators: &Validators) -> abi::Result<u32> {
-    let mut headers = vec![
-        (":method", "GET"),
-        (":scheme", remote.scheme),
-        (":authority", remote.authority.as_str()),
-        (":path", remote.path.as_str()),
-        ("user-agent", USER_AGENT),
-        ("accept", "application/jwk-set+json, application/json, */*;q=0.5"),
-        ("accept-encoding", "identity"),
-    ];
-    headers.extend(validators.etag.as_deref().map(|etag| ("if-none-match", etag)));
-    headers.extend(validators.last_modified.as_deref().map(|date| ("if-modified-since", date)));
     let millis = u32::try_from(remote.rotation.fetch_timeout.as_millis()).unwrap_or(u32::MAX);
-    abi::http_call(&remote.cluster, &headers, millis)
+    abi::http_call(&remote.cluster, &remote.request_headers(validators), millis)
 }
 
 /// Why the host did not start a fetch.
@@ -132,18 +87,15 @@ pub(super) fn fetched(headers: usize, body: usize, max_body: usize) -> Result<Re
     if headers == 0 {
         return Err(FetchError::Reset);
     }
-    let headers = hostcalls::get_map_bytes(MapType::HttpCallResponseHeaders).map_err(|_| FetchError::Reset)?;
+    let headers = abi::headers(Map::CallResponse).map_err(|_| FetchError::Reset)?;
     let status = Response::status(&headers);
     let body = match status {
         200 if body > max_body => return Err(FetchError::Document(DocumentError::TooLarge)),
-        200 => hostcalls::get_buffer(BufferType::HttpCallResponseBody, 0, body)
-            .map_err(|_| FetchError::Reset)?
-            .unwrap_or_default(),
+        200 => abi::buffer(Buffer::CallResponseBody, body).map_err(|_| FetchError::Reset)?.unwrap_or_default(),
         // Where Envoy cannot reach the issuer, the body tells why.
-        503 | 504 => hostcalls::get_buffer(BufferType::HttpCallResponseBody, 0, body.min(MAX_ERROR_BYTES))
-            .ok()
-            .flatten()
-            .unwrap_or_default(),
+        503 | 504 => {
+            abi::buffer(Buffer::CallResponseBody, body.min(MAX_ERROR_BYTES)).ok().flatten().unwrap_or_default()
+        }
         _ => Vec::new(),
     };
     Ok(Response { status, headers, body })
@@ -151,37 +103,22 @@ pub(super) fn fetched(headers: usize, body: usize, max_body: usize) -> Result<Re
 
 /// Envoy's foreign function `verify_signature`. `None`: the host lacks the function, or rejects the argument.
 pub(super) fn verify_signature(argument: &[u8]) -> Option<Vec<u8>> {
-    hostcalls::call_foreign_function(host_verifier::FUNCTION, Some(argument)).ok().flatten()
+    abi::call_foreign_function(host_verifier::FUNCTION, argument).ok().flatten()
 }
 
 /// A number that spreads what many proxies do, and no more than that. The VM has no randomness, but a clock of microseconds
 /// or less.
 pub(super) fn random(salt: u64) -> u32 {
-    let nanos = since_epoch().map_or(0, |since| since.as_nanos());
+    let nanos = abi::current_time().unwrap_or_default();
     names::digest(&[&nanos.to_le_bytes()[..], &salt.to_le_bytes()].concat()) as u32
 }
 
 /// Has `on_tick` called after this period; at least a millisecond, since zero would stop the ticks.
 pub(super) fn tick_in(period: Duration) {
-    let _ = hostcalls::set_tick_period(period.max(Duration::from_millis(1)));
+    let _ = abi::set_tick_period(u32::try_from(period.as_millis()).unwrap_or(u32::MAX).max(1));
 }
 
 /// Ends the ticks of the current context. Envoy would go on with the timer of a context that is gone.
 pub(super) fn stop_ticks() {
-    let _ = hostcalls::set_tick_period(Duration::ZERO);
-}
-
-/// Defines a stat. `None`: the host did not.
-pub(super) fn define(kind: MetricType, name: &str) -> Option<u32> {
-    hostcalls::define_metric(kind, name).ok()
-}
-
-/// Sets a gauge, or adds to a histogram.
-pub(super) fn record(metric: u32, value: u64) {
-    let _ = hostcalls::record_metric(metric, value);
-}
-
-/// Adds to a counter.
-pub(super) fn count(metric: u32, times: u32) {
-    let _ = hostcalls::increment_metric(metric, i64::from(times));
+    let _ = abi::set_tick_period(0);
 }

@@ -1,12 +1,14 @@
 //! The proxy-wasm contexts. They translate the proxy's callbacks into calls of [`crate::engine`] and its actions into host
 //! calls, and decide nothing.
 
-#![allow(unsafe_code)] // `proxy_wasm::main!` exports C functions.
+#![allow(unsafe_code)] // C functions are exported and imported.
 
 mod abi;
+mod callbacks;
 mod host;
 mod http;
 mod key_cell;
+mod logger;
 mod peers;
 mod root;
 mod shared_data;
@@ -15,10 +17,3 @@ mod stats;
 mod test_hooks;
 mod wakeups;
 mod worker;
-
-use proxy_wasm::types::LogLevel;
-
-proxy_wasm::main! {{
-    proxy_wasm::set_log_level(LogLevel::Info);
-    proxy_wasm::set_root_context(|id| Box::new(root::Root(id)));
-}}

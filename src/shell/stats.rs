@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, collections::BTreeMap};
 
-use super::host::{self, MetricType};
+use super::abi::{self, StatKind};
 use crate::{
     engine::Plan,
     metrics::{Counts, Metric, ProviderStat, Series},
@@ -18,7 +18,7 @@ pub(super) struct Stats {
 impl Stats {
     /// Defines the filter's counters.
     pub(super) fn define(plan: &Plan) -> Self {
-        let define = |metric: Metric| host::define(MetricType::Counter, &metric.name(&plan.stat_prefix));
+        let define = |metric: Metric| abi::define_metric(StatKind::Counter, &metric.name(&plan.stat_prefix)).ok();
         let counters = Metric::all().filter_map(|metric| Some((metric, define(metric)?)));
         Self { counters: counters.collect(), series: RefCell::default() }
     }
@@ -27,17 +27,17 @@ impl Stats {
     pub(super) fn add(&self, counts: &Counts, plan: &Plan) {
         for (metric, times) in counts.iter() {
             if let Some((_, id)) = self.counters.iter().find(|(known, _)| *known == metric) {
-                host::count(*id, times);
+                let _ = abi::increment_metric(*id, times.into());
             }
         }
         for (series, times) in counts.counters() {
             if let Some(id) = self.id(series, plan) {
-                host::count(id, times);
+                let _ = abi::increment_metric(id, times.into());
             }
         }
         for (series, millis) in counts.observations() {
             if let Some(id) = self.id(series, plan) {
-                host::record(id, millis);
+                let _ = abi::record_metric(id, millis);
             }
         }
     }
@@ -45,7 +45,7 @@ impl Stats {
     /// Sets a gauge.
     pub(super) fn set(&self, series: Series, value: u64, plan: &Plan) {
         if let Some(id) = self.id(series, plan) {
-            host::record(id, value);
+            let _ = abi::record_metric(id, value);
         }
     }
 
@@ -55,11 +55,11 @@ impl Stats {
         }
         let name = series.name(&plan.stat_prefix, &plan.providers[series.provider].name);
         let kind = match series.stat {
-            ProviderStat::Counter(_) => MetricType::Counter,
-            ProviderStat::Gauge(_) => MetricType::Gauge,
-            ProviderStat::Histogram(_) => MetricType::Histogram,
+            ProviderStat::Counter(_) => StatKind::Counter,
+            ProviderStat::Gauge(_) => StatKind::Gauge,
+            ProviderStat::Histogram(_) => StatKind::Histogram,
         };
-        let id = host::define(kind, &name);
+        let id = abi::define_metric(kind, &name).ok();
         self.series.borrow_mut().insert(series, id);
         id
     }

@@ -8,14 +8,14 @@ use std::{
 };
 
 use super::{
-    host,
+    abi, host,
     key_cell::{self, KeyCell},
     peers::Peers,
     shared_data::SharedData,
     stats::Stats,
 };
 use crate::{
-    engine::{Action, Engine, FetchError, Plan, ProviderId, Response, Update, Validators},
+    engine::{Action, Engine, FetchError, Plan, ProviderId, Reply, Response, Update, Validators},
     ids::ProviderMap,
     metrics::{Gauge, ProviderStat, Series},
     shared::{
@@ -64,6 +64,8 @@ pub(super) struct Worker {
     /// The providers whose requests were parked when the numbers were last shared, and those with a gauge other than zero.
     parked: RefCell<BTreeSet<ProviderId>>,
     tick: Cell<Option<Duration>>,
+    /// Whether the root context was woken since it last ran.
+    is_woken: Cell<bool>,
 }
 
 impl Worker {
@@ -88,7 +90,7 @@ impl Worker {
             Some(RemoteCell { keys: KeyCell::new(data.clone(), &name), name, gauges, subject })
         });
         let peers = Peers::register(data.clone(), &plugin, names::digest(configuration), &manifest, host::now());
-        let (fetches, rewritten_at, parked_shared_at, parked, tick) = Default::default();
+        let (fetches, rewritten_at, parked_shared_at, parked, tick, is_woken) = Default::default();
         let mut engine = Engine::new(plan, verifier);
         engine.begin_key_log_at(peers.since());
         let worker = Self {
@@ -103,6 +105,7 @@ impl Worker {
             parked_shared_at,
             parked,
             tick,
+            is_woken,
             engine: RefCell::new(engine),
         };
         worker.honor_revocations();
@@ -127,7 +130,10 @@ impl Worker {
 
     /// From a stream's context: a request was parked, and the root context starts the fetch.
     pub(super) fn wake_root(&self) {
-        self.peers.wake_self();
+        // One wake-up is enough for all requests of a turn.
+        if !self.is_woken.replace(true) {
+            self.peers.wake_self();
+        }
         self.set_tick(self.engine.borrow().tick_when_parked());
     }
 
@@ -135,6 +141,7 @@ impl Worker {
     pub(super) fn run(&self) {
         #[cfg(feature = "test-hooks")]
         super::test_hooks::on_wake();
+        self.is_woken.set(false);
         self.meet_peers(false);
         let due = self.engine.borrow_mut().due(host::now());
         due.into_iter().for_each(|provider| self.sync(provider));
@@ -201,12 +208,14 @@ impl Worker {
                 Action::Update(provider, update) => queue.extend(self.update(provider, update)),
                 Action::Fetch(provider, fetch, validators) => queue.extend(self.fetch(provider, fetch, &validators)),
                 Action::Reply(stream, reply) => {
-                    let _ = host::act_for(stream.0).and_then(|()| host::reply(&reply));
+                    let _ = abi::set_effective_context(stream.0).and_then(|()| host::reply(&reply));
                 }
                 Action::Resume(stream, edits, _) => {
                     // A stream that cannot be reached is gone. A request that cannot be changed as decided does not go on.
-                    if host::act_for(stream.0).is_ok() && (host::edit(&edits).is_err() || host::resume().is_err()) {
-                        let _ = host::reply(&host::unavailable());
+                    if abi::set_effective_context(stream.0).is_ok()
+                        && (host::edit(&edits).is_err() || abi::resume_request().is_err())
+                    {
+                        let _ = host::reply(&Reply::unavailable());
                     }
                 }
                 Action::WakeWorkers(provider) => {
@@ -216,7 +225,7 @@ impl Worker {
                 }
             }
         }
-        let _ = host::act_for(self.root);
+        let _ = abi::set_effective_context(self.root);
     }
 
     fn update(&self, provider: ProviderId, update: Box<Update>) -> Vec<Action> {
@@ -228,7 +237,7 @@ impl Worker {
     }
 
     fn fetch(&self, provider: ProviderId, fetch: u64, validators: &Validators) -> Vec<Action> {
-        let _ = host::act_for(self.root);
+        let _ = abi::set_effective_context(self.root);
         let started = self.engine.borrow().plan().remote(provider).map(|remote| host::fetch(remote, validators));
         match started {
             Some(Ok(token)) => {
