@@ -50,6 +50,11 @@ impl<W> Parked<W> {
         self.waiting
     }
 
+    /// The bytes that a request takes of the room at least.
+    pub(super) fn place(&self) -> u64 {
+        self.room.size_of(0)
+    }
+
     /// The numbers of waiting requests by provider; none that is zero.
     pub(super) fn counts(&self) -> Vec<(ProviderId, u32)> {
         let count = |(provider, count): (u64, u64)| (provider.into(), u32::try_from(count).unwrap_or(u32::MAX));

@@ -28,6 +28,9 @@ const LONGEST_GAP: Duration = Duration::from_secs(5);
 /// A request that was found over is looked at again after this time, if the engine did not come to decide it.
 const NEXT_LOOK: Duration = Duration::from_millis(5);
 
+/// About how much memory a parsed token takes for each byte of the token, at most: a list of audiences of one letter each.
+const PARSED: usize = 10;
+
 /// For how many requests, and about how many providers, it is found out in one call whether their wait is over.
 const ENDING: usize = 64;
 
@@ -49,15 +52,22 @@ pub(super) struct ParkedRequest {
 }
 
 impl ParkedRequest {
-    /// About the memory that the request takes: what its client sent, and a share for the rest.
+    /// About the memory that the request takes without its parsed tokens: what its client sent, and a share for the rest.
     fn bytes(&self) -> usize {
-        let tokens = self.resolved.tokens.iter().map(|token| token.token().len());
-        tokens.fold(self.target.len().saturating_add(1024), usize::saturating_add)
+        self.token_bytes().saturating_add(self.target.len()).saturating_add(1024)
     }
 
-    /// A client that fills the room with long tokens must not hold several times their bytes.
-    fn forget_parsed(&mut self) {
-        self.resolved.tokens.iter_mut().for_each(Candidate::forget_parsed);
+    fn token_bytes(&self) -> usize {
+        self.resolved.tokens.iter().map(|token| token.token().len()).fold(0, usize::saturating_add)
+    }
+
+    /// Keeps the parsed tokens only if they fit in the place that a request takes anyway: a client that fills the room with long
+    /// tokens must not hold several times their bytes.
+    fn trim(&mut self, place: u64) {
+        let parsed = self.token_bytes().saturating_mul(PARSED);
+        if self.bytes().saturating_add(parsed) as u64 > place {
+            self.resolved.tokens.iter_mut().for_each(Candidate::forget_parsed);
+        }
     }
 }
 
@@ -107,7 +117,7 @@ impl WaitingRoom {
         mut request: ParkedRequest,
     ) -> Result<Vec<(StreamId, ParkedRequest)>, Box<ParkedRequest>> {
         let group = Group { provider: request.waits.first.0, client };
-        request.forget_parsed();
+        request.trim(self.parked.place());
         let (bytes, waits) = (request.bytes(), request.waits.clone());
         let parked = self.parked.park(stream, group, bytes, deadline, request);
         let evicted = parked.map_err(|Full(request)| Box::new(request))?;
@@ -188,8 +198,9 @@ impl WaitingRoom {
 
     /// What a request waits for now.
     pub(super) fn wait_on(&mut self, stream: StreamId, waits: Waits) {
+        let place = self.parked.place();
         let Some((_, request)) = self.parked.get_mut(stream) else { return };
-        request.forget_parsed();
+        request.trim(place);
         if request.waits != waits {
             let before = std::mem::replace(&mut request.waits, waits.clone());
             self.remove_waiter(stream, &before);
