@@ -10,7 +10,7 @@ use crate::{
     table::{self, Row},
 };
 
-const ROUNDS: usize = 25;
+const ROUNDS: usize = 15;
 const GOAL: f64 = 1.1;
 const TOKENS: usize = 4_500;
 
