@@ -1,12 +1,12 @@
 //! What a request costs beside Envoy's `jwt_authn`, and beside a Wasm filter that does nothing.
 
 use jwks_gate_issuer::{Alg, SigningKey};
-use jwks_gate_testbed::{probe_path, wasm_filter};
+use jwks_gate_testbed::wasm_filter;
 use serde_json::{json, Value};
 
 use crate::{
     in_a_day,
-    site::{wasm_filter_from, Site},
+    site::{idle_filter, wasm_filter_from, Site},
     table::{self, Row},
     Filter,
 };
@@ -43,13 +43,6 @@ fn config(key: &SigningKey, prefix: &str, more: &Value) -> Value {
     })
 }
 
-/// A Wasm filter with the same exports that does nothing.
-fn empty_filter() -> Value {
-    // With this configuration, the probe overwrites nothing, sends nothing, and wakes once in an hour.
-    let config = json!({"period_millis": 3_600_000, "overwrite": false, "values": [], "secret": "", "queues": 0});
-    wasm_filter_from(probe_path(), &config)
-}
-
 fn row(name: &str, site: usize, relative_to: usize, goal: Option<f64>) -> Row {
     Row { name: name.to_owned(), site, relative_to, goal }
 }
@@ -68,7 +61,7 @@ pub fn run() {
         Site::start(None, "/api/x", &fresh),
         start(native(&plain), &fresh),
         start(native(&json!({"jwt_cache_config": {}})), known),
-        start(empty_filter(), &fresh),
+        start(idle_filter(), &fresh),
         start(ours("/other/"), &fresh),
         start(ours("/api/"), &fresh),
         start(wasm_filter(&in_the_vm), &fresh),

@@ -6,7 +6,7 @@ use jwks_gate_issuer::{Alg, Issuer, Options, Rotation};
 use jwks_gate_testbed::{
     eventually,
     http::{self, Request},
-    paired::{Estimate, Verdict},
+    paired::Estimate,
     wasm_filter, Bootstrap,
 };
 use serde_json::json;
@@ -57,11 +57,7 @@ pub fn run() {
     }
     let ratio = Estimate::of(ratios);
     let [without, with] = all.map(|micros| Estimate::of(micros).median / 1e3);
-    let verdict = match ratio.verdict(GOAL) {
-        Verdict::Met => "met",
-        Verdict::Missed => "missed",
-        Verdict::TooNoisy => "no verdict",
-    };
+    let verdict = ratio.verdict(GOAL);
     println!("\n99th percentile of the latency, a token seen before, {ROUNDS} rounds of a second with and without a rotation.\n");
     println!("| without, ms | with, ms | ratio | 95 % | goal | |\n|---|---|---|---|---|---|");
     println!(

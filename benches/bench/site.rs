@@ -2,7 +2,7 @@
 
 use std::{env, fs, net::Ipv4Addr, path::Path, process::Command};
 
-use jwks_gate_testbed::{pinned, wasm_filter, wrk_path, Bootstrap, Directory, Envoy, EnvoyOptions};
+use jwks_gate_testbed::{pinned, probe_path, wasm_filter, wrk_path, Bootstrap, Directory, Envoy, EnvoyOptions};
 use serde_json::{json, Value};
 
 const WORKER: usize = 1;
@@ -123,4 +123,11 @@ pub fn wasm_filter_from(wasm: impl AsRef<Path>, config: &Value) -> Value {
     let mut filter = wasm_filter(config);
     filter["typed_config"]["config"]["vm_config"]["code"]["local"]["filename"] = json!(wasm.as_ref());
     filter
+}
+
+/// A Wasm filter that does nothing.
+pub fn idle_filter() -> Value {
+    // With this configuration, the probe overwrites nothing, sends nothing, and wakes once in an hour.
+    let config = json!({"period_millis": 3_600_000, "overwrite": false, "values": [], "secret": "", "queues": 0});
+    wasm_filter_from(probe_path(), &config)
 }

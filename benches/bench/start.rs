@@ -7,7 +7,7 @@ use serde_json::{json, Value};
 
 use crate::{
     median,
-    site::{direct, wasm_filter_from},
+    site::{direct, idle_filter, wasm_filter_from},
 };
 
 const ROUNDS: usize = 5;
@@ -46,13 +46,12 @@ pub fn run() {
             "@type": "type.googleapis.com/envoy.extensions.filters.http.buffer.v3.Buffer", "max_request_bytes": 1,
         },
     });
-    let attack = json!({"period_millis": 3_600_000, "overwrite": false, "values": [], "secret": "", "queues": 0});
     let gate = json!({"providers": {}, "rules": []});
     let kib = |path: &std::path::Path| fs::metadata(path).unwrap().len() / 1024;
     let variants = [
         ("no Wasm filter".to_owned(), buffer),
         ("the smallest module".to_owned(), wasm_filter_from(&smallest, &json!({}))),
-        (format!("another module of {} KiB", kib(&probe_path())), wasm_filter_from(probe_path(), &attack)),
+        (format!("another module of {} KiB", kib(&probe_path())), idle_filter()),
         (format!("jwks-gate, {} KiB", kib(&wasm_path())), wasm_filter(&gate)),
     ];
     println!("\nStarts in turn, medians of {ROUNDS}.\n");

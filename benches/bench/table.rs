@@ -2,10 +2,7 @@
 
 use std::fs;
 
-use jwks_gate_testbed::{
-    paired::{Estimate, Verdict},
-    workspace_root,
-};
+use jwks_gate_testbed::{paired::Estimate, workspace_root};
 use serde_json::{json, Value};
 
 use crate::site::Site;
@@ -52,11 +49,7 @@ fn measured(row: &Row, micros: &[Vec<f64>]) -> Value {
     let all_added = over_rounds(&|round| added(row.site, round));
     let ratios = over_rounds(&|round| added(row.site, round) / added(row.relative_to, round));
     let ratio = Estimate::of(ratios.clone());
-    let verdict = row.goal.map(|goal| match ratio.verdict(goal) {
-        Verdict::Met => "met",
-        Verdict::Missed => "missed",
-        Verdict::TooNoisy => "no verdict: the rounds differ too much",
-    });
+    let verdict = row.goal.map(|goal| ratio.verdict(goal).to_string());
     println!(
         "| {} | {:.1} | {:.1} | {:.2} | {:.2}–{:.2} | {} | {} |",
         row.name,
@@ -66,7 +59,7 @@ fn measured(row: &Row, micros: &[Vec<f64>]) -> Value {
         ratio.low,
         ratio.high,
         row.goal.map_or(String::new(), |goal| format!("≤ {goal:.2}")),
-        verdict.unwrap_or_default()
+        verdict.as_deref().unwrap_or_default()
     );
     json!({
         "name": row.name, "goal": row.goal, "verdict": verdict, "added, µs": all_added, "ratios": ratios,

@@ -1,5 +1,7 @@
 //! The statistics of measurements in pairs: two variants take turns, and each round gives one ratio.
 
+use std::fmt;
+
 /// The median of many rounds, and the bounds within which the true median lies with 95 % confidence.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Estimate {
@@ -20,6 +22,16 @@ pub enum Verdict {
     Missed,
     /// The goal lies between the bounds: the rounds differ too much to tell.
     TooNoisy,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Met => "met",
+            Self::Missed => "missed",
+            Self::TooNoisy => "no verdict: the rounds differ too much",
+        })
+    }
 }
 
 impl Estimate {
