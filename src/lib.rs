@@ -39,6 +39,8 @@
 
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
 
+#[cfg(any(test, all(target_arch = "wasm32", feature = "filter")))]
+mod allocator;
 mod bytes;
 pub mod config;
 pub mod engine;
