@@ -375,13 +375,9 @@ fn report_mode_changes_nothing_but_filter_state() {
     let mut config = configuration(json!({"provider_name": "p"}));
     config["mode"] = json!("report");
     let mut world = world_of(&config).started(&["a"]);
-    let bearer = |kid: &str| format!("Bearer {}", token(kid)).into_bytes();
     for kid in ["a", "x"] {
-        let list = [
-            (":path".to_owned(), b"/".to_vec()),
-            ("authorization".to_owned(), bearer(kid)),
-            ("x-issuer".to_owned(), b"earlier".to_vec()),
-        ];
+        let bearer = format!("Bearer {}", token(kid));
+        let list = [(":path", &b"/"[..]), ("authorization", bearer.as_bytes()), ("x-issuer", b"earlier")];
         let headers = Headers::new(&list);
         let resolved = world.engines[0].resolve(headers);
         let decision = world.engines[0].on_request(StreamId(900), resolved, headers, ClientId::default, world.now);

@@ -6,22 +6,22 @@ use crate::bytes;
 
 /// The header map of the host, with pseudo-headers.
 #[derive(Clone, Copy, Debug)]
-pub struct Headers<'a>(&'a [(String, Vec<u8>)]);
+pub struct Headers<'a>(&'a [(&'a str, &'a [u8])]);
 
 impl<'a> Headers<'a> {
     /// A view of this list.
-    pub fn new(list: &'a [(String, Vec<u8>)]) -> Self {
+    pub fn new(list: &'a [(&'a str, &'a [u8])]) -> Self {
         Self(list)
     }
 
     /// The names of all headers.
     pub fn names(self) -> impl Iterator<Item = &'a str> {
-        self.0.iter().map(|(name, _)| name.as_str())
+        self.0.iter().map(|(name, _)| *name)
     }
 
     /// Every value of this header, in order.
     pub fn all(self, name: &str) -> impl Iterator<Item = &'a [u8]> + use<'a, '_> {
-        self.0.iter().filter(move |(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_slice())
+        self.0.iter().filter(move |(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| *value)
     }
 
     /// The first value of this header.

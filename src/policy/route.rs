@@ -155,7 +155,7 @@ mod tests {
     }
 
     fn verdict(list: &[(&str, &str)], matcher: &RouteMatch) -> Result<bool, TooLong> {
-        let list: Vec<_> = list.iter().map(|(n, v)| ((*n).to_owned(), v.as_bytes().to_vec())).collect();
+        let list: Vec<_> = list.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
         matcher.matches(Headers::new(&list))
     }
 

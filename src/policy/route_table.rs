@@ -104,7 +104,7 @@ mod tests {
     }
 
     fn verdict(rules: &RouteTable, list: &[(&str, &str)]) -> Result<Option<RequirementId>, TooLong> {
-        let list: Vec<_> = list.iter().map(|(n, v)| ((*n).to_owned(), v.as_bytes().to_vec())).collect();
+        let list: Vec<_> = list.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
         rules.requirement(Headers::new(&list))
     }
 
@@ -184,8 +184,8 @@ mod tests {
             let rules = RouteTable::new(rules.collect());
             for path in paths.into_iter().chain(["/a?q", "/a/b/c?/b"]) {
                 for list in [vec![(":path", path)], vec![(":path", path), ("x", "1")]] {
-                    let owned: Vec<_> = list.iter().map(|(n, v)| ((*n).to_owned(), v.as_bytes().to_vec())).collect();
-                    let one_by_one = rules.iter().find(|rule| rule.route.matches(Headers::new(&owned)).unwrap());
+                    let bytes: Vec<_> = list.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
+                    let one_by_one = rules.iter().find(|rule| rule.route.matches(Headers::new(&bytes)).unwrap());
                     assert_eq!(required(&rules, &list), one_by_one.and_then(|rule| rule.requires), "{path} {rules:?}");
                 }
             }

@@ -188,8 +188,7 @@ mod tests {
     }
 
     fn find(location: &TokenLocation, list: &[(&str, &[u8])]) -> Vec<Vec<u8>> {
-        let list: Vec<_> = list.iter().map(|(name, value)| ((*name).to_owned(), value.to_vec())).collect();
-        location.tokens(Headers::new(&list)).into_iter().map(Cow::into_owned).collect()
+        location.tokens(Headers::new(list)).into_iter().map(Cow::into_owned).collect()
     }
 
     fn header(name: &str, prefix: &str) -> TokenLocation {

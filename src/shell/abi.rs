@@ -8,7 +8,6 @@ use crate::shared::pairs;
 pub(super) type Result<T = ()> = std::result::Result<T, u32>;
 
 const NOT_FOUND: u32 = 1;
-const PARSE_FAILURE: u32 = 4;
 /// A fetch that was not started: the cluster has no hosts.
 pub(super) const INTERNAL_FAILURE: u32 = 10;
 /// Another writer was faster.
@@ -103,10 +102,10 @@ pub(super) fn log(severity: u32, text: &str) {
     let _ = unsafe { proxy_log(severity, text.as_ptr(), text.len()) };
 }
 
-/// All headers. Names are in lower case.
-pub(super) fn headers(map: Map) -> Result<Vec<(String, Vec<u8>)>> {
+/// All headers, as one text. [`pairs`] reads the text; names are in lower case.
+pub(super) fn headers(map: Map) -> Result<Vec<u8>> {
     let bytes = returned(|value, size| unsafe { proxy_get_header_map_pairs(map as u32, value, size) })?;
-    bytes.map_or(Some(Vec::new()), |bytes| pairs::read(&bytes)).ok_or(PARSE_FAILURE)
+    Ok(bytes.unwrap_or_else(|| pairs::write(&[])))
 }
 
 pub(super) fn buffer(buffer: Buffer, max_size: usize) -> Result<Option<Vec<u8>>> {

@@ -9,7 +9,7 @@ use crate::{
     keys::document::DocumentError,
     policy::{client, forward::Edits, provider::Remote, reply::Reply},
     rotation::http_cache::Validators,
-    shared::names,
+    shared::{names, pairs},
     time::UnixTime,
     token::host_verifier,
 };
@@ -34,8 +34,8 @@ pub(super) fn client() -> ClientId {
     client::client(&property("source\0address"))
 }
 
-/// The headers of the current request.
-pub(super) fn request_headers() -> abi::Result<Vec<(String, Vec<u8>)>> {
+/// The headers of the current request, as [`pairs::read`] reads them.
+pub(super) fn request_headers() -> abi::Result<Vec<u8>> {
     abi::headers(Map::Request)
 }
 
@@ -88,6 +88,8 @@ pub(super) fn fetched(headers: usize, body: usize, max_body: usize) -> Result<Re
         return Err(FetchError::Reset);
     }
     let headers = abi::headers(Map::CallResponse).map_err(|_| FetchError::Reset)?;
+    let headers = pairs::read(&headers).ok_or(FetchError::Reset)?;
+    let headers: Vec<_> = headers.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     let status = Response::status(&headers);
     let body = match status {
         200 if body > max_body => return Err(FetchError::Document(DocumentError::TooLarge)),

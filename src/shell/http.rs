@@ -3,7 +3,10 @@
 use std::{cell::Cell, rc::Rc};
 
 use super::{host, worker::Worker};
-use crate::engine::{Decision, Headers, Reply, StreamId};
+use crate::{
+    engine::{Decision, Headers, Reply, StreamId},
+    shared::pairs,
+};
 
 /// Whether a request goes on.
 #[repr(u32)]
@@ -40,6 +43,7 @@ impl Http {
         let (Some(worker), Ok(headers)) = (&self.worker, host::request_headers()) else {
             return Decision::Reply(Reply::unavailable());
         };
+        let Some(headers) = pairs::read(&headers) else { return Decision::Reply(Reply::unavailable()) };
         #[cfg(feature = "test-hooks")]
         super::test_hooks::on_request(&headers);
         let headers = Headers::new(&headers);

@@ -14,10 +14,10 @@ thread_local! {
     static TOLD: RefCell<BTreeSet<String>> = const { RefCell::new(BTreeSet::new()) };
 }
 
-pub(super) fn on_request(headers: &[(String, Vec<u8>)]) {
-    match headers.iter().find(|(name, _)| name == TRAP_HEADER) {
-        Some((_, when)) if when == b"now" => trap(),
-        Some((_, when)) if when == b"wake" => TRAPS_ON_WAKE.set(true),
+pub(super) fn on_request(headers: &[(&str, &[u8])]) {
+    match headers.iter().find(|(name, _)| *name == TRAP_HEADER) {
+        Some((_, when)) if *when == b"now" => trap(),
+        Some((_, when)) if *when == b"wake" => TRAPS_ON_WAKE.set(true),
         _ => {}
     }
 }

@@ -178,8 +178,8 @@ impl Proxy {
 
     fn request(&mut self, key: u64, is_good: bool, report: &mut Report) {
         let token = keys::token("i", &format!("k{key}"), Some(Material(key as usize)));
-        let list =
-            [(":path".to_owned(), b"/".to_vec()), ("authorization".to_owned(), format!("Bearer {token}").into_bytes())];
+        let bearer = format!("Bearer {token}");
+        let list = [(":path", &b"/"[..]), ("authorization", bearer.as_bytes())];
         let now = self.clock();
         self.streams += 1;
         let resolved = self.engine.resolve(Headers::new(&list));

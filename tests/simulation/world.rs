@@ -316,10 +316,8 @@ impl World {
             Kind::Forged => keys::token(&from.name, &published.kid, None),
             Kind::Injected => keys::token(&from.name, INJECTED, Some(keys::INJECTED)),
         };
-        let list = [
-            (":path".to_owned(), format!("/i{issuer}/").into_bytes()),
-            ("authorization".to_owned(), format!("Bearer {token}").into_bytes()),
-        ];
+        let (path, bearer) = (format!("/i{issuer}/"), format!("Bearer {token}"));
+        let list = [(":path", path.as_bytes()), ("authorization", bearer.as_bytes())];
         let headers = Headers::new(&list);
         let resolved = self.workers[worker].engine.resolve(headers);
         assert_eq!(resolved.providers(), [ProviderId::new(issuer)]);

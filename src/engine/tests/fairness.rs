@@ -37,10 +37,8 @@ fn nobodys() -> String {
 
 /// A request of this client to the first worker, which is not woken. Returns whether the request waits.
 fn waits(world: &mut World, client: ClientId, stream: u32, path: &str) -> bool {
-    let list = [
-        (":path".to_owned(), path.as_bytes().to_vec()),
-        ("authorization".to_owned(), format!("Bearer {}", token("b")).into_bytes()),
-    ];
+    let bearer = format!("Bearer {}", token("b"));
+    let list = [(":path", path.as_bytes()), ("authorization", bearer.as_bytes())];
     let headers = Headers::new(&list);
     let resolved = world.engines[0].resolve(headers);
     let decision = world.engines[0].on_request(StreamId(stream), resolved, headers, || client, world.now);

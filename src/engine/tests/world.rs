@@ -105,7 +105,8 @@ impl World {
     pub(super) fn request_to(&mut self, worker: usize, path: Vec<u8>, token: &str) -> Option<u16> {
         self.streams += 1;
         let stream = StreamId(self.streams);
-        let list = [(":path".to_owned(), path), ("authorization".to_owned(), format!("Bearer {token}").into_bytes())];
+        let bearer = format!("Bearer {token}");
+        let list = [(":path", &path[..]), ("authorization", bearer.as_bytes())];
         let headers = Headers::new(&list);
         let resolved = self.engines[worker].resolve(headers);
         for provider in resolved.providers() {

@@ -56,18 +56,18 @@ fn state_of(token: &[u8]) -> State {
     states.into_iter().find(|state| payload["sub"] == format!("{state:?}")).unwrap()
 }
 
-type Header = (String, Vec<u8>);
+type Header = (&'static str, Vec<u8>);
 
 fn authorization(issuer: &str, state: State) -> Header {
-    ("authorization".into(), format!("Bearer {}", token(issuer, state, 0)).into())
+    ("authorization", format!("Bearer {}", token(issuer, state, 0)).into())
 }
 
 fn access_token(issuer: &str, state: State) -> Header {
-    (":path".into(), format!("/?access_token={}", token(issuer, state, 0)).into())
+    (":path", format!("/?access_token={}", token(issuer, state, 0)).into())
 }
 
 fn x_c(issuer: &str, state: State, number: usize) -> Header {
-    ("x-c".into(), token(issuer, state, number).into())
+    ("x-c", token(issuer, state, number).into())
 }
 
 fn requirements(with_any_issuer: bool) -> Requirements {
@@ -94,7 +94,8 @@ fn row(
     let has_any_issuer = checks.iter().any(|(provider, _)| *provider == ANY_ISSUER);
     let mut requirements = requirements(has_any_issuer);
     let id = requirements.add(requirement(&requirements));
-    let resolved = requirements.resolve(id, Headers::new(headers));
+    let list: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_slice())).collect();
+    let resolved = requirements.resolve(id, Headers::new(&list));
     let name = format!("{:?} with {} headers", resolved.root, headers.len());
     let check = |policy: TokenPolicyRef, token: usize| {
         let candidate = &resolved.tokens[token];
@@ -119,7 +120,7 @@ fn only_the_providers_of_the_issuer_are_checked() {
 fn a_token_that_no_provider_accepts_is_denied_unchecked() {
     row(any([A, B]), &[authorization("z", Good)], deny(Foreign), &[]);
     row(any([A, B]), &[authorization("", Good)], deny(Foreign), &[]);
-    row(any([A, B]), &[("authorization".into(), b"Bearer x".to_vec())], deny(Malformed), &[]);
+    row(any([A, B]), &[("authorization", b"Bearer x".to_vec())], deny(Malformed), &[]);
     row(any_or([A, B], Fallback::Missing), &[authorization("z", Good)], deny(Foreign), &[]);
     row(any_or([A, B], Fallback::MissingOrFailed), &[authorization("z", Good)], allow([]), &[]);
 }
@@ -134,7 +135,7 @@ fn a_single_provider_checks_every_token_that_it_finds() {
 #[test]
 fn a_request_without_a_token_is_missing_one() {
     row(any([A, B]), &[], deny(Missing), &[]);
-    row(any([A, C]), &[("authorization".into(), b"Basic eA==".to_vec())], deny(Missing), &[]);
+    row(any([A, C]), &[("authorization", b"Basic eA==".to_vec())], deny(Missing), &[]);
     row(any_or([A, C], Fallback::Missing), &[], allow([]), &[]);
     row(|_| Requirement::AllowMissing, &[], allow([]), &[]);
     row(|_| Requirement::All(vec![is(A), is(C)]), &[authorization("a", Good)], deny(Missing), &[(A, 0)]);
@@ -202,6 +203,7 @@ fn allow_missing_denies_a_token_where_its_issuer_does_not_look() {
 
 #[test]
 fn an_unknown_requirement_denies() {
-    let resolved = requirements(false).resolve(RequirementId::new(0), Headers::new(&[authorization("a", Good)]));
+    let (name, value) = authorization("a", Good);
+    let resolved = requirements(false).resolve(RequirementId::new(0), Headers::new(&[(name, &value)]));
     check_node("an unknown requirement", &resolved.root, |_, _| unreachable!(), &deny(Missing));
 }
