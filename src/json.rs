@@ -58,8 +58,14 @@ impl Check {
 }
 
 /// The names of an object's members so far.
-#[derive(Default)]
 pub(crate) struct Names<'de>(Vec<Cow<'de, str>>);
+
+impl Default for Names<'_> {
+    /// No names yet. Most tokens have fewer claims than there is room for.
+    fn default() -> Self {
+        Self(Vec::with_capacity(16))
+    }
+}
 
 impl<'de> Names<'de> {
     /// Adds a name. Returns whether it is known that no name repeats: no more than [`Check::QUICK`] checks are kept.
