@@ -2,7 +2,7 @@
 # Needed: cargo, make, python3 with pip. Everything else comes from the package registries.
 
 .DEFAULT_GOAL := help
-.PHONY: help check wasm probe hooks envoy prometheus wrk demo serve picture test simulate fleet bench reference lint clean
+.PHONY: help check wasm probe floor hooks envoy prometheus wrk demo serve picture test simulate fleet bench reference lint clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -33,6 +33,9 @@ picture: wasm envoy ## measure eight rotations beside Envoy's own jwt_authn and 
 probe: ## build the filter that tests and benchmarks ask about signatures, and that attacks shared data
 	@scripts/wasm.sh probe
 
+floor: ## build the filter that benchmarks compare with: the host calls of jwks-gate alone
+	@scripts/wasm.sh floor
+
 hooks: ## build jwks-gate with hooks for tests: it traps on demand
 	@scripts/wasm.sh hooks
 
@@ -52,7 +55,7 @@ simulate: ## the simulation with more seeds: SEEDS=100000
 fleet: ## a day of 1, 100 and 10,000 proxies, as the table in docs/key-sets.md
 	cargo test --release --test simulation a_fleet_of_ten_thousand -- --ignored --nocapture
 
-bench: wasm probe envoy wrk ## processor time per signature and per request, beside Envoy's own jwt_authn
+bench: wasm probe floor envoy wrk ## processor time per signature and per request, beside Envoy's own jwt_authn
 	cargo bench --quiet --profile dev --bench bench
 
 reference: ## write docs/configuration.md and its JSON Schema anew, from src/config/schema

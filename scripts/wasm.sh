@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Builds dist/jwks-gate.wasm. With the argument "probe", builds target/jwks-gate-probe.wasm, the filter that verifies signatures
 # for tests and benchmarks, and attacks shared data. With the argument "hooks", builds target/jwks-gate-hooks.wasm, jwks-gate with
-# the feature test-hooks. Uses the first Rust for wasm32-unknown-unknown that this machine has:
+# the feature test-hooks. With the argument "floor", builds target/jwks-gate-floor.wasm, with which benchmarks compare. Uses the
+# first Rust for wasm32-unknown-unknown that this machine has:
 #   1. the toolchain's target (installed, or added by rustup);
 #   2. Debian's compiler and library source, with the library built by cargo (-Zbuild-std).
 # JWKS_GATE_WASM_RUST=toolchain|debian makes the choice. JWKS_GATE_WASM_FEATURES=all-curves adds ES384 and ES512 for hosts
@@ -23,13 +24,18 @@ hooks)
     library=jwks_gate.wasm
     output=target/jwks-gate-hooks.wasm
     ;;
+floor)
+    build+=(-p jwks-gate-floor)
+    library=jwks_gate_floor.wasm
+    output=target/jwks-gate-floor.wasm
+    ;;
 probe)
     build+=(-p jwks-gate-probe)
     library=jwks_gate_probe.wasm
     output=target/jwks-gate-probe.wasm
     ;;
 *)
-    echo "wasm: build 'filter', 'hooks' or 'probe', not '$1'" >&2
+    echo "wasm: build 'filter', 'floor', 'hooks' or 'probe', not '$1'" >&2
     exit 2
     ;;
 esac

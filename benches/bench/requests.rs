@@ -1,12 +1,14 @@
 //! What a request costs beside Envoy's `jwt_authn`, and beside a Wasm filter that does nothing.
 
+use base64::{engine::general_purpose::URL_SAFE_NO_PAD, Engine as _};
+use jwks_gate::keys::Key;
 use jwks_gate_issuer::{Alg, SigningKey};
 use jwks_gate_testbed::wasm_filter;
 use serde_json::{json, Value};
 
 use crate::{
     in_a_day,
-    site::{idle_filter, wasm_filter_from, Site},
+    site::{floor_filter, wasm_filter_from, Site},
     table::{self, Row},
     Filter,
 };
@@ -43,6 +45,20 @@ fn config(key: &SigningKey, prefix: &str, more: &Value) -> Value {
     })
 }
 
+/// The argument of Envoy's `verify_signature` for this RS256 token: a protobuf message of hash, key, signature and text.
+fn host_check(key: &SigningKey, token: &str) -> Vec<u8> {
+    let key = Key::from_json(&key.public_jwk().to_string()).unwrap();
+    let (text, signature) = token.rsplit_once('.').unwrap();
+    let signature = URL_SAFE_NO_PAD.decode(signature).unwrap();
+    let fields = [&b"sha256"[..], key.public_der().unwrap(), &signature, text.as_bytes()];
+    let encode = |(number, bytes): (u8, &[u8])| {
+        // Two bytes hold any length below 16,384.
+        let length = [bytes.len() as u8 | 0x80, (bytes.len() >> 7) as u8];
+        [&[(number + 1) << 3 | 2][..], &length, bytes].concat()
+    };
+    (0..).zip(fields).flat_map(encode).collect()
+}
+
 fn row(name: &str, site: usize, relative_to: usize, goal: Option<f64>) -> Row {
     Row { name: name.to_owned(), site, relative_to, goal }
 }
@@ -61,16 +77,22 @@ pub fn run() {
         Site::start(None, "/api/x", &fresh),
         start(native(&plain), &fresh),
         start(native(&json!({"jwt_cache_config": {}})), known),
-        start(idle_filter(), &fresh),
+        start(floor_filter(b""), &fresh),
         start(ours("/other/"), &fresh),
         start(ours("/api/"), &fresh),
         start(wasm_filter(&in_the_vm), &fresh),
         start(ours("/api/"), known),
+        start(floor_filter(b"headers"), &fresh),
+        start(floor_filter(b"known"), known),
+        start(floor_filter(&host_check(&key, &fresh[0])), &fresh),
     ];
     let mut rows = vec![
         row("`jwt_authn`, token seen for the first time", 1, 1, None),
         row("`jwt_authn`, token seen before, with `jwt_cache_config`", 2, 1, None),
         row("an empty Wasm filter", 3, 1, None),
+        row("host calls alone: all headers", 8, 1, None),
+        row("host calls alone: token seen before", 9, 1, None),
+        row("host calls alone: token seen for the first time", 10, 1, None),
         row("jwks-gate, no rule matches, relative to the empty filter", 4, 3, Some(1.1)),
         row("jwks-gate, no rule matches", 4, 1, None),
         row("jwks-gate, token seen before", 7, 1, Some(0.3)),

@@ -2,7 +2,10 @@
 
 use std::{env, fs, net::Ipv4Addr, path::Path, process::Command};
 
-use jwks_gate_testbed::{pinned, probe_path, wasm_filter, wrk_path, Bootstrap, Directory, Envoy, EnvoyOptions};
+use base64::{engine::general_purpose::STANDARD, Engine as _};
+use jwks_gate_testbed::{
+    floor_path, pinned, probe_path, wasm_filter, wrk_path, Bootstrap, Directory, Envoy, EnvoyOptions,
+};
 use serde_json::{json, Value};
 
 const WORKER: usize = 1;
@@ -125,7 +128,16 @@ pub fn wasm_filter_from(wasm: impl AsRef<Path>, config: &Value) -> Value {
     filter
 }
 
-/// A Wasm filter that does nothing.
+/// A filter that makes host calls and does nothing else; see `tests/support/floor`.
+pub fn floor_filter(calls: &[u8]) -> Value {
+    let mut filter = wasm_filter_from(floor_path(), &json!({}));
+    filter["typed_config"]["config"]["configuration"] = json!({
+        "@type": "type.googleapis.com/google.protobuf.BytesValue", "value": STANDARD.encode(calls),
+    });
+    filter
+}
+
+/// The probe at rest.
 pub fn idle_filter() -> Value {
     // With this configuration, the probe overwrites nothing, sends nothing, and wakes once in an hour.
     let config = json!({"period_millis": 3_600_000, "overwrite": false, "values": [], "secret": "", "queues": 0});

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 pub use bootstrap::{wasm_filter, Bootstrap};
 pub use directory::Directory;
 pub use envoy::{pinned, Envoy, EnvoyOptions, StartError};
-pub use paths::{envoy_path, hooks_path, probe_path, wasm_path, workspace_root, wrk_path};
+pub use paths::{envoy_path, floor_path, hooks_path, probe_path, wasm_path, workspace_root, wrk_path};
 pub use process::Process;
 
 /// A port on the loopback interface that was free a moment ago.

@@ -23,6 +23,11 @@ pub fn probe_path() -> PathBuf {
     built("JWKS_GATE_PROBE_WASM", "target/jwks-gate-probe.wasm")
 }
 
+/// The filter that makes the host calls of jwks-gate alone: `target/jwks-gate-floor.wasm`.
+pub fn floor_path() -> PathBuf {
+    built("JWKS_GATE_FLOOR_WASM", "target/jwks-gate-floor.wasm")
+}
+
 /// The load generator: `target/wrk/usr/bin/wrk`.
 pub fn wrk_path() -> PathBuf {
     built("JWKS_GATE_WRK", "target/wrk/usr/bin/wrk")
@@ -43,7 +48,7 @@ fn built(variable: &str, default: &str) -> PathBuf {
     let path = workspace_root().join(env::var_os(variable).unwrap_or_else(|| default.into()));
     assert!(
         path.is_file(),
-        "{} is missing: run `make wasm probe hooks envoy wrk` first (or set {variable})",
+        "{} is missing: run `make wasm probe floor hooks envoy wrk` first (or set {variable})",
         path.display()
     );
     path
