@@ -4,7 +4,8 @@ use std::{cell::Cell, time::Duration};
 
 use super::{
     key_sets::KeySets,
-    provider_keys::{MissingKey, Patience},
+    missing_key::{missing_key, MissingKey, Patience},
+    provider_keys::Watermark,
 };
 use crate::{
     ids::ProviderId,
@@ -41,7 +42,7 @@ const CHEAP_CHECKS: u32 = 2;
 #[derive(Debug)]
 pub(super) struct Progress {
     /// The newest fetch of each provider's keys that had begun when the request came.
-    watermark: Vec<(ProviderId, u64)>,
+    watermark: Vec<(ProviderId, Watermark)>,
     /// When the request came.
     since: UnixTime,
     failed: Vec<Failed>,
@@ -63,8 +64,8 @@ impl Progress {
         Self { watermark: watermark.collect(), since: now, failed: Vec::new() }
     }
 
-    fn watermark(&self, provider: ProviderId) -> Option<u64> {
-        self.watermark.iter().find(|(known, _)| *known == provider).map(|(_, fetch)| *fetch)
+    fn watermark(&self, provider: ProviderId) -> Option<Watermark> {
+        self.watermark.iter().find(|(known, _)| *known == provider).map(|(_, watermark)| *watermark)
     }
 
     fn failure(&self, policy: TokenPolicyRef, token: usize, keys: Fingerprint) -> Option<Unverified> {
@@ -239,7 +240,7 @@ impl<C: SignatureCheck> CheckedRequest<'_, C> {
         };
         let watermark = self.progress.watermark(provider).unwrap_or_else(|| keys.watermark(now));
         let patience = Patience { watermark, since: self.progress.since, until };
-        let missing = keys.missing_key(cause, error, &remote.rotation, patience, now);
+        let missing = missing_key(keys, cause, error, &remote.rotation, patience, now);
         match (missing, self.stage) {
             (MissingKey::Wait(cause), Stage::Parked { is_over: true, .. }) => {
                 TokenCheck::Denied(untold(cause, keys.record.retry_at().since(now)))

@@ -16,6 +16,7 @@ mod fetch_error;
 mod gauges;
 mod key_log;
 mod key_sets;
+mod missing_key;
 mod parked;
 mod pause;
 mod provider_keys;

@@ -16,7 +16,6 @@ use crate::{
     },
     policy::{
         provider::{KeySource, Provider, Remote},
-        reply::Denial,
         token_location::Candidate,
     },
     rotation::{
@@ -25,7 +24,6 @@ use crate::{
         policy::RotationPolicy,
         record::{Fingerprint, Record},
         retired::RetiredKey,
-        schedule,
         transition::{self, Cause, Event},
         update::{Knowledge, Update},
     },
@@ -34,7 +32,6 @@ use crate::{
         cache::{CacheId, TokenCaches},
         signature::SignatureCheck,
         verify::{verify, Unverified, Verified},
-        TokenError,
     },
 };
 
@@ -46,6 +43,8 @@ pub(super) struct ProviderKeys {
     /// The newest shared record, with the newest JWKS that can be read. Restores what another plugin overwrites.
     known: Rc<Record>,
     clock: RecordClock,
+    /// How far `clock` was set forward because a record showed steps of the clock that this worker had not seen.
+    learned: Duration,
     /// The parsed keys.
     pub(super) keys: Option<Rc<KeySet>>,
     /// What the parsed keys follow from.
@@ -80,25 +79,12 @@ pub(super) struct ProviderKeys {
     pub(super) restored_news: super::pause::NewsPause,
 }
 
-/// What becomes of a token whose key is missing.
-pub(super) enum MissingKey {
-    Deny(Denial),
-    /// Deny the token, and ask the issuer when the budget allows.
-    DenyAndRefresh(Denial),
-    Wait(Cause),
-    /// The issuer was asked and does not have the key, but is asked once more. If the wait is over before: deny the token.
-    WaitForSecondLook(Denial),
-}
-
-/// How long a request can wait for a key.
-#[derive(Clone, Copy)]
-pub(super) struct Patience {
-    /// The newest fetch that had begun when the request came. A later fetch brings what the issuer published after that.
-    pub(super) watermark: u64,
-    /// When the request came.
-    pub(super) since: UnixTime,
-    /// When the request stops waiting.
-    pub(super) until: UnixTime,
+/// The newest fetch that can have begun at some time, as far as this worker knew then.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Watermark {
+    fetch: u64,
+    /// [`ProviderKeys::learned`] at that time.
+    learned: Duration,
 }
 
 impl ProviderKeys {
@@ -115,7 +101,9 @@ impl ProviderKeys {
     /// fetched the JWKS and has parsed it as `fetched`. Returns whether that can change the verdict on a waiting request.
     pub(super) fn update(&mut self, record: Record, fetched: Option<Document>, remote: &Remote, now: UnixTime) -> bool {
         let clock = self.clock.reached(record.written_at, record.ahead, now);
-        self.set_back(clock.ahead().saturating_sub(self.clock.ahead()));
+        let learned = clock.ahead().saturating_sub(self.clock.ahead());
+        self.learned = self.learned.saturating_add(learned);
+        self.set_back(learned);
         self.clock = clock;
         let record = record.caught_up(&self.known, clock, now);
         self.unreadable = None;
@@ -250,8 +238,15 @@ impl ProviderKeys {
 
     /// The newest fetch that can have begun by now. This worker may not know of the newest fetch, if another plugin has hidden
     /// the record that tells; but the number of a fetch is the record's time at its start, or higher by a few.
-    pub(super) fn watermark(&self, now: UnixTime) -> u64 {
-        self.record.started.max(self.clock.at(now).as_millis().saturating_sub(1))
+    pub(super) fn watermark(&self, now: UnixTime) -> Watermark {
+        let fetch = self.record.started.max(self.clock.at(now).as_millis().saturating_sub(1));
+        Watermark { fetch, learned: self.learned }
+    }
+
+    /// The number of a watermark by the record's time as this worker knows that time by now. A worker that knew less of the
+    /// clock's steps took the record's time for earlier, and with it the numbers of the fetches that had begun.
+    pub(super) fn number_of(&self, watermark: Watermark) -> u64 {
+        UnixTime::from_millis(watermark.fetch).plus(self.learned.saturating_sub(watermark.learned)).as_millis()
     }
 
     /// All keys that never verify.
@@ -322,48 +317,6 @@ impl ProviderKeys {
         Ok(verified)
     }
 
-    /// Decides about a token whose key is missing: wait for a fetch if one can tell, else deny. `error` is the token's fault
-    /// if the issuer does not have the key.
-    pub(super) fn missing_key(
-        &self,
-        cause: Cause,
-        error: Option<TokenError>,
-        policy: &RotationPolicy,
-        patience: Patience,
-        now: UnixTime,
-    ) -> MissingKey {
-        let record = &self.record;
-        let unavailable = |due: UnixTime| Denial::KeysUnavailable(due.since(now));
-        let asked_since = record.document.as_ref().is_some_and(|cached| cached.fetch > patience.watermark);
-        let ended_since = record.finished > patience.watermark;
-        let failed_since = ended_since && record.failures > policy.retries;
-        // Not counted from `now`: a refresh that was due in time can tell, also where it starts late.
-        let due = transition::refresh_due(record, cause, policy, now);
-        let is_fetching = record.is_fetching(now);
-        let can_tell = is_fetching || due <= retries_end(record, policy, patience);
-        let looks_again = match transition::second_look_at(record, policy) {
-            Some(_) => due <= patience.until,
-            None => is_fetching && record.is_looking_again(),
-        };
-        match (cause, error) {
-            (Cause::UnknownKid, Some(error)) if asked_since && looks_again => {
-                MissingKey::WaitForSecondLook(Denial::Token(error))
-            }
-            // The issuer was asked after the request came, and does not have the key.
-            (_, Some(error)) if asked_since => MissingKey::Deny(Denial::Token(error)),
-            // The key is at hand and does not match. Only an issuer that answers can replace the key.
-            (Cause::BadSignature, Some(error)) if ended_since || record.failures > 0 || !can_tell => {
-                MissingKey::Deny(Denial::Token(error))
-            }
-            _ if failed_since => MissingKey::Deny(unavailable(due)),
-            _ if can_tell => MissingKey::Wait(cause),
-            (Cause::Schedule, _) => MissingKey::Deny(unavailable(due)),
-            // The budget is spent. An unknown key is the token's fault only while the issuer answers.
-            (_, Some(error)) if record.failures == 0 => MissingKey::DenyAndRefresh(Denial::Token(error)),
-            _ => MissingKey::DenyAndRefresh(unavailable(due)),
-        }
-    }
-
     /// Remembers that a token was denied because the issuer does not have its key.
     pub(super) fn remember_denied(&mut self, candidate: &Candidate) {
         if let Some(kid) = candidate.kid() {
@@ -375,17 +328,6 @@ impl ProviderKeys {
     pub(super) fn has_denied(&self, candidate: &Candidate) -> bool {
         candidate.kid().is_some_and(|kid| self.denied_kids.contains(kid, self.record.finished))
     }
-}
-
-/// When a fetch must start at the latest for a request to wait for the fetch. While fetches fail, a request outlasts the
-/// retries that the policy grants, and no long pause.
-fn retries_end(record: &Record, policy: &RotationPolicy, patience: Patience) -> UnixTime {
-    if record.failures == 0 {
-        return patience.until;
-    }
-    let is_granted = record.failures <= policy.retries;
-    let from = if is_granted { patience.since.max(record.failed_at) } else { patience.since };
-    from.plus(schedule::retry_patience(policy)).min(patience.until)
 }
 
 /// The retired keys that this policy grants a grace, each with its end by the worker's clock.

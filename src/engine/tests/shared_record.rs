@@ -96,6 +96,27 @@ fn a_fetch_that_this_worker_learns_of_late_tells_nothing_of_a_request_that_came_
     assert_eq!(world.statuses(), [200]);
 }
 
+/// A VM begins after a step of the clock and reads a record that another plugin wrote back. The VM learns of the step, and of a
+/// fetch that ended before its request came, at the same moment.
+#[test]
+fn a_worker_that_learns_of_a_step_late_takes_no_earlier_fetch_for_a_later_one() {
+    let terms = json!({"unknown_kid_max_wait": "10s", "second_look": "0s"});
+    let mut world = with_rotation(terms.clone()).started(&["a"]);
+    let earlier = world.record.clone();
+    world.pass_waking(50 * SECOND);
+    world.now = world.now.minus(86_400 * SECOND);
+    assert_eq!(world.request(0, "x"), None);
+    world.fetched(Ok(jwks(&["a"])));
+    assert_eq!(world.statuses(), [401]);
+    world.pass_waking(11 * SECOND);
+    [_, world.engines[1]] = with_rotation(terms).engines;
+    world.record = earlier;
+    assert_eq!(world.request(1, "b"), None);
+    assert!(world.statuses().is_empty(), "nobody has asked the issuer since");
+    world.fetched(Ok(jwks(&["b"])));
+    assert_eq!(world.statuses(), [200]);
+}
+
 #[test]
 fn an_unknown_key_waits_while_the_record_is_lost() {
     for garbage in [Vec::new(), b"<html>".to_vec(), Record::default().encode()] {
