@@ -8,6 +8,9 @@ use crate::ids::{ClientId, ProviderId, StreamId};
 /// The most memory that waiting requests take, in bytes. A VM that runs out of memory traps, and answers nobody.
 const MAX_BYTES: u64 = 256 << 20;
 
+/// A client that takes more than one part in so many of the room can give way to clients of any provider.
+const MODEST_PART: u64 = 8;
+
 /// Whose room a request takes: a client's share of a provider's share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Group {
@@ -106,8 +109,9 @@ impl Room {
     /// 2. Otherwise, within the provider of the request, the client that takes most gives way to a client that takes less.
     /// 3. Otherwise, the new request gives way.
     ///
-    /// But where a client takes more in all than both the provider and the client that would give way, the client that takes
-    /// most in all gives way in their place: a client that asks many providers does not crowd out the others.
+    /// But where a client takes more in all than the client that would give way, and more than that client's provider or an eighth
+    /// of the room, the client that takes most in all gives way instead: whichever providers a client asks, it does not crowd
+    /// out the clients of others.
     ///
     /// Each comparison counts the new request. So whoever gives way takes more than the new request needs.
     pub(super) fn who_gives_way(&self, group: Group, size: u64) -> Option<Party> {
@@ -116,7 +120,8 @@ impl Room {
         let (provider, client) = loser.numbers();
         let (largest, most) = self.clients.largest()?;
         let takes_more = |than: u64| most > than.saturating_add(size);
-        if takes_more(self.providers.of(provider)) && takes_more(self.clients.of(client)) {
+        let modest = self.size.checked_div(MODEST_PART).unwrap_or_default();
+        if takes_more(self.providers.of(provider).min(modest)) && takes_more(self.clients.of(client)) {
             Some(Party::Client(ClientId(largest)))
         } else {
             party

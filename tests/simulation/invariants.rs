@@ -303,8 +303,9 @@ impl Ledger {
     }
 
     /// Why this request must have a place among the waiting requests, if it must: there is room; or another provider, or another
-    /// client of its provider, takes more, unless its client takes still more in all; or a client takes more in all than its
-    /// provider and its client. Each count includes the request itself.
+    /// client of its provider, takes more; or a client takes more in all than its client, and more than its provider or an
+    /// eighth of the room. Only the client that takes most in all can give way in spite of the second reason: if it takes more
+    /// than each provider, or more than an eighth of the room. Each count includes the request itself.
     fn claim_to_room(&self, worker: usize, stream: u32) -> Option<String> {
         let Request { issuer, client, .. } = self.open.get(&(worker, stream))?.request;
         let holds_place = |((holder, id), open): (&(usize, u32), &Open)| {
@@ -319,12 +320,15 @@ impl Ledger {
         let total = providers.values().sum::<usize>();
         let (of_provider, of_client) = (providers[&issuer], clients[&client]);
         let of_group = groups[&(issuer, client)];
-        // A client that takes more than each provider gives way itself.
-        let has_fewer = providers.values().any(|count| *count > of_provider.max(of_client - 1));
+        let most = *clients.values().max()?;
+        // The request that came last is counted, and may be another client's.
+        let exceeds = |count: usize, bound: usize| count > bound || 8 * (count - 1) > self.max_parked;
+        let is_greedy = |bound| of_client + 1 >= most && exceeds(of_client, bound);
+        let has_fewer = providers.values().any(|count| *count > of_provider && !is_greedy(*count));
         let has_less =
-            of_client <= of_provider && groups.iter().any(|(group, count)| group.0 == issuer && *count > of_group);
+            !is_greedy(of_provider) && groups.iter().any(|(group, count)| group.0 == issuer && *count > of_group);
         // Two more: the new request and the request that gave way count on either side.
-        let is_flooded = clients.values().any(|count| *count > of_provider.max(of_client) + 2);
+        let is_flooded = most > of_client + 2 && exceeds(most - 2, of_provider);
         (total <= self.max_parked || has_fewer || has_less || is_flooded)
             .then(|| format!("provider {issuer} of {providers:?}, client {client} of {clients:?}, {groups:?}"))
     }

@@ -170,7 +170,7 @@ fn whoever_gets_no_room_takes_no_less_than_others_and_each_request_ends_once() {
                         let of_client = sum(&before, &|third| third.client == other.client);
                         let is_larger = sum(&before, &|third| third.provider == other.provider) > provider
                             || (other.provider == group.provider && sum(&before, &|third| third == *other) > share)
-                            || of_client > provider.max(client);
+                            || of_client > client.max(provider.min(ROOM / 8 + size));
                         assert!(!is_larger, "seed {seed}: {group:?} of {size} in {before:?}");
                     }
                 }
@@ -189,5 +189,52 @@ fn whoever_gets_no_room_takes_no_less_than_others_and_each_request_ends_once() {
             assert_eq!(parked.answer(stream, false), Some(stream));
         }
         assert!(parked.waiting() == 0 && parked.counts().is_empty());
+    }
+}
+
+/// A busy provider has many clients; one client floods another provider, before they come or after.
+#[test]
+fn a_client_that_floods_another_provider_takes_an_eighth_of_a_busy_providers_room() {
+    for is_first in [true, false] {
+        let mut parked = Parked::new(80);
+        let mut held = [0_usize; 2];
+        let mut stream = 0;
+        let mut park = |provider: usize, client| {
+            stream += 1;
+            let (group, now) = (Group { provider: ProviderId::new(provider), client }, UnixTime::from_millis(1));
+            if let Ok(evicted) = parked.park(StreamId(stream), group, 0, now, provider) {
+                held[provider] += 1;
+                evicted.into_iter().for_each(|(_, provider)| held[provider] -= 1);
+            }
+            held
+        };
+        if is_first {
+            assert_eq!((0..100).map(|_| park(1, FLOOD)).last(), Some([0, 80]));
+        }
+        for client in 100..300 {
+            park(0, ClientId(client));
+            park(1, FLOOD);
+        }
+        let held = park(0, ClientId(300));
+        assert!(held[0] >= 69 && held[1] >= 10, "{held:?}, the flood comes first: {is_first}");
+    }
+}
+
+/// The reverse: a provider whose issuer hangs has very many clients. An address that many users share keeps its eighth.
+#[test]
+fn many_clients_of_a_provider_leave_an_eighth_to_one_client_of_another() {
+    let mut parked = Parked::new(80);
+    let mut park = |stream: u32, provider, client| {
+        let (group, now) = (Group { provider: ProviderId::new(provider), client }, UnixTime::from_millis(1));
+        parked.park(StreamId(stream), group, 0, now, provider)
+    };
+    for client in 0..200 {
+        let _ = park(client, 0, ClientId(100 + u64::from(client)));
+    }
+    for id in 200..210 {
+        assert!(park(id, 1, OTHER).is_ok_and(|evicted| evicted.len() == 1 && evicted[0].1 == 0));
+    }
+    for client in 1000..1200 {
+        assert!(park(client, 0, ClientId(u64::from(client))).is_err());
     }
 }
