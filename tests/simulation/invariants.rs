@@ -43,9 +43,12 @@ struct Open {
 /// What the ledger records about one issuer.
 #[derive(Default)]
 struct Account {
-    trouble_since: u64,
-    /// The time from which earlier trouble must have no effect; `u64::MAX` during trouble.
+    is_in_trouble: bool,
+    trouble_ended_at: u64,
+    /// The time from which earlier trouble has no effect, unless a fetch still runs that began before the end of the trouble.
     healthy_from: u64,
+    /// The pause after the last fetch, if trouble spoiled that fetch.
+    pause: u64,
     /// When the lease of a holder that died has ended at the latest.
     dead_lease_until: u64,
     renamed_at: Option<u64>,
@@ -65,6 +68,24 @@ struct Account {
     seen: BTreeSet<usize>,
     /// The longest use of a key that any settings so far allowed, in milliseconds.
     longest_use: u64,
+}
+
+impl Account {
+    fn is_spoiled(&self, since: u64) -> bool {
+        self.is_in_trouble || since <= self.trouble_ended_at
+    }
+
+    fn pause_begins(&mut self, now: u64) {
+        if self.pause > 0 {
+            self.healthy_from = self.healthy_from.max(now + self.pause);
+        }
+    }
+
+    /// Whether earlier trouble must have no effect on a request that arrived at this time.
+    fn was_healthy(&self, at: u64) -> bool {
+        let is_spoiled = self.in_flight.iter().any(|(_, _, since)| self.is_spoiled(*since));
+        !self.is_in_trouble && !is_spoiled && self.healthy_from <= at
+    }
 }
 
 pub struct Ledger {
@@ -121,8 +142,16 @@ impl Ledger {
         self.violation.get_or_insert((invariant, what));
     }
 
-    pub fn reconfigured(&mut self, settings: &[Settings], now: u64) {
+    fn vm_began(&mut self, now: u64) {
         self.newest_vm = now;
+        // After a step back, a new VM takes the time of a record for the time at which the record was written.
+        if self.steps.iter().any(|(_, step)| *step < 0) {
+            self.accounts.iter_mut().for_each(|account| account.pause_begins(now));
+        }
+    }
+
+    pub fn reconfigured(&mut self, settings: &[Settings], now: u64) {
+        self.vm_began(now);
         for ((account, settings), cache) in self.accounts.iter_mut().zip(settings).zip(&self.cache) {
             let lifetime = match cache.max_age {
                 _ if cache.no_store || cache.max_age == Some(0) => {
@@ -136,18 +165,26 @@ impl Ledger {
         }
     }
 
-    pub fn trouble_begins(&mut self, issuer: usize, now: u64) {
-        let account = &mut self.accounts[issuer];
-        if account.healthy_from <= now {
-            account.trouble_since = now;
-        }
-        account.healthy_from = u64::MAX;
+    pub fn trouble_begins(&mut self, issuer: usize) {
+        self.accounts[issuer].is_in_trouble = true;
     }
 
-    /// The effect of trouble lasts at most as long as the back-off, which depends on the length of the trouble.
     pub fn trouble_ends(&mut self, issuer: usize, now: u64) {
         let account = &mut self.accounts[issuer];
-        account.healthy_from = now + (4 * (now - account.trouble_since) + 1_000).min(30_000) + 4_000;
+        account.is_in_trouble = false;
+        account.trouble_ended_at = now;
+        account.healthy_from = account.healthy_from.max(now);
+    }
+
+    /// A fetch that trouble can have spoiled has failed. No other fetch starts for so long.
+    pub fn backed_off(&mut self, issuer: usize, now: u64, pause: u64) {
+        self.accounts[issuer].pause = pause;
+        self.accounts[issuer].pause_begins(now);
+    }
+
+    /// The last fetch succeeded.
+    pub fn succeeded(&mut self, issuer: usize) {
+        self.accounts[issuer].pause = 0;
     }
 
     /// A holder of the lease is gone. The next fetch may have to wait for the end of the lease.
@@ -174,7 +211,7 @@ impl Ledger {
     }
 
     pub fn vm_died(&mut self, worker: usize, now: u64) {
-        self.newest_vm = now;
+        self.vm_began(now);
         for issuer in 0..self.accounts.len() {
             let flights = self.accounts[issuer].in_flight.len();
             self.accounts[issuer].in_flight.retain(|(holder, _, _)| *holder != worker);
@@ -222,6 +259,10 @@ impl Ledger {
             account.disturbed_at = now;
             account.last_refresh = None;
             account.has_looked_again = false;
+            // So does a pause, at worst.
+            if step < 0 {
+                account.pause_begins(now);
+            }
         }
     }
 
@@ -238,8 +279,12 @@ impl Ledger {
         }
     }
 
-    pub fn fetch_ended(&mut self, issuer: usize, fetch: u64) {
-        self.accounts[issuer].in_flight.retain(|(_, number, _)| *number != fetch);
+    /// A fetch ended. Returns whether trouble can have spoiled the fetch.
+    pub fn fetch_ended(&mut self, issuer: usize, fetch: u64) -> bool {
+        let account = &mut self.accounts[issuer];
+        let ended = account.in_flight.extract_if(.., |(_, number, _)| *number == fetch).map(|(_, _, since)| since);
+        let since = ended.min();
+        since.is_some_and(|since| account.is_spoiled(since))
     }
 
     /// A refresh starts because of a token, not because of the schedule.
@@ -365,10 +410,10 @@ impl Ledger {
         let is_revoked = settings.revoked.contains(&key.kid)
             || settings.revoked.iter().any(|name| name == keys::thumbprint(key.material));
         let is_published = key.from <= *arrived && key.until.is_none();
-        let is_healthy = account.healthy_from <= *arrived;
+        let is_healthy = account.was_healthy(*arrived);
         // A key that left verifies for its grace if the workers had the key. A step of the clock may shorten the grace.
         let is_in_grace = key.until.is_some_and(|gone| {
-            let was_undisturbed = account.healthy_from <= gone && account.disturbed_at < gone && self.steps.is_empty();
+            let was_undisturbed = account.was_healthy(gone) && account.disturbed_at < gone && self.steps.is_empty();
             account.seen.contains(&request.key) && was_undisturbed && now < gone + settings.grace
         });
         // A configuration whose wait is shorter than the refresh budget chooses this denial. An interval can last longer by what

@@ -34,6 +34,17 @@ const KEY: &str = "record";
 const INJECTED: &str = "injected";
 pub const LATENCY: u64 = 20;
 
+/// How long after a record was written a token can have to wait for the next fetch, because fetches failed: for the end of the
+/// back-off, or of the interval that a failed fetch has used.
+fn pause(record: &Record, settings: &Settings) -> u64 {
+    if record.failures == 0 {
+        return 0;
+    }
+    let interval = std::time::Duration::from_millis(settings.interval);
+    let budget = record.unknown_kid_at.map_or(UnixTime::default(), |at| at.plus(interval));
+    millis(record.retry_at().max(budget).since(record.written_at))
+}
+
 fn millis(time: std::time::Duration) -> u64 {
     time.as_millis() as u64
 }
@@ -239,7 +250,7 @@ impl World {
             }
             Event::Break(issuer, fault) => {
                 self.issuers[issuer].fault = Some(fault);
-                self.ledger.trouble_begins(issuer, self.now);
+                self.ledger.trouble_begins(issuer);
             }
             Event::Heal(issuer) => {
                 self.issuers[issuer].fault = None;
@@ -285,7 +296,6 @@ impl World {
                 if self.workers[worker].dead {
                     return;
                 }
-                self.ledger.fetch_ended(issuer, fetch);
                 self.fetched(worker, issuer, fetch, response);
                 self.run_worker(worker);
             }
@@ -518,7 +528,7 @@ impl World {
     fn fetch(&mut self, worker: usize, issuer: usize, fetch: u64, validators: Validators) {
         if self.issuers[issuer].fault == Some(Fault::NotStarted) {
             let actions = self.on_fetched(worker, issuer, fetch, Err(FetchError::NotStarted));
-            return self.perform(worker, actions);
+            return self.perform_fetched(worker, issuer, actions, true);
         }
         self.ledger.fetch_began(issuer, worker, fetch, self.now);
         let slow = self.issuers[issuer].fault == Some(Fault::Slow);
@@ -542,7 +552,25 @@ impl World {
             Rule::break_response(self.broken, &mut response.body);
         }
         let actions = self.on_fetched(worker, issuer, fetch, response);
-        self.perform(worker, actions);
+        let is_spoiled = self.ledger.fetch_ended(issuer, fetch);
+        self.perform_fetched(worker, issuer, actions, is_spoiled);
+    }
+
+    /// Shares the result of a fetch. The ledger hears of the pause that follows before requests are answered.
+    fn perform_fetched(&mut self, worker: usize, issuer: usize, actions: Vec<Action>, is_spoiled: bool) {
+        for action in actions {
+            if let Action::Update(provider, update) = action {
+                let applied = self.apply(worker, provider.index(), &update);
+                match pause(&applied.record, &self.workers[worker].settings[issuer]) {
+                    0 => self.ledger.succeeded(issuer),
+                    pause if is_spoiled => self.ledger.backed_off(issuer, self.now, pause),
+                    _ => {}
+                }
+                let now = self.clock();
+                let actions = self.workers[worker].engine.on_updated(provider, update, applied, now);
+                self.perform(worker, actions);
+            }
+        }
     }
 
     fn on_fetched(
