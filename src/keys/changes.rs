@@ -93,7 +93,8 @@ pub fn diff(before: Snapshot<'_>, after: Snapshot<'_>, now: UnixTime) -> Vec<Key
     let revoked = after.keys.revoked_keys().iter().filter(|key| !is_known(before.keys.revoked_keys(), key));
     let appeared = after.keys.published().filter(|key| !before.keys.publishes(key));
     let removed = before.keys.published().filter(|key| !after.keys.publishes(key));
-    let removed = removed.filter(|key| !is_known(after.keys.revoked_keys(), key));
+    let unpublished = before.keys.revoked_keys().iter().filter(|key| !after.keys.publishes(key));
+    let removed = removed.chain(unpublished).filter(|key| !is_known(after.keys.revoked_keys(), key));
     let mut changes: Vec<_> = revoked.map(|key| KeyChange::Revoked(Name::of(key))).collect();
     changes.extend(appeared.map(|key| KeyChange::Appeared(Name::of(key), key.thumbprint().to_owned())));
     changes.extend(removed.map(|key| match after.keys.retired_until(key).filter(|until| now < *until) {
@@ -153,8 +154,11 @@ mod tests {
         let ab = KeySet::new(vec![key("a"), key("b")]);
         let expected = [r#"key "b" is revoked; it verifies nothing, whoever publishes it"#];
         assert_eq!(lines(&ab, &ab.clone().without_revoked(&revoked)), expected);
-        let without_b = ab.without_revoked(&revoked);
+        let without_b = ab.clone().without_revoked(&revoked);
         assert!(lines(&without_b, &without_b).is_empty());
+        let a = KeySet::new(vec![key("a")]);
+        assert_eq!(lines(&without_b, &a), [r#"key "b" left the JWKS; it verifies nothing any more"#]);
+        assert!(lines(&without_b, &ab)[0].starts_with(r#"key "b" appeared"#), "no longer revoked");
     }
 
     #[test]
