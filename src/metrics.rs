@@ -43,6 +43,8 @@ pub enum FetchResult {
     Document,
     NotModified,
     Failed,
+    /// The fetch ended after another had been started, and changed nothing.
+    Superseded,
 }
 
 /// Why a fetch failed.
@@ -166,6 +168,7 @@ impl ProviderStat {
             Self::Counter(Counter::Fetches(FetchResult::Document)) => ("fetches", "document"),
             Self::Counter(Counter::Fetches(FetchResult::NotModified)) => ("fetches", "not_modified"),
             Self::Counter(Counter::Fetches(FetchResult::Failed)) => ("fetches", "failed"),
+            Self::Counter(Counter::Fetches(FetchResult::Superseded)) => ("fetches", "superseded"),
             Self::Counter(Counter::FetchErrors(cause)) => ("fetch_errors", cause.name()),
             Self::Counter(Counter::Refreshes(Refresh::Started)) => ("refreshes", "started"),
             Self::Counter(Counter::Refreshes(Refresh::SecondLook)) => ("refreshes", "second_look"),

@@ -21,6 +21,8 @@ pub enum FetchError {
     Reset,
     /// Neither a 200 nor an expected 304.
     Status(u16),
+    /// A 304 about a JWKS that is not the cached one any more.
+    Outdated,
     /// Envoy could not reach the issuer and answered itself, with this status and this body.
     Unreachable(u16, Quoted),
     /// The response is no usable JWKS.
@@ -55,7 +57,7 @@ impl FetchError {
             Self::NotStarted => FetchCause::Other,
             Self::NoHosts => FetchCause::Dns,
             Self::Reset => FetchCause::Connect,
-            Self::Status(_) => FetchCause::Status,
+            Self::Status(_) | Self::Outdated => FetchCause::Status,
             Self::Document(_) => FetchCause::Document,
             Self::Unreachable(504, _) => FetchCause::Timeout,
             Self::Unreachable(_, Quoted(text)) => cause_of(&text.to_ascii_lowercase()),
@@ -97,6 +99,7 @@ impl fmt::Display for FetchError {
             Self::NoHosts => f.write_str("the cluster has no hosts; does its name resolve?"),
             Self::Reset => f.write_str("the connection broke within the response"),
             Self::Status(status) => write!(f, "answered {status}"),
+            Self::Outdated => f.write_str("answered 304, but another JWKS is cached by now"),
             Self::Unreachable(status, Quoted(text)) => write!(f, "Envoy answered {status}: {text}"),
             Self::Document(error) => write!(f, "document rejected: {error}"),
         }

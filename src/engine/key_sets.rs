@@ -117,11 +117,23 @@ impl KeySets {
         let rotated_at = |keys: &ProviderKeys| Some(keys.record.document.as_ref()?.rotated_at);
         let rotated_before = rotated_at(keys);
         // The document that this worker parsed is the record's only if the fetch counted.
-        let (cause, is_restored) = (update.cause(), applied.is_restored);
+        let (cause, is_restored, failures) = (update.cause(), applied.is_restored, applied.record.failures);
+        let ended = update.outcome().map(|outcome| (result_of(outcome), applied.effect));
         let fetched = update.into_document().filter(|_| applied.effect == Effect::Completed);
         let has_changed = keys.update(applied.record, fetched, remote, now);
         if is_restored || keys.is_lost {
             log_loss(&plan.providers[provider], keys, now);
+        }
+        if let Some((result, effect)) = ended {
+            // A 304 counts only if the record still has the JWKS that the request was about.
+            if effect == Effect::Completed && failures > 0 {
+                keys.last_error.get_or_insert(FetchError::Outdated);
+            }
+            if effect == Effect::Superseded {
+                let name = &plan.providers[provider].name;
+                info!("provider {name:?}: JWKS fetch superseded: another fetch was started before its end");
+            }
+            count_fetch(provider, result, effect, keys.last_error.as_ref(), telemetry);
         }
         let action = match applied.effect {
             Effect::Fetch(fetch) => {
@@ -188,17 +200,7 @@ impl KeySets {
             }
             Err(error) => (Outcome::Failed { retry_after: None }, Some(error)),
         };
-        telemetry.add(if error.is_none() { Metric::FetchSucceeded } else { Metric::FetchFailed });
-        let result = match &outcome {
-            Outcome::Jwks(_) => FetchResult::Document,
-            Outcome::NotModified { .. } => FetchResult::NotModified,
-            Outcome::Failed { .. } => FetchResult::Failed,
-        };
-        telemetry.add_of(provider, Counter::Fetches(result));
-        if let Some(error) = &error {
-            telemetry.add_of(provider, Counter::FetchErrors(error.cause()));
-        }
-        if let Some(lease) = keys.record.lease {
+        if let Some(lease) = keys.record.lease.filter(|_| keys.record.started == fetch) {
             telemetry.observe(provider, Histogram::FetchMs, now.since(lease.taken_at));
         }
         keys.last_error = error;
@@ -266,6 +268,38 @@ fn outcome(
         (304, Some(document)) => Ok(Outcome::NotModified { document, freshness }),
         _ => Err(FetchError::of(&response)),
     }
+}
+
+fn result_of(outcome: &Outcome) -> FetchResult {
+    match outcome {
+        Outcome::Jwks(_) => FetchResult::Document,
+        Outcome::NotModified { .. } => FetchResult::NotModified,
+        Outcome::Failed { .. } => FetchResult::Failed,
+    }
+}
+
+/// Counts a fetch by what it meant for the record.
+fn count_fetch(
+    provider: ProviderId,
+    brought: FetchResult,
+    effect: Effect,
+    error: Option<&FetchError>,
+    telemetry: &mut Telemetry,
+) {
+    let result = match (effect, error) {
+        (Effect::Completed, None) => brought,
+        (Effect::Completed, Some(error)) => {
+            telemetry.add_of(provider, Counter::FetchErrors(error.cause()));
+            FetchResult::Failed
+        }
+        _ => FetchResult::Superseded,
+    };
+    match result {
+        FetchResult::Document | FetchResult::NotModified => telemetry.add(Metric::FetchSucceeded),
+        FetchResult::Failed => telemetry.add(Metric::FetchFailed),
+        FetchResult::Superseded => {}
+    }
+    telemetry.add_of(provider, Counter::Fetches(result));
 }
 
 /// Logs that shared data lost the record of this key set, or something of the record.

@@ -102,6 +102,14 @@ impl Update {
         }
     }
 
+    /// What the fetch brought, if the update is about the end of a fetch.
+    pub fn outcome(&self) -> Option<&Outcome> {
+        match &self.event {
+            Event::FetchEnded { outcome, .. } => Some(outcome),
+            Event::Refresh(_) | Event::Abandon(_) | Event::Renew(_) | Event::Discard(_) | Event::Refetch => None,
+        }
+    }
+
     /// The JWKS that the fetch brought, parsed.
     pub fn into_document(self) -> Option<Document> {
         match self.event {

@@ -144,3 +144,64 @@ fn a_retry_that_is_far_off_is_not_waited_for() {
     world.fetched(Ok(jwks(&["a"])));
     assert_eq!(world.statuses(), [200]);
 }
+
+/// How often each outcome of `fetches` and each cause of `fetch_errors` was counted, and what was logged.
+fn told(world: &mut World, worker: usize) -> (Vec<String>, Vec<String>) {
+    let counts = world.engines[worker].take_counts(0);
+    let names = counts.counters().map(|(series, times)| (series.name("", "p"), times));
+    let fetches = names.filter(|(name, _)| name.contains(".fetch")).map(|(name, times)| format!("{name} {times}"));
+    (fetches.collect(), take_log())
+}
+
+/// A worker whose JWKS has an entity tag asks about the JWKS. Returns the number of the fetch.
+fn asking(world: &mut World) -> u64 {
+    world.wake();
+    let headers = vec![("etag".to_owned(), br#""1""#.to_vec())];
+    end_fetch(world, Response { status: 200, headers, body: jwks(&["a"]) });
+    world.pass(11 * SECOND);
+    assert_eq!(world.request(0, "b"), None);
+    let [(0, fetch)] = world.fetches[..] else { panic!() };
+    told(world, 0);
+    fetch
+}
+
+fn end_fetch(world: &mut World, response: Response) {
+    let (worker, fetch) = world.fetches.remove(0);
+    let actions = world.engines[worker].on_fetched(ISSUER, fetch, Ok(response), 0, world.now);
+    world.perform(worker, actions);
+}
+
+const NOT_MODIFIED: fn() -> Response = || Response { status: 304, headers: Vec::new(), body: Vec::new() };
+
+#[test]
+fn a_304_about_another_jwks_is_a_failure_in_the_record_the_metrics_and_the_log() {
+    begin_log();
+    let mut world = world();
+    asking(&mut world);
+    // Another plugin puts another JWKS into the record.
+    let mut record = Record::decode(&world.record).unwrap();
+    record.document.as_mut().unwrap().body = jwks(&["c"]).into();
+    world.record = record.encode();
+    end_fetch(&mut world, NOT_MODIFIED());
+    assert_eq!(Record::decode(&world.record).unwrap().failures, 1);
+    let (counted, logged) = told(&mut world, 0);
+    assert_eq!(counted, ["jwks_gate.provider.p.fetch_errors.status 1", "jwks_gate.provider.p.fetches.failed 1"]);
+    assert!(
+        matches!(&logged[..], [line] if line.contains("answered 304, but another JWKS is cached by now")),
+        "{logged:?}"
+    );
+}
+
+#[test]
+fn a_superseded_fetch_is_counted_and_logged_as_such() {
+    begin_log();
+    let mut world = world();
+    let fetch = asking(&mut world);
+    let mut record = Record::decode(&world.record).unwrap();
+    (record.started, record.version) = (fetch + 1, record.version + 1);
+    world.record = record.encode();
+    end_fetch(&mut world, NOT_MODIFIED());
+    let (counted, logged) = told(&mut world, 0);
+    assert_eq!(counted, ["jwks_gate.provider.p.fetches.superseded 1"]);
+    assert_eq!(logged, [r#"provider "p": JWKS fetch superseded: another fetch was started before its end"#]);
+}

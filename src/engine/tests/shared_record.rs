@@ -336,33 +336,13 @@ fn a_plugin_that_overwrites_the_record_in_a_loop_costs_few_fetches_and_no_good_t
     }
 }
 
-std::thread_local! {
-    /// The warnings of the running test.
-    static WARNINGS: std::cell::RefCell<Vec<String>> = const { std::cell::RefCell::new(Vec::new()) };
-}
-
-struct Warnings;
-
-impl log::Log for Warnings {
-    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
-        metadata.level() <= log::Level::Warn
-    }
-
-    fn log(&self, record: &log::Record<'_>) {
-        WARNINGS.with_borrow_mut(|warnings| warnings.push(record.args().to_string()));
-    }
-
-    fn flush(&self) {}
-}
-
 #[test]
 fn a_lost_record_is_logged_once_in_ten_seconds() {
-    let _ = log::set_logger(&Warnings);
-    log::set_max_level(log::LevelFilter::Warn);
+    begin_log();
     let mut world = with_rotation(json!({"unknown_kid_max_wait": "10s"})).started(&["a"]);
     world.pass(SECOND);
-    WARNINGS.take();
+    take_log();
     a_minute_of_garbage(&mut world, b"<html>", |_| "a");
-    let losses = WARNINGS.take().into_iter().filter(|warning| warning.contains("shared data lost the JWKS")).count();
+    let losses = take_log().into_iter().filter(|line| line.contains("shared data lost the JWKS")).count();
     assert!((10..=14).contains(&losses), "two workers, {losses} warnings");
 }

@@ -218,3 +218,33 @@ impl World {
         }
     }
 }
+
+std::thread_local! {
+    /// The lines that the running test logged.
+    static LINES: std::cell::RefCell<Vec<String>> = const { std::cell::RefCell::new(Vec::new()) };
+}
+
+struct Lines;
+
+impl log::Log for Lines {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        LINES.with_borrow_mut(|lines| lines.push(record.args().to_string()));
+    }
+
+    fn flush(&self) {}
+}
+
+/// Keeps the lines that are logged from now on, for [`take_log`].
+pub(super) fn begin_log() {
+    let _ = log::set_logger(&Lines);
+    log::set_max_level(log::LevelFilter::Info);
+    take_log();
+}
+
+pub(super) fn take_log() -> Vec<String> {
+    LINES.take()
+}
