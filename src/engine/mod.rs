@@ -81,6 +81,8 @@ pub struct Engine<C> {
     waiting: WaitingRoom,
     /// The replies to parked requests that lost their places to others.
     evicted: Vec<Action>,
+    /// Whether the caller was told to wake the worker since [`Engine::on_wake`].
+    is_woken: bool,
     telemetry: Telemetry,
 }
 
@@ -89,8 +91,8 @@ impl<C: SignatureCheck> Engine<C> {
     pub fn new(plan: Plan, check: C) -> Self {
         let (key_sets, refreshes) = (KeySets::new(&plan), Refreshes::new(&plan));
         let waiting = WaitingRoom::new(plan.max_parked_requests);
-        let (key_log, evicted, telemetry) = Default::default();
-        Self { plan, check, key_sets, key_log, refreshes, waiting, evicted, telemetry }
+        let (key_log, evicted, is_woken, telemetry) = Default::default();
+        Self { plan, check, key_sets, key_log, refreshes, waiting, evicted, is_woken, telemetry }
     }
 
     /// The configuration.
@@ -207,6 +209,7 @@ impl<C: SignatureCheck> Engine<C> {
     /// Time has passed, or records may have changed: decides the parked requests that are due and starts the refreshes that
     /// are.
     pub fn on_wake(&mut self, now: UnixTime) -> Vec<Action> {
+        self.is_woken = false;
         let mut actions = self.decide_parked(now);
         let Self { plan, key_sets, refreshes, waiting, .. } = self;
         let updates = refreshes.start_due(Situation { plan, key_sets, waiting, now });
@@ -227,7 +230,13 @@ impl<C: SignatureCheck> Engine<C> {
         ticks::next(self.next_timeout(now), self.waiting() > 0, now)
     }
 
-    /// The same after a request was parked.
+    /// Whether to call [`Self::on_wake`] soon, after a request was parked or wants a refresh. One call is enough for all
+    /// requests before the call.
+    pub fn wants_wake(&mut self) -> bool {
+        !std::mem::replace(&mut self.is_woken, true)
+    }
+
+    /// How long after a request was parked [`Self::on_wake`] is to be called at the latest.
     pub fn tick_when_parked(&self) -> Duration {
         ticks::BUSY
     }

@@ -3,6 +3,7 @@
 mod fairness;
 mod fetching;
 mod key_changes;
+mod memory;
 mod revocation;
 mod shared_record;
 mod world;

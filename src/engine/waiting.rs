@@ -31,6 +31,13 @@ const NEXT_LOOK: Duration = Duration::from_millis(5);
 /// About how much memory a parsed token takes for each byte of the token, at most: a list of audiences of one letter each.
 const PARSED: usize = 10;
 
+/// About how much memory a fetch that a request waits for takes: in the request, in the index of those who wait for the fetch, and
+/// as a watermark.
+const PER_WAIT: usize = 128;
+
+/// About how much memory a token takes besides its bytes: where it stands, and that the present keys did not verify the token.
+const PER_TOKEN: usize = size_of::<Candidate>() + 128;
+
 /// For how many requests, and about how many providers, it is found out in one call whether their wait is over.
 const ENDING: usize = 64;
 
@@ -52,9 +59,14 @@ pub(super) struct ParkedRequest {
 }
 
 impl ParkedRequest {
-    /// About the memory that the request takes without its parsed tokens: what its client sent, and a share for the rest.
-    fn bytes(&self) -> usize {
-        self.token_bytes().saturating_add(self.target.len()).saturating_add(1024)
+    /// About the memory that the request takes without its parsed tokens: what its client sent, what the requirement makes of
+    /// each token and provider, and a share for the rest.
+    pub(super) fn bytes(&self) -> usize {
+        let waits = self.waits.count().saturating_mul(PER_WAIT);
+        let tokens = self.resolved.tokens.len().saturating_mul(PER_TOKEN);
+        [self.token_bytes(), self.target.len(), self.resolved.bytes(), waits, tokens]
+            .into_iter()
+            .fold(1024, usize::saturating_add)
     }
 
     fn token_bytes(&self) -> usize {
@@ -92,6 +104,11 @@ impl WaitingRoom {
 
     pub(super) fn len(&self) -> usize {
         self.parked.waiting()
+    }
+
+    #[cfg(test)]
+    pub(super) fn request(&self, stream: StreamId) -> Option<&ParkedRequest> {
+        self.parked.get(stream).map(|(_, request)| request)
     }
 
     /// The numbers of waiting requests by provider; none that is zero.

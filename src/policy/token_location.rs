@@ -147,6 +147,11 @@ impl Candidate {
         self.jws.take();
     }
 
+    #[cfg(test)]
+    pub(crate) fn is_parsed(&self) -> bool {
+        self.jws.get().is_some()
+    }
+
     /// The decoded payload; parsed or not, verified or not.
     pub fn payload(&self) -> Option<Cow<'_, [u8]>> {
         if let Some(Ok(jws)) = self.jws.get() {

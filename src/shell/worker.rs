@@ -64,8 +64,6 @@ pub(super) struct Worker {
     /// The providers whose requests were parked when the numbers were last shared, and those with a gauge other than zero.
     parked: RefCell<BTreeSet<ProviderId>>,
     tick: Cell<Option<Duration>>,
-    /// Whether the root context was woken since it last ran.
-    is_woken: Cell<bool>,
 }
 
 impl Worker {
@@ -90,7 +88,7 @@ impl Worker {
             Some(RemoteCell { keys: KeyCell::new(data.clone(), &name), name, gauges, subject })
         });
         let peers = Peers::register(data.clone(), &plugin, names::digest(configuration), &manifest, host::now());
-        let (fetches, rewritten_at, parked_shared_at, parked, tick, is_woken) = Default::default();
+        let (fetches, rewritten_at, parked_shared_at, parked, tick) = Default::default();
         let mut engine = Engine::new(plan, verifier);
         engine.begin_key_log_at(peers.since());
         let worker = Self {
@@ -105,7 +103,6 @@ impl Worker {
             parked_shared_at,
             parked,
             tick,
-            is_woken,
             engine: RefCell::new(engine),
         };
         worker.honor_revocations();
@@ -130,8 +127,7 @@ impl Worker {
 
     /// From a stream's context: a request was parked, and the root context starts the fetch.
     pub(super) fn wake_root(&self) {
-        // One wake-up is enough for all requests of a turn.
-        if !self.is_woken.replace(true) {
+        if self.engine.borrow_mut().wants_wake() {
             self.peers.wake_self();
         }
         self.set_tick(self.engine.borrow().tick_when_parked());
@@ -141,7 +137,6 @@ impl Worker {
     pub(super) fn run(&self) {
         #[cfg(feature = "test-hooks")]
         super::test_hooks::on_wake();
-        self.is_woken.set(false);
         self.meet_peers(false);
         let due = self.engine.borrow_mut().due(host::now());
         due.into_iter().for_each(|provider| self.sync(provider));

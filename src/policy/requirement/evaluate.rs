@@ -91,6 +91,11 @@ pub struct Waits {
 }
 
 impl Waits {
+    /// The number of fetches.
+    pub fn count(&self) -> usize {
+        self.rest.len().saturating_add(1)
+    }
+
     /// All fetches.
     pub fn iter(&self) -> impl Iterator<Item = (ProviderId, Cause)> + use<'_> {
         std::iter::once(self.first).chain(self.rest.iter().copied())

@@ -50,6 +50,11 @@ impl ResolvedRequirement {
         matches!(self.root, Node::Satisfied)
     }
 
+    /// About the memory that the requirement takes besides its tokens. Grows with the number of tokens.
+    pub fn bytes(&self) -> usize {
+        self.root.bytes()
+    }
+
     /// The providers whose keys the evaluation may need.
     pub fn providers(&self) -> Vec<ProviderId> {
         let mut providers = Vec::new();
@@ -59,6 +64,19 @@ impl ResolvedRequirement {
 }
 
 impl Node {
+    fn bytes(&self) -> usize {
+        let of_tokens = |count: usize, size: usize| count.saturating_mul(size);
+        let rest = match self {
+            Self::Satisfied | Self::Denied(_) => 0,
+            Self::Good(_, tokens) => of_tokens(tokens.len(), size_of::<usize>()),
+            Self::All(nodes) | Self::Any(nodes, _) => nodes.iter().map(Self::bytes).fold(0, usize::saturating_add),
+            Self::Each { tokens, .. } => {
+                of_tokens(tokens.len(), size_of::<(usize, Result<TokenPolicyRef, TokenError>)>())
+            }
+        };
+        rest.saturating_add(size_of::<Self>())
+    }
+
     fn providers(&self, providers: &mut Vec<ProviderId>) {
         let mut add = |provider| {
             if !providers.contains(&provider) {
