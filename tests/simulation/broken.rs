@@ -6,6 +6,8 @@ use crate::{invariants::Invariant, scenario::Settings};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rule {
+    AllTokensAreRequired,
+    AnyTokenIsEnough,
     ClientsShareTheRoom,
     EveryAnswerArrives,
     EveryAnswerArrivesOnce,
@@ -25,7 +27,9 @@ pub enum Rule {
 }
 
 /// Each rule, with the invariant that depends on it.
-pub const RULES: [(Rule, Invariant); 16] = [
+pub const RULES: [(Rule, Invariant); 18] = [
+    (Rule::AllTokensAreRequired, Invariant::NoHole),
+    (Rule::AnyTokenIsEnough, Invariant::NoOutage),
     (Rule::ClientsShareTheRoom, Invariant::NoOutage),
     (Rule::EveryAnswerArrives, Invariant::NothingLost),
     (Rule::EveryAnswerArrivesOnce, Invariant::NothingLost),
@@ -58,6 +62,15 @@ impl Rule {
         }
         if broken == Some(Self::ParkingIsBounded) {
             *max_parked = 100_000;
+        }
+    }
+
+    /// Breaks what the rules of a configuration require of several tokens.
+    pub fn break_rules(broken: Option<Self>, configuration: String) -> String {
+        match broken {
+            Some(Self::AllTokensAreRequired) => configuration.replace("requires_all", "requires_any"),
+            Some(Self::AnyTokenIsEnough) => configuration.replace("requires_any", "requires_all"),
+            _ => configuration,
         }
     }
 

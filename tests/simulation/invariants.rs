@@ -23,16 +23,31 @@ pub enum Invariant {
     BoundedMemory,
 }
 
-/// A request, and what is true of its token.
+/// A request, and what is true of its tokens.
 #[derive(Clone, Debug)]
 pub struct Request {
-    pub issuer: usize,
+    pub tokens: Vec<Token>,
+    /// Whether all tokens are required, or any.
+    pub all: bool,
     pub client: u64,
+    pub arrived: u64,
+}
+
+/// A token, and what is true of it.
+#[derive(Clone, Debug)]
+pub struct Token {
+    pub issuer: usize,
     pub kind: Kind,
     /// The key that the token names, as an index into the issuer's history.
     pub key: usize,
-    pub arrived: u64,
     pub settings: Settings,
+}
+
+impl Request {
+    /// The issuer of the first token.
+    fn issuer(&self) -> usize {
+        self.tokens[0].issuer
+    }
 }
 
 struct Open {
@@ -325,7 +340,7 @@ impl Ledger {
     }
 
     pub fn answered(&mut self, worker: usize, stream: u32, status: u16, body: &str, now: u64, issuers: &[Issuer]) {
-        let Some(issuer) = self.open.get(&(worker, stream)).map(|open| open.request.issuer) else {
+        let Some(issuer) = self.open.get(&(worker, stream)).map(|open| open.request.issuer()) else {
             if self.closed.contains(&(worker, stream)) {
                 self.violate(Invariant::NothingLost, format!("stream {stream}: answered twice"));
             }
@@ -341,9 +356,26 @@ impl Ledger {
         self.closed.insert((worker, stream));
         self.outcomes[issuer].insert(stream, status);
         if status == 200 {
-            self.accepted(stream, &request, now, &issuers[issuer]);
-        } else if matches!(request.kind, Kind::Good | Kind::Old) && !has_no_room {
-            self.denied_good(stream, &request, status, body, now, &issuers[issuer]);
+            let faults: Vec<_> =
+                request.tokens.iter().map(|token| self.fault(token, now, &issuers[token.issuer])).collect();
+            let is_good = |fault: &Option<String>| fault.is_none();
+            let is_right = if request.all { faults.iter().all(is_good) } else { faults.iter().any(is_good) };
+            if is_right {
+                // Of two tokens, one may have sufficed.
+                for token in request.tokens.iter().filter(|_| request.all) {
+                    self.accounts[token.issuer].seen.insert(token.key);
+                }
+            } else {
+                self.violate(Invariant::NoHole, format!("stream {stream} was accepted at {now}: {faults:?}"));
+            }
+        } else if !has_no_room {
+            let must_pass = |token: &Token| self.must_pass(token, &request, status, now, &issuers[token.issuer]);
+            let mut tokens = request.tokens.iter();
+            let is_outage = if request.all { tokens.all(must_pass) } else { tokens.any(must_pass) };
+            if is_outage {
+                let what = format!("stream {stream} got {status} at {now}: {body}; {request:?}");
+                self.violate(Invariant::NoOutage, what);
+            }
         }
     }
 
@@ -352,9 +384,11 @@ impl Ledger {
     /// eighth of the room. Only the client that takes most in all can give way in spite of the second reason: if it takes more
     /// than each provider, or more than an eighth of the room. Each count includes the request itself.
     fn claim_to_room(&self, worker: usize, stream: u32) -> Option<String> {
-        let Request { issuer, client, .. } = self.open.get(&(worker, stream))?.request;
+        let request = &self.open.get(&(worker, stream))?.request;
+        let (issuer, client) = (request.issuer(), request.client);
         let holds_place = |((holder, id), open): (&(usize, u32), &Open)| {
-            (*holder == worker && (open.parked || *id == stream)).then_some((open.request.issuer, open.request.client))
+            (*holder == worker && (open.parked || *id == stream))
+                .then_some((open.request.issuer(), open.request.client))
         };
         let (mut providers, mut clients, mut groups) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         for (its_issuer, its_client) in self.open.iter().filter_map(holds_place) {
@@ -374,21 +408,23 @@ impl Ledger {
             !is_greedy(of_provider) && groups.iter().any(|(group, count)| group.0 == issuer && *count > of_group);
         // Two more: the new request and the request that gave way count on either side.
         let is_flooded = most > of_client + 2 && exceeds(most - 2, of_provider);
-        (total <= self.max_parked || has_fewer || has_less || is_flooded)
+        // A request with two tokens takes the room of one issuer or the other.
+        let has_pair = self.open.iter().any(|((holder, _), open)| *holder == worker && open.request.tokens.len() > 1);
+        (total <= self.max_parked || !has_pair && (has_fewer || has_less || is_flooded))
             .then(|| format!("provider {issuer} of {providers:?}, client {client} of {clients:?}, {groups:?}"))
     }
 
-    fn accepted(&mut self, stream: u32, request: &Request, now: u64, issuer: &Issuer) {
-        let key = &issuer.history[request.key];
-        let revoked = &request.settings.revoked;
-        let problem = if matches!(request.kind, Kind::Unknown | Kind::Forged | Kind::Injected) {
+    /// Why a token may not be accepted, if so.
+    fn fault(&self, token: &Token, now: u64, issuer: &Issuer) -> Option<String> {
+        let key = &issuer.history[token.key];
+        if matches!(token.kind, Kind::Unknown | Kind::Forged | Kind::Injected) {
             Some("no key made its signature".to_owned())
-        } else if revoked.contains(&key.kid) || revoked.iter().any(|name| name == keys::thumbprint(key.material)) {
+        } else if is_revoked(token, issuer) {
             Some("its key is revoked".to_owned())
         } else {
             key.until.and_then(|gone| {
                 let steps_back = self.steps.iter().filter(|(at, step)| *at >= gone && *step < 0).count() as u64;
-                let longest_use = self.accounts[request.issuer].longest_use;
+                let longest_use = self.accounts[token.issuer].longest_use;
                 // A step back loses the time since a worker last looked at the clock. A VM that began since knows only when the
                 // record was last written.
                 let lost = if self.newest_vm >= gone { longest_use } else { LONGEST_LOOK };
@@ -396,46 +432,37 @@ impl Ledger {
                 (now - gone > longest)
                     .then(|| format!("its key left the JWKS {} ms ago, the limit is {longest} ms", now - gone))
             })
-        };
-        if let Some(problem) = problem {
-            self.violate(Invariant::NoHole, format!("stream {stream} was allowed at {now}: {problem}"));
         }
-        self.accounts[request.issuer].seen.insert(request.key);
     }
 
-    fn denied_good(&mut self, stream: u32, request: &Request, status: u16, body: &str, now: u64, issuer: &Issuer) {
-        let Request { settings, arrived, .. } = request;
-        let key = &issuer.history[request.key];
-        let account = &self.accounts[request.issuer];
-        let is_revoked = settings.revoked.contains(&key.kid)
-            || settings.revoked.iter().any(|name| name == keys::thumbprint(key.material));
+    /// Whether a token must be accepted that was denied.
+    fn must_pass(&self, token: &Token, request: &Request, status: u16, now: u64, issuer: &Issuer) -> bool {
+        let (Token { settings, .. }, Request { arrived, .. }) = (token, request);
+        let (key, account) = (&issuer.history[token.key], &self.accounts[token.issuer]);
+        // Of two tokens, the other may be the reason for the status.
+        let is_denial = status == 401 || request.tokens.len() > 1;
         let is_published = key.from <= *arrived && key.until.is_none();
         let is_healthy = account.was_healthy(*arrived);
         // A key that left verifies for its grace if the workers had the key. A step of the clock may shorten the grace.
         let is_in_grace = key.until.is_some_and(|gone| {
             let was_undisturbed = account.was_healthy(gone) && account.disturbed_at < gone && self.steps.is_empty();
-            account.seen.contains(&request.key) && was_undisturbed && now < gone + settings.grace
+            account.seen.contains(&token.key) && was_undisturbed && now < gone + settings.grace
         });
         // A configuration whose wait is shorter than the refresh budget chooses this denial. An interval can last longer by what
         // the workers' times differ after a backward clock step.
-        let is_configured = status == 401
+        let is_configured = is_denial
             && account.last_refresh_ever.is_some_and(|last| {
                 let has_stepped = self.steps.iter().any(|(at, step)| *at >= last && *step < 0);
                 let budget = settings.interval + if has_stepped { LONGEST_LOOK } else { 0 };
                 settings.wait < budget && now <= last + budget + SLACK
             });
         // A bad signature reveals another key under a known `kid`, but not within `min_ttl` of the last fetch.
-        let is_renamed = status == 401
+        let is_renamed = is_denial
             && account
                 .renamed_at
                 .is_some_and(|at| *arrived <= at + settings.min_ttl + settings.interval + account.longest_use);
-        if (is_published || is_in_grace) && is_healthy && !is_revoked && !is_configured && !is_renamed {
-            let what = format!(
-                "stream {stream} arrived for issuer {} at {arrived} with a good token and got {status} at {now}: {body}",
-                request.issuer
-            );
-            self.violate(Invariant::NoOutage, what);
-        }
+        let is_good = matches!(token.kind, Kind::Good | Kind::Old) && !is_revoked(token, issuer);
+        is_good && (is_published || is_in_grace) && is_healthy && !is_configured && !is_renamed
     }
 
     pub fn stored(&mut self, issuer: usize, bytes: usize) {
@@ -463,9 +490,13 @@ impl Ledger {
 
     /// A request that was parked is answered in time.
     fn check_patience(&mut self, stream: u32, open: &Open, now: u64) {
-        let Request { settings, arrived, .. } = &open.request;
+        let Request { tokens, arrived, .. } = &open.request;
+        let longest_of = |of: fn(&Settings) -> u64| tokens.iter().map(|token| of(&token.settings)).max().unwrap_or(0);
         let stepped = self.steps.iter().any(|(at, _)| at >= arrived);
-        let longest = settings.wait + settings.timeout + SLACK + if stepped { 1_000 } else { 0 };
+        let longest = longest_of(|settings| settings.wait)
+            + longest_of(|settings| settings.timeout)
+            + SLACK
+            + if stepped { 1_000 } else { 0 };
         if open.parked && now > arrived + longest {
             self.violate(Invariant::NothingLost, format!("stream {stream} arrived at {arrived} and waits until {now}"));
         }
@@ -474,4 +505,9 @@ impl Ledger {
     pub fn finish(&mut self, now: u64) {
         self.inspect(now);
     }
+}
+
+fn is_revoked(token: &Token, issuer: &Issuer) -> bool {
+    let (key, revoked) = (&issuer.history[token.key], &token.settings.revoked);
+    revoked.contains(&key.kid) || revoked.iter().any(|name| name == keys::thumbprint(key.material))
 }

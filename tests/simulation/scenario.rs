@@ -76,7 +76,9 @@ impl Scenario {
             all.issuer(&mut Rng::with_seed(seed ^ (1234 << issuer)), issuer);
         }
         all.infrastructure(&mut rng);
-        all.flood(&mut Rng::with_seed(seed ^ 0xf100d));
+        if !all.flood(&mut Rng::with_seed(seed ^ 0xf100d)) && issuers > 1 {
+            all.pairs(&mut Rng::with_seed(seed ^ 0x9a125));
+        }
         all
     }
 
@@ -214,9 +216,10 @@ impl Scenario {
 
     /// One client fills the room of all workers with invented `kid`s, at one provider or at all, while other clients send what
     /// they always send.
-    fn flood(&mut self, rng: &mut Rng) {
+    /// Returns whether there is a flood.
+    fn flood(&mut self, rng: &mut Rng) -> bool {
         if rng.u8(0..3) > 0 {
-            return;
+            return false;
         }
         for _ in 0..rng.usize(1..=3) {
             let (all, at) = (self.settings.len(), rng.u64(0..self.length));
@@ -231,6 +234,38 @@ impl Scenario {
                 self.push(at, Event::Request { issuer, client, kind, patience: None, draw });
             }
         }
+        true
+    }
+
+    /// Requests with a token of each of two issuers, at any time and just after a rotation.
+    fn pairs(&mut self, rng: &mut Rng) {
+        const KINDS: [[Kind; 2]; 6] = [
+            [Kind::Good, Kind::Unknown],
+            [Kind::Unknown, Kind::Good],
+            [Kind::Good, Kind::Good],
+            [Kind::Good, Kind::Forged],
+            [Kind::Old, Kind::Good],
+            [Kind::Unknown, Kind::Unknown],
+        ];
+        for _ in 0..rng.usize(5..30) {
+            let (at, one) = (rng.u64(0..self.length), rng.usize(0..self.settings.len()));
+            let two = (one + rng.usize(1..self.settings.len())) % self.settings.len();
+            if rng.u8(0..4) == 0 {
+                self.push(at, Event::Rotate(one, Rotation::Hard));
+            }
+            for _ in 0..rng.usize(1..4) {
+                let [first, second] = KINDS[rng.usize(0..KINDS.len())];
+                let (all, draw) = (rng.bool(), rng.usize(..));
+                let tokens = [(one, first), (two, second)];
+                self.push(at + rng.u64(0..3), Event::Pair { tokens, all, client: draw as u64 / 60 % CLIENTS, draw });
+            }
+        }
+    }
+
+    /// Without the requests that have tokens of two issuers, and thus wait for both.
+    pub fn without_pairs(mut self) -> Self {
+        self.events.retain(|(_, event)| !matches!(event, Event::Pair { .. }));
+        self
     }
 
     /// Adds trouble for the last issuer only: the issuer hangs most of the time, and invented `kid`s flood its
@@ -249,11 +284,16 @@ impl Scenario {
         self
     }
 
+    /// The header that carries an issuer's tokens.
+    pub fn header_of(issuer: usize) -> String {
+        format!("x-i{issuer}")
+    }
+
     /// The plugin configuration for `settings`.
     pub fn configuration(settings: &[Settings], max_parked: usize) -> Value {
         let seconds = |millis: u64| format!("{}.{:03}s", millis / 1000, millis % 1000);
         let provider = |(issuer, settings): (usize, &Settings)| {
-            let provider = json!({"issuer": format!("i{issuer}"), "remote_jwks": {
+            let provider = json!({"issuer": format!("i{issuer}"), "from_headers": [{"name": Self::header_of(issuer)}], "remote_jwks": {
                 "http_uri": {"uri": "http://i/jwks", "cluster": "c", "timeout": seconds(settings.timeout)},
                 "cache_duration": seconds(settings.cache_duration),
                 "rotation": {
@@ -273,9 +313,17 @@ impl Scenario {
         };
         let providers: serde_json::Map<_, _> = settings.iter().enumerate().map(provider).collect();
         let rule = |issuer: usize| json!({"match": {"prefix": format!("/i{issuer}/")}, "requires": {"provider_name": format!("p{issuer:03}")}});
+        let pairs = if settings.len() > 3 { 0 } else { settings.len() };
+        let pairs = (0..pairs).flat_map(|high| (0..high).map(move |low| [low, high]));
+        let pair_rule = |([low, high], kind): ([usize; 2], &str)| {
+            let names = [low, high].map(|issuer| json!({"provider_name": format!("p{issuer:03}")}));
+            let requires = json!({format!("requires_{kind}"): {"requirements": names}});
+            json!({"match": {"prefix": format!("/{kind}/{low}/{high}/")}, "requires": requires})
+        };
+        let pair_rules = pairs.flat_map(|pair| ["all", "any"].map(|kind| pair_rule((pair, kind))));
         json!({
             "providers": providers,
-            "rules": (0..settings.len()).map(rule).collect::<Vec<_>>(),
+            "rules": (0..settings.len()).map(rule).chain(pair_rules).collect::<Vec<_>>(),
             "max_parked_requests": max_parked,
         })
     }

@@ -20,8 +20,8 @@ fn any_of(providers: usize, room: usize) -> World {
 
 /// How many bytes a request of this token takes while it waits, and whether its parsed token is kept.
 fn parked(world: &mut World, token: &str) -> (usize, bool) {
-    let list =
-        [(":path".to_owned(), b"/".to_vec()), ("authorization".to_owned(), format!("Bearer {token}").into_bytes())];
+    let bearer = format!("Bearer {token}");
+    let list = [(":path", &b"/"[..]), ("authorization", bearer.as_bytes())];
     let (headers, stream) = (Headers::new(&list), StreamId(1));
     let engine = &mut world.engines[0];
     let resolved = engine.resolve(headers);

@@ -1,0 +1,70 @@
+//! The fetches between workers and issuers.
+
+use super::*;
+
+impl World {
+    pub(super) fn fetch(&mut self, worker: usize, issuer: usize, fetch: u64, validators: Validators) {
+        if self.issuers[issuer].fault == Some(Fault::NotStarted) {
+            let actions = self.on_fetched(worker, issuer, fetch, Err(FetchError::NotStarted));
+            return self.perform_fetched(worker, issuer, actions, true);
+        }
+        self.ledger.fetch_began(issuer, worker, fetch, self.now);
+        let slow = self.issuers[issuer].fault == Some(Fault::Slow);
+        let delay = if slow { self.workers[worker].settings[issuer].timeout / 2 - LATENCY } else { LATENCY };
+        self.schedule_in(delay, Event::Serve { worker, issuer, fetch, validators });
+    }
+
+    pub(super) fn serve(&mut self, worker: usize, issuer: usize, fetch: u64, validators: &Validators) {
+        let (delay, response) = match self.issuers[issuer].serve(validators) {
+            Some(response) => (LATENCY, response),
+            None => {
+                let timeout = self.workers[worker].settings[issuer].timeout - LATENCY;
+                (timeout, Ok(Response { status: 504, headers: Vec::new(), body: Vec::new() }))
+            }
+        };
+        self.schedule_in(delay, Event::Fetched { worker, issuer, fetch, response });
+    }
+
+    pub(super) fn fetched(
+        &mut self,
+        worker: usize,
+        issuer: usize,
+        fetch: u64,
+        mut response: Result<Response, FetchError>,
+    ) {
+        if let Ok(response) = &mut response {
+            Rule::break_response(self.broken, &mut response.body);
+        }
+        let actions = self.on_fetched(worker, issuer, fetch, response);
+        let is_spoiled = self.ledger.fetch_ended(issuer, fetch);
+        self.perform_fetched(worker, issuer, actions, is_spoiled);
+    }
+
+    /// Shares the result of a fetch. The ledger hears of the pause that follows before requests are answered.
+    pub(super) fn perform_fetched(&mut self, worker: usize, issuer: usize, actions: Vec<Action>, is_spoiled: bool) {
+        for action in actions {
+            if let Action::Update(provider, update) = action {
+                let applied = self.apply(worker, provider.index(), &update);
+                match pause(&applied.record, &self.workers[worker].settings[issuer]) {
+                    0 => self.ledger.succeeded(issuer),
+                    pause if is_spoiled => self.ledger.backed_off(issuer, self.now, pause),
+                    _ => {}
+                }
+                let now = self.clock();
+                let actions = self.workers[worker].engine.on_updated(provider, update, applied, now);
+                self.perform(worker, actions);
+            }
+        }
+    }
+
+    pub(super) fn on_fetched(
+        &mut self,
+        worker: usize,
+        issuer: usize,
+        fetch: u64,
+        response: Result<Response, FetchError>,
+    ) -> Vec<Action> {
+        let (jitter, now) = (self.random(issuer).u32(..), self.clock());
+        self.workers[worker].engine.on_fetched(ProviderId::new(issuer), fetch, response, jitter, now)
+    }
+}

@@ -1,0 +1,75 @@
+//! The records in shared data.
+
+use super::*;
+
+impl World {
+    pub(super) fn sync(&mut self, worker: usize, issuer: usize) {
+        let provider = ProviderId::new(issuer);
+        let cell = &self.cells[issuer];
+        if cell.announced != self.workers[worker].engine.version(provider) {
+            let now = self.clock();
+            let bytes = &self.open(issuer);
+            self.workers[worker].engine.on_record(provider, bytes, now);
+        }
+    }
+
+    /// Applies an update to the shared bytes, as the shell does under compare-and-swap. A broken rule changes the bytes
+    /// before or after the update.
+    pub(super) fn apply(&mut self, worker: usize, issuer: usize, update: &Update) -> Applied {
+        let found = match update.cause() {
+            Some(_) => Rule::break_record(self.broken, &self.open(issuer)),
+            None => self.open(issuer),
+        };
+        let mut applied = update.apply(Some(&found), self.clock());
+        if applied.is_restored {
+            self.ledger.record_restored(issuer, self.now);
+        }
+        if matches!(applied.effect, Effect::Fetch(_)) && update.cause().is_some_and(|cause| cause != Cause::Schedule) {
+            let settings = &self.workers[worker].settings[issuer];
+            if applied.record.is_fetching_for_token() {
+                self.ledger.refresh_started(issuer, self.now, settings);
+            } else {
+                self.ledger.second_look_started(issuer, self.now, settings);
+            }
+        }
+        if applied.bytes.is_some() && self.broken == Some(Rule::IssuersAreIndependent) {
+            // All issuers share one back-off.
+            let now = self.clock();
+            let others = (0..self.cells.len()).filter_map(|issuer| Record::decode(&self.open(issuer)));
+            let pauses = others.map(|record| record.retry_at().since(now)).chain([applied.record.pause]);
+            applied.record.pause = pauses.max().unwrap_or_default();
+            applied.record.failed_at = now;
+            applied.bytes = Some(applied.record.encode());
+        }
+        let Some(bytes) = applied.bytes.take() else { return applied };
+        self.cells[issuer].record = self.seal.as_ref().map_or(bytes.clone(), |seal| seal.seal(KEY, &bytes));
+        self.ledger.stored(issuer, self.cells[issuer].record.len());
+        let cell = &mut self.cells[issuer];
+        cell.earlier.push((cell.record.clone(), cell.announced));
+        let mut random = self.random(issuer);
+        let delay = if random.u8(0..5) == 0 { random.u64(1..5) } else { 0 };
+        if delay == 0 {
+            self.announce(issuer, applied.record.version);
+        } else {
+            self.schedule_in(delay, Event::Announce { issuer, version: applied.record.version });
+        }
+        applied
+    }
+
+    /// The shared bytes of an issuer's record; empty if they are not authentic.
+    pub(super) fn open(&self, issuer: usize) -> Vec<u8> {
+        let bytes = self.cells[issuer].record.as_slice();
+        let opened = self.seal.as_ref().map_or(Some(bytes), |seal| seal.open(KEY, bytes));
+        opened.unwrap_or_default().to_vec()
+    }
+
+    pub(super) fn announce(&mut self, issuer: usize, version: u64) {
+        let now = self.clock();
+        let bytes = self.open(issuer);
+        let cell = &mut self.cells[issuer];
+        let current = || Record::read(&bytes, now).map_or(0, |record| record.version);
+        if announcement::is_due(version, cell.announced, current) {
+            cell.announced = version;
+        }
+    }
+}
