@@ -3,20 +3,16 @@
 use std::fmt;
 
 use base64::{engine::general_purpose::URL_SAFE_NO_PAD, Engine as _};
-use jwt_compact::{
-    alg::{Ed25519, Es256},
-    jwk::JsonWebKey,
-    Algorithm as JoseAlgorithm,
-};
+use jwt_compact::{alg::Es256, jwk::JsonWebKey, Algorithm as JoseAlgorithm};
 
 use super::Algorithm;
-use crate::crypto::{der, ecdsa, rsa::PublicKey as RsaPublicKey, Hash};
+use crate::crypto::{der, ecdsa, ed25519, rsa::PublicKey as RsaPublicKey, Hash};
 
 /// The cryptographic key.
 #[derive(Clone)]
 pub enum Material {
     /// An Ed25519 public key (RFC 8037).
-    Ed25519(<Ed25519 as JoseAlgorithm>::VerifyingKey),
+    Ed25519(Box<ed25519::PublicKey>),
     /// A secret shared with the issuer (RFC 7518 §6.4).
     Hmac(Secret),
     /// A public key on P-256.
@@ -254,13 +250,11 @@ impl Prepared {
         Ok(Self { material, canonical, public_der })
     }
 
-    /// An Ed25519 key. A point of small order is weak: anybody can make signatures that verify under such a key.
+    /// An Ed25519 key.
     pub(super) fn ed25519(x: &[u8]) -> Result<Self, KeyError> {
         let canonical = format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#, URL_SAFE_NO_PAD.encode(x));
-        let encoded = JsonWebKey::KeyPair { curve: "Ed25519".into(), x: x.into(), secret: None };
-        let key = <Ed25519 as JoseAlgorithm>::VerifyingKey::try_from(&encoded).ok();
-        let key = key.filter(|key| !key.is_weak()).ok_or(KeyError::Weak)?;
-        Ok(Self { material: Material::Ed25519(key), canonical, public_der: None })
+        let key = ed25519::PublicKey::new(x).ok_or(KeyError::Weak)?;
+        Ok(Self { material: Material::Ed25519(Box::new(key)), canonical, public_der: None })
     }
 
     /// A secret for HMAC.

@@ -1,12 +1,12 @@
 //! Signature verification. The verifier is a value that callers pass in: the VM, the host and tests each provide one.
 
 use jwt_compact::{
-    alg::{Ed25519, Es256, Hs256, Hs384, Hs512},
+    alg::{Es256, Hs256, Hs384, Hs512},
     Algorithm as JoseAlgorithm, AlgorithmSignature,
 };
 
 use crate::{
-    crypto::{ecdsa, rsa, Hash},
+    crypto::{ecdsa, ed25519, rsa, Hash},
     keys::{Algorithm, Key, Material},
 };
 
@@ -38,7 +38,7 @@ impl SignatureCheck for WasmVerifier {
             return Err(BadSignature);
         }
         let is_good = match (key.material(), algorithm) {
-            (Material::Ed25519(key), Algorithm::EdDsa) => verify_jose(&Ed25519, key, signed, signature),
+            (Material::Ed25519(key), Algorithm::EdDsa) => ed25519::verify(key, signed, signature),
             (Material::Hmac(secret), Algorithm::Hs(hash)) => match hash {
                 Hash::Sha256 => verify_jose(&Hs256, &secret.as_bytes().into(), signed, signature),
                 Hash::Sha384 => verify_jose(&Hs384, &secret.as_bytes().into(), signed, signature),
