@@ -75,11 +75,9 @@ impl KeySets {
         self.touched.extend(self.sets.ids());
     }
 
-    /// Newer configurations revoke these keys of the provider.
-    pub(super) fn revoke(&mut self, plan: &Plan, provider: ProviderId, names: BTreeSet<String>) {
-        if let Some(remote) = plan.remote(provider) {
-            self.sets[provider].revoke(names, remote);
-        }
+    /// Newer configurations revoke these keys of the provider. Returns whether that can change the verdict on a waiting request.
+    pub(super) fn revoke(&mut self, plan: &Plan, provider: ProviderId, names: BTreeSet<String>) -> bool {
+        plan.remote(provider).is_some_and(|remote| self.sets[provider].revoke(names, remote))
     }
 
     /// The clock went back behind `then`.

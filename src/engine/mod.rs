@@ -265,7 +265,9 @@ impl<C: SignatureCheck> Engine<C> {
 
     /// Newer configurations of the plugin revoke these keys of the provider.
     pub fn on_revoked_elsewhere(&mut self, provider: ProviderId, names: BTreeSet<String>) {
-        self.key_sets.revoke(&self.plan, provider, names);
+        if self.key_sets.revoke(&self.plan, provider, names) {
+            self.waiting.mark_changed(provider);
+        }
     }
 
     /// The gauges of a configuration that ended.

@@ -128,7 +128,7 @@ impl ProviderKeys {
     /// Parses the keys of a record, if they are others than the parsed keys. Returns whether this worker has other keys now.
     fn parse(&mut self, record: &Record, fetched: Option<Document>, remote: &Remote) -> bool {
         let Some(cached) = &record.document else { return false };
-        let fingerprint = record.keys_fingerprint();
+        let fingerprint = record.keys_fingerprint(&self.revoked_elsewhere);
         if self.fingerprint == Some(fingerprint) {
             return false;
         }
@@ -221,19 +221,19 @@ impl ProviderKeys {
         }
     }
 
-    /// Newer configurations revoke these keys. A key that has left the list verifies again.
-    pub(super) fn revoke(&mut self, names: BTreeSet<String>, remote: &Remote) {
-        if self.revoked_elsewhere == names {
-            return;
+    /// Newer configurations revoke these keys. A key that has left the list verifies again. Returns whether the keys changed.
+    pub(super) fn revoke(&mut self, names: BTreeSet<String>, remote: &Remote) -> bool {
+        if std::mem::replace(&mut self.revoked_elsewhere, names) == self.revoked_elsewhere {
+            return false;
         }
-        self.revoked_elsewhere = names;
-        let Some(keys) = self.keys.take() else { return };
+        let Some(keys) = self.keys.take() else { return false };
         self.forget_verified();
         (self.fingerprint, self.keys) = (None, None);
         if !self.parse(&self.known.clone(), None, remote) {
             let revoked = self.revoked(remote).resolved(&self.known.former);
             self.keys = Some(Rc::new(KeySet::clone(&keys).without_revoked(&revoked)));
         }
+        true
     }
 
     /// The newest fetch that can have begun by now. This worker may not know of the newest fetch, if another plugin has hidden

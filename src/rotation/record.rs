@@ -3,7 +3,7 @@
 //! Any plugin may write to the same namespace (under Istio all `vm_id`s are empty), and an older build of this plugin may have
 //! written before: bytes that do not decode count as absent.
 
-use std::{rc::Rc, time::Duration};
+use std::{collections::BTreeSet, rc::Rc, time::Duration};
 
 use sha2::{Digest, Sha256};
 
@@ -284,14 +284,15 @@ impl Record {
         Self { document: known.document.clone(), retired: known.retired.clone(), former, ..self }
     }
 
-    /// What the parsed keys follow from.
-    pub fn keys_fingerprint(&self) -> Fingerprint {
+    /// What the parsed keys follow from, if those with a name on this list are left out.
+    pub fn keys_fingerprint(&self, revoked: &BTreeSet<String>) -> Fingerprint {
         let mut out = Writer::default();
         if let Some(document) = &self.document {
             out.number(document.generation);
             out.bytes(&document.body);
         }
         self.write_earlier_keys(&mut out);
+        revoked.iter().for_each(|name| out.bytes(name.as_bytes()));
         Sha256::digest(out.into_bytes()).into()
     }
 
