@@ -33,7 +33,10 @@ mod waiting;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use log::{log, Level};
 
@@ -79,8 +82,8 @@ pub struct Engine<C> {
     key_log: KeyLog,
     refreshes: Refreshes,
     waiting: WaitingRoom,
-    /// The replies to parked requests that lost their places to others.
-    evicted: Vec<Action>,
+    /// The replies to parked requests that lost their places to others. Their streams are open.
+    evicted: BTreeMap<StreamId, Reply>,
     /// Whether the caller was told to wake the worker since [`Engine::on_wake`].
     is_woken: bool,
     telemetry: Telemetry,
@@ -139,6 +142,7 @@ impl<C: SignatureCheck> Engine<C> {
 
     /// A stream ended, whatever became of its request.
     pub fn on_stream_end(&mut self, stream: StreamId) {
+        self.evicted.remove(&stream);
         self.waiting.remove(stream);
     }
 

@@ -1,5 +1,7 @@
 //! Decides requests: those that come, and those that wait.
 
+use std::collections::BTreeMap;
+
 use super::{
     action::{Action, Decision},
     authenticate::{patience, Arrival, Authenticator, Progress, Stage},
@@ -16,7 +18,7 @@ use crate::{
         headers::Headers,
         permit::{Clearance, NoAuthRequired},
         plan::{Mode, Plan},
-        reply::{self, Denial},
+        reply::{self, Denial, Reply},
         requirement::{
             evaluate::{Evaluation, Outcome},
             ResolvedRequirement,
@@ -26,7 +28,8 @@ use crate::{
     token::signature::SignatureCheck,
 };
 
-/// How many parked requests are decided in one call. Other requests wait for the worker.
+/// How many parked requests are decided in one call, and how many that gave way are answered. Other requests wait for the
+/// worker.
 const BATCH: usize = 64;
 /// How many signatures are checked for parked requests in one call, but for those of the last request.
 const CHECKS_PER_CALL: u32 = 64;
@@ -38,7 +41,7 @@ pub(super) struct Requests<'e, C> {
     pub(super) key_sets: &'e mut KeySets,
     pub(super) refreshes: &'e mut Refreshes,
     pub(super) waiting: &'e mut WaitingRoom,
-    pub(super) evicted: &'e mut Vec<Action>,
+    pub(super) evicted: &'e mut BTreeMap<StreamId, Reply>,
     pub(super) telemetry: &'e mut Telemetry,
     pub(super) now: UnixTime,
 }
@@ -115,7 +118,7 @@ impl<C: SignatureCheck> Requests<'_, C> {
                         self.waiting.remove(stream);
                     } else {
                         let reply = self.responder().reply(denial, &request.resolved, &request.realm);
-                        self.evicted.push(Action::Reply(stream, reply));
+                        self.evicted.insert(stream, reply);
                     }
                 }
                 decision
@@ -140,7 +143,8 @@ impl<C: SignatureCheck> Requests<'_, C> {
     pub(super) fn decide_parked(&mut self) -> Vec<Action> {
         let now = self.now;
         self.waiting.mark_over(self.plan, self.key_sets, now);
-        let mut actions = std::mem::take(self.evicted);
+        let evicted = (0..BATCH).map_while(|_| self.evicted.pop_first());
+        let mut actions: Vec<_> = evicted.map(|(stream, reply)| Action::Reply(stream, reply)).collect();
         let mut checks = 0_u32;
         for _ in 0..BATCH {
             if checks >= CHECKS_PER_CALL {

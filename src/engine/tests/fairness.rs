@@ -69,6 +69,25 @@ fn a_flood_over_many_providers_leaves_room_for_another_client() {
 }
 
 #[test]
+fn the_replies_to_requests_that_gave_way_are_bounded_per_turn() {
+    let mut world = world_of(&providers(1, 200));
+    let parks = |world: &mut World, streams: std::ops::Range<u32>, client: fn(u32) -> ClientId| {
+        streams.filter(|stream| waits(world, client(*stream), *stream, "/0/")).count()
+    };
+    assert_eq!(parks(&mut world, 0..200, |_| FLOOD), 200);
+    assert_eq!(parks(&mut world, 1000..1150, |stream| ClientId(stream.into())), 150);
+    // The newest give way, and the oldest of them are answered first. Some of their clients leave before.
+    let [engine, _] = &mut world.engines;
+    (55..60).for_each(|stream| engine.on_stream_end(StreamId(stream)));
+    let turn = |engine: &mut Engine<ByKid>| replies(engine.on_wake(world.now));
+    assert_eq!(turn(engine), (50..55).chain(60..119).collect::<Vec<_>>());
+    engine.on_stream_end(StreamId(119));
+    assert_eq!(turn(engine), (120..184).collect::<Vec<_>>());
+    assert_eq!(turn(engine), (184..200).collect::<Vec<_>>());
+    assert_eq!((turn(engine), engine.waiting()), (Vec::new(), 200));
+}
+
+#[test]
 fn a_flood_of_large_requests_leaves_room_for_another_client() {
     let mut world = world().started(&["a"]);
     let large = || [b"/".to_vec(), vec![b'x'; 50 << 20]].concat();
