@@ -116,8 +116,8 @@ pub(super) fn random(salt: u64) -> u32 {
 }
 
 /// Has `on_tick` called after this period; at least a millisecond, since zero would stop the ticks.
-pub(super) fn tick_in(period: Duration) {
-    let _ = abi::set_tick_period(u32::try_from(period.as_millis()).unwrap_or(u32::MAX).max(1));
+pub(super) fn tick_in(period: Duration) -> abi::Result {
+    abi::set_tick_period(u32::try_from(period.as_millis()).unwrap_or(u32::MAX).max(1))
 }
 
 /// Ends the ticks of the current context. Envoy would go on with the timer of a context that is gone.

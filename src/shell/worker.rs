@@ -318,8 +318,8 @@ impl Worker {
 
     /// The period is set only when it changes, since setting it begins the wait anew.
     pub(super) fn set_tick(&self, period: Duration) {
-        if self.tick.replace(Some(period)) != Some(period) {
-            host::tick_in(period);
+        if self.tick.get() != Some(period) && host::tick_in(period).is_ok() {
+            self.tick.set(Some(period));
         }
     }
 
