@@ -152,7 +152,9 @@ impl Worker {
     /// Messages in this worker's queue.
     pub(super) fn on_queue_ready(&self) {
         let messages = self.peers.messages();
-        if messages.is_empty() {
+        // The host calls once for each message, and the first call takes all. Where this worker was woken and did not run, another
+        // plugin took the message.
+        if messages.is_empty() && !self.is_woken.get() {
             return;
         }
         if messages.contains(&Message::Peers) {
