@@ -140,6 +140,11 @@ impl<C: SignatureCheck> Engine<C> {
         self.waiting.is_let_through(stream)
     }
 
+    /// The caller could not carry out an [`Action::Resume`]: no part of the request may go on.
+    pub fn on_not_resumed(&mut self, stream: StreamId) {
+        self.waiting.hold_back(stream);
+    }
+
     /// A stream ended, whatever became of its request.
     pub fn on_stream_end(&mut self, stream: StreamId) {
         self.evicted.remove(&stream);

@@ -146,6 +146,13 @@ impl<W> Parked<W> {
         matches!(self.streams.get(&stream), Some(State::Answered { let_through: true }))
     }
 
+    /// A request that was let through does not go on after all.
+    pub(super) fn hold_back(&mut self, stream: StreamId) {
+        if let Some(State::Answered { let_through }) = self.streams.get_mut(&stream) {
+            *let_through = false;
+        }
+    }
+
     /// Forgets a stream that ended. Returns what was parked, if the request still waited.
     pub(super) fn remove(&mut self, stream: StreamId) -> Option<W> {
         match self.streams.remove(&stream)? {
@@ -224,6 +231,8 @@ mod tests {
         );
         assert_eq!((parked.answer(a, true), parked.answer(a, false), parked.answer(c, true)), (Some(()), None, None));
         assert!(parked.is_let_through(a) && !parked.is_let_through(b) && !parked.is_let_through(c));
+        parked.hold_back(a);
+        assert!(!parked.is_let_through(a));
         assert_eq!(parked.park(a, one, 0, T, ()), Err(Full(())), "a stream is parked once");
         assert_eq!(parked.park(c, one, 0, T, ()), IN);
         assert_eq!([a, b, c, c].map(|stream| parked.remove(stream)), [None, Some(()), Some(()), None]);

@@ -157,6 +157,11 @@ impl WaitingRoom {
         Some(request)
     }
 
+    /// A request that was let through does not go on after all.
+    pub(super) fn hold_back(&mut self, stream: StreamId) {
+        self.parked.hold_back(stream);
+    }
+
     /// Keeps the time that each request has left when the clock steps. Returns the time before the step if the clock went
     /// back.
     pub(super) fn absorb_clock_step(&mut self, now: UnixTime) -> Option<UnixTime> {

@@ -80,7 +80,10 @@ extern "C" fn proxy_on_tick(root: u32) {
 extern "C" fn proxy_on_queue_ready(root: u32, _queue: u32) {
     if let Some(worker) = worker(root) {
         worker.on_queue_ready();
+        return;
     }
+    #[cfg(feature = "test-hooks")]
+    super::test_hooks::on_unknown_context();
 }
 
 #[no_mangle]

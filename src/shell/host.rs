@@ -41,6 +41,8 @@ pub(super) fn request_headers() -> abi::Result<Vec<u8>> {
 
 /// Changes the current request.
 pub(super) fn edit(edits: &Edits) -> abi::Result {
+    #[cfg(feature = "test-hooks")]
+    super::test_hooks::on_edit()?;
     edits.remove.iter().try_for_each(|name| abi::remove_header(name))?;
     if let Some(target) = &edits.target {
         abi::replace_header(":path", target)?;
@@ -56,6 +58,8 @@ pub(super) fn edit(edits: &Edits) -> abi::Result {
 
 /// Answers the current request.
 pub(super) fn reply(reply: &Reply) -> abi::Result {
+    #[cfg(feature = "test-hooks")]
+    super::test_hooks::on_edit()?;
     for (name, value) in &reply.state {
         // A shorter access log is no reason to answer otherwise.
         let _ = abi::set_property(name, value);

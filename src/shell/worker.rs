@@ -15,7 +15,7 @@ use super::{
     stats::Stats,
 };
 use crate::{
-    engine::{Action, Engine, FetchError, Plan, ProviderId, Reply, Response, Update, Validators},
+    engine::{Action, Edits, Engine, FetchError, Plan, ProviderId, Reply, Response, StreamId, Update, Validators},
     ids::ProviderMap,
     metrics::{Gauge, ProviderStat, Series},
     shared::{
@@ -207,14 +207,7 @@ impl Worker {
                 Action::Reply(stream, reply) => {
                     let _ = abi::set_effective_context(stream.0).and_then(|()| host::reply(&reply));
                 }
-                Action::Resume(stream, edits, _) => {
-                    // A stream that cannot be reached is gone. A request that cannot be changed as decided does not go on.
-                    if abi::set_effective_context(stream.0).is_ok()
-                        && (host::edit(&edits).is_err() || abi::resume_request().is_err())
-                    {
-                        let _ = host::reply(&Reply::unavailable());
-                    }
-                }
+                Action::Resume(stream, edits, _) => self.resume(stream, &edits),
                 Action::WakeWorkers(provider) => {
                     if let Some(cell) = &self.cells[provider] {
                         self.peers.wake_all(Message::Record(cell.name), host::now());
@@ -223,6 +216,19 @@ impl Worker {
             }
         }
         let _ = abi::set_effective_context(self.root);
+    }
+
+    /// A request that cannot be changed as decided does not go on, whether the host takes the reply or not.
+    fn resume(&self, stream: StreamId, edits: &Edits) {
+        let reached = abi::set_effective_context(stream.0);
+        let resumed = reached.and_then(|()| host::edit(edits)).and_then(|()| abi::resume_request());
+        if resumed.is_err() {
+            self.engine.borrow_mut().on_not_resumed(stream);
+        }
+        // A stream that cannot be reached is gone.
+        if reached.is_ok() && resumed.is_err() {
+            let _ = host::reply(&Reply::unavailable());
+        }
     }
 
     fn update(&self, provider: ProviderId, update: Box<Update>) -> Vec<Action> {

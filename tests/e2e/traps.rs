@@ -1,11 +1,14 @@
 //! A VM that traps. The filter has hooks for tests: the header `x-test-trap` makes the VM trap.
 
 use std::{
-    fs, thread,
+    fs,
+    io::{Read, Write},
+    net::TcpStream,
+    thread,
     time::{Duration, Instant},
 };
 
-use jwks_gate_issuer::{Fault, Times};
+use jwks_gate_issuer::{Fault, Rotation, Times};
 use jwks_gate_testbed::{
     eventually, hooks_path,
     http::{self, Request},
@@ -121,10 +124,18 @@ fn a_message_for_a_root_context_of_a_vm_that_trapped_is_ignored() {
     let attack = json!({"period_millis": 5, "overwrite": false, "values": [], "secret": "", "queues": 64});
     let mut first = plan.config.clone();
     first["providers"]["p"]["forward"] = json!(true);
-    let filters = vec![intruder(&attack), hooked(&first), hooked(&plan.config)];
-    let site = start(plan, filters);
+    // Both filters reload with the first request, whose stream then has the id that the second root context had.
+    let quickly = json!({"backoff": {"base_interval": "0.05s"}});
+    let [first, second] = [&first, &plan.config].map(|config| {
+        let mut filter = hooked(config);
+        filter["typed_config"]["config"]["reload_config"] = quickly.clone();
+        filter
+    });
+    let site = start(plan, vec![intruder(&attack), first, second]);
+    thread::sleep(Duration::from_millis(300));
     site.issuer.fault(Fault::Hang, Times::Always);
-    let (token, unknown, before) = (site.issuer.token(), site.token_of_unknown_key(), site.echo.requests());
+    let vms = || site.envoy.stat("wasm.envoy.wasm.runtime.v8.created");
+    let (token, unknown, before) = (site.issuer.token(), site.token_of_unknown_key(), (site.echo.requests(), vms()));
     assert_eq!(trap(&site, "now"), 503);
     // The first request in the new VM is parked, while messages arrive.
     let is_parked = || {
@@ -133,10 +144,41 @@ fn a_message_for_a_root_context_of_a_vm_that_trapped_is_ignored() {
         begin.elapsed() > Duration::from_millis(500)
     };
     assert!(eventually(Duration::from_secs(15), is_parked), "{}", site.envoy.log());
-    let log = site.envoy.log();
-    assert!(!log.contains("panicked") && !log.contains("invalid context_id"), "{log}");
-    assert_eq!(site.echo.requests(), before);
+    assert!(
+        site.envoy.log().contains("a message for a context that is no root context"),
+        "the messages name no stream"
+    );
+    assert_eq!(site.echo.requests(), before.0);
     site.issuer.heal();
     assert!(eventually(Duration::from_secs(10), || site.get(&token).status == 200));
     assert_eq!(site.get_at_once(40, |_| token.clone()), [(200, 40)]);
+    assert_eq!(vms(), before.1 + 1, "another VM trapped: {}", site.envoy.log());
+}
+
+/// The verdict allows a parked request, but the host neither changes nor answers the request. The rest of its body must not carry it
+/// on, without the changes.
+#[test]
+fn a_request_that_cannot_be_changed_as_decided_does_not_go_on_with_its_body() {
+    let plan = Plan::new().timeout("20s");
+    let mut filter = hooked(&plan.config);
+    filter["typed_config"]["config"]["allow_on_headers_stop_iteration"] = json!(true);
+    let site = start(plan, vec![filter]);
+    site.issuer.fault(Fault::Hang, Times::Always);
+    site.issuer.rotate(Rotation::Overlap);
+    let (before, allowed) = (site.echo.requests(), site.settled("allowed"));
+    let mut connection = TcpStream::connect(site.envoy.addr()).unwrap();
+    connection.set_read_timeout(Some(Duration::from_secs(15))).unwrap();
+    let token = site.issuer.token();
+    write!(
+        connection,
+        "POST /api/x HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\nx-test-trap: edits\r\n\
+         transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n"
+    )
+    .unwrap();
+    site.heal_when_parked(1);
+    assert!(eventually(Duration::from_secs(5), || site.stat("allowed") == allowed + 1));
+    connection.write_all(b"5\r\nworld\r\n0\r\n\r\n").unwrap();
+    let mut status = [0; 12];
+    connection.read_exact(&mut status).unwrap();
+    assert_eq!((&status[..], site.echo.requests()), (&b"HTTP/1.1 504"[..], before));
 }
