@@ -6,6 +6,8 @@
 
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
+use log::error;
+
 use super::{
     http::{self, Flow, Http},
     logger, root,
@@ -42,8 +44,13 @@ extern "C" fn proxy_on_vm_start(_root: u32, _size: usize) -> bool {
     true
 }
 
+/// A root context is configured once: requests wait in its worker, which nothing would wake after it was replaced.
 #[no_mangle]
 extern "C" fn proxy_on_configure(root: u32, size: usize) -> bool {
+    if self::worker(root).is_some() {
+        error!("jwks-gate: configuration rejected: the root context has a configuration");
+        return false;
+    }
     let worker = root::configure(root, size);
     let is_good = worker.is_some();
     WORKERS.with_borrow_mut(|workers| workers.extend(worker.map(|worker| (root, Rc::new(worker)))));
