@@ -21,7 +21,9 @@ thread_local! {
     static STREAMS: RefCell<BTreeMap<u32, Rc<Http>>> = const { RefCell::new(BTreeMap::new()) };
 }
 
-// No callback holds a borrow while it calls the host, which may call back.
+// Neither map is borrowed while the host is called; an engine often is. Within a call, the host calls nothing but `malloc`, which
+// borrows nothing: Envoy does what follows from a reply, a resumed request or a failed fetch after the callback. In a host that
+// called back at once, the second borrow of an engine would trap the VM, and no request passes a VM that trapped.
 
 fn worker(root: u32) -> Option<Rc<Worker>> {
     WORKERS.with_borrow(|workers| workers.get(&root).cloned())
