@@ -45,12 +45,20 @@ fn no_token_traps_the_filter() {
     let site = Plan::new().start_warm();
     let key = site.issuer.current();
     let deep = format!("{}1{}", "[".repeat(2000), "]".repeat(2000));
-    let payloads =
-        ["", "null", "[]", "{", "{\"exp\":1e999}", "{\"nbf\":-1e300}", "{\"exp\":\"x\"}", "{\"iss\":7}", &deep];
-    for payload in payloads {
-        let token = raw_token(&key, r#"{"alg":"ES256"}"#, payload);
-        assert_eq!(site.get(&token).status, 401, "{payload:.40}");
+    let status = |payload: &str| site.get(&raw_token(&key, r#"{"alg":"ES256"}"#, payload)).status;
+    assert_eq!(status(&site.issuer.claims().to_string()), 200);
+    for payload in ["", "null", "[]", "{", "{}", "{\"iss\":7}", &deep] {
+        assert_eq!(status(payload), 401, "{payload:.40}");
     }
+    let with = |member: &str| status(&format!(r#"{{"iss":"{}","aud":"api",{member}}}"#, site.issuer.issuer()));
+    for member in [r#""exp":18446744073709549568"#, r#""nbf":0"#, r#""nbf":1.5e0"#] {
+        assert_eq!(with(member), 200, "{member}");
+    }
+    let out_of_range = [r#""exp":1e999"#, r#""exp":1e300"#, r#""exp":-1"#, r#""nbf":-1e300"#, r#""nbf":1e300"#];
+    for member in out_of_range.iter().chain(&[r#""exp":"x""#, r#""nbf":[]"#, r#""exp":null"#]) {
+        assert_eq!(with(member), 401, "{member}");
+    }
+    assert_eq!(with(&format!(r#""x":{deep}"#)), 401);
     let headers = ["", "null", "[]", "{}", r#"{"alg":7}"#, r#"{"alg":"ES256","kid":null}"#, &deep];
     for header in headers {
         let token = raw_token(&key, header, &site.issuer.claims().to_string());
@@ -124,12 +132,18 @@ fn a_document_out_of_bounds_is_discarded_and_the_old_keys_stay() {
 
 #[test]
 fn a_key_for_another_use_verifies_nothing() {
-    let plan = Plan::new().rotation("unknown_kid_max_wait", "0.5s");
-    let key = SigningKey::generate(Alg::Es256, "enc");
+    let plan = Plan::new().rotation("unknown_kid_max_wait", "0.5s").rotation("unknown_kid_min_interval", "0.1s");
+    let (key, current) = (SigningKey::generate(Alg::Es256, "enc"), plan.issuer.current().public_jwk());
+    let jwks = |jwk: &Value| json!({"keys": [current, jwk]}).to_string().into_bytes();
     let mut jwk = key.public_jwk();
     jwk["use"] = json!("enc");
-    plan.issuer.publish(json!({"keys": [plan.issuer.current().public_jwk(), jwk]}).to_string().into_bytes());
+    plan.issuer.publish(jwks(&jwk));
     let site = plan.start_warm();
-    assert_eq!(site.get(&key.mint(&site.issuer.claims())).status, 401);
+    let token = key.mint(&site.issuer.claims());
+    assert_eq!(site.get(&token).status, 401);
+    // The same key with another `use` verifies the same token.
+    jwk["use"] = json!("sig");
+    site.issuer.publish(jwks(&jwk));
+    assert!(eventually(Duration::from_secs(10), || site.get(&token).status == 200));
     site.assert_healthy();
 }

@@ -130,7 +130,8 @@ fn with_a_secret_a_hostile_plugin_injects_no_key_and_denies_no_good_token() {
 #[test]
 fn a_hostile_plugin_does_not_drive_the_fetches_and_the_log() {
     let time = attack_time();
-    let Attacked { gets, log_lines, .. } = attack(time);
+    let Attacked { gets, log_lines, rejected, .. } = attack(time);
+    assert!(rejected > 100, "the attack is idle: {rejected}");
     assert!(gets <= MAX_GETS_PER_SECOND * time.as_secs(), "{gets} GETs in {time:?}");
     let lines = u64::try_from(log_lines).unwrap();
     assert!(lines <= MAX_LINES_PER_SECOND * time.as_secs(), "{lines} log lines in {time:?}");
