@@ -6,6 +6,7 @@
 // These tests use the real clock, and export no API.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, unreachable_pub)]
 
+mod abi;
 mod alerts;
 mod algorithms;
 mod answers;
