@@ -245,6 +245,11 @@ impl<C: SignatureCheck> Engine<C> {
         !std::mem::replace(&mut self.is_woken, true)
     }
 
+    /// Whether the worker was woken and did not run yet.
+    pub fn is_woken(&self) -> bool {
+        self.is_woken
+    }
+
     /// How long after a request was parked [`Self::on_wake`] is to be called at the latest.
     pub fn tick_when_parked(&self) -> Duration {
         ticks::BUSY

@@ -154,7 +154,7 @@ impl Worker {
         let messages = self.peers.messages();
         // The host calls once for each message, and the first call takes all. Where this worker was woken and did not run, another
         // plugin took the message.
-        if messages.is_empty() && !self.is_woken.get() {
+        if messages.is_empty() && !self.engine.borrow().is_woken() {
             return;
         }
         if messages.contains(&Message::Peers) {

@@ -62,8 +62,8 @@ fn a_token_that_was_verified_before_the_wait_is_denied_if_its_key_is_revoked_mea
         let record = |kids: &[&str]| super::world::world().started(kids).record;
         let engine = &mut world.engines[0];
         engine.on_record(ISSUER, &record(&["a"]), now);
-        let header = |name: &str, kid| (name.to_owned(), token(kid).into_bytes());
-        let list = [(":path".to_owned(), b"/".to_vec()), header("p", "a"), header("q", "b")];
+        let tokens = ["a", "b"].map(token);
+        let list = [(":path", &b"/"[..]), ("p", tokens[0].as_bytes()), ("q", tokens[1].as_bytes())];
         let headers = Headers::new(&list);
         let resolved = engine.resolve(headers);
         let decision = engine.on_request(StreamId(1), resolved, headers, ClientId::default, now);
