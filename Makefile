@@ -2,7 +2,7 @@
 # Needed: cargo, make, python3 with pip. Everything else comes from the package registries.
 
 .DEFAULT_GOAL := help
-.PHONY: help check wasm probe floor hooks envoy prometheus wrk demo serve picture test simulate fleet bench reference lint clean
+.PHONY: help check wasm probe floor hooks envoy prometheus wrk demo serve picture test simulate fleet bench instructions reference lint clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -57,6 +57,9 @@ fleet: ## a day of 1, 100 and 10,000 proxies, as the table in docs/key-sets.md
 
 bench: wasm probe floor envoy wrk ## processor time per signature and per request, beside Envoy's own jwt_authn
 	cargo bench --quiet --profile dev --bench bench
+
+instructions: ## instructions per request in the filter's own code, by valgrind
+	cargo bench --quiet --bench instructions
 
 reference: ## write docs/configuration.md and its JSON Schema anew, from src/config/schema
 	WRITE_REFERENCE=1 cargo test --lib the_reference_and_the_schema
