@@ -49,6 +49,7 @@ mod getrandom_stub;
 mod json;
 #[cfg(all(target_arch = "wasm32", feature = "filter"))]
 mod shell;
+mod sorted;
 pub mod time;
 pub mod token;
 

@@ -69,6 +69,14 @@ impl StringMatcher {
         self.matches(&String::from_utf8_lossy(bytes))
     }
 
+    /// The text that alone matches, if there is one.
+    pub fn exact(&self) -> Option<&str> {
+        match &self.pattern {
+            Pattern::Exact(text) if !self.ignore_case => Some(text),
+            _ => None,
+        }
+    }
+
     /// Whether the pattern is a regular expression.
     pub fn is_regex(&self) -> bool {
         matches!(self.pattern, Pattern::Regex(_))

@@ -14,19 +14,20 @@ use std::{
 
 /// Each part of the crate, and the parts that it may import. Parts stand in the order of their floors: a part imports parts
 /// that stand above it, and no other.
-const IMPORTS: [(&str, &[&str]); 15] = [
+const IMPORTS: [(&str, &[&str]); 16] = [
     ("crypto", &[]),
     ("time", &[]),
     ("ids", &[]),
     ("json", &[]),
     ("bytes", &[]),
+    ("sorted", &[]),
     ("string_matcher", &[]),
     ("keys", &["crypto", "time"]),
     ("shared", &["time"]),
     ("rotation", &["keys", "shared", "time"]),
     ("token", &["bytes", "crypto", "json", "keys", "string_matcher", "time"]),
     ("metrics", &["ids", "token"]),
-    ("policy", &["bytes", "ids", "json", "keys", "rotation", "shared", "string_matcher", "token"]),
+    ("policy", &["bytes", "ids", "json", "keys", "rotation", "shared", "sorted", "string_matcher", "token"]),
     ("engine", &["ids", "keys", "metrics", "policy", "rotation", "time", "token"]),
     ("config", &["ids", "json", "keys", "policy", "rotation", "shared", "string_matcher", "token"]),
     ("shell", &["config", "engine", "ids", "keys", "metrics", "policy", "rotation", "shared", "time", "token"]),

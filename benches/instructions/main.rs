@@ -48,7 +48,9 @@ fn main() {
         let (requests, config, tokens) = serde_json::from_str(&task).unwrap();
         return send(requests, &config, &tokens);
     }
-    println!("\nInstructions per request, native build, without host calls and signatures.\n\n| | instructions |\n|---|---|");
+    println!(
+        "\nInstructions per request, native build, without host calls and signatures.\n\n| | instructions |\n|---|---|"
+    );
     let key = SigningKey::generate(Alg::Rs256, "k");
     for (name, prefix, tokens) in CASES {
         let tokens: Vec<_> = (0..tokens).map(|number| token(&key, number)).collect();

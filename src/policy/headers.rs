@@ -1,5 +1,7 @@
 //! A view of a request's headers. Names are in lower case; values are any bytes that the client sent.
 
+use std::borrow::Cow;
+
 use memchr::memchr2;
 
 use crate::bytes;
@@ -27,6 +29,19 @@ impl<'a> Headers<'a> {
     /// The first value of this header.
     pub fn first(self, name: &str) -> Option<&'a [u8]> {
         self.all(name).next()
+    }
+
+    /// The values of this header, joined by commas. `None`: the header is missing.
+    pub fn joined(self, name: &str) -> Option<Cow<'a, [u8]>> {
+        let mut values = self.all(name);
+        let first = values.next()?;
+        let mut joined = Cow::Borrowed(first);
+        for value in values {
+            let joined = joined.to_mut();
+            joined.push(b',');
+            joined.extend_from_slice(value);
+        }
+        Some(joined)
     }
 
     /// Whether this is a CORS preflight, which never carries credentials.

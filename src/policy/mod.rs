@@ -6,6 +6,7 @@
 //! * [`permit`]: proof that a request may go upstream. [`forward`]: what changes in that request. [`reply`]: the answer to a request
 //!   that is denied.
 
+mod candidates;
 pub mod client;
 pub mod forward;
 pub mod headers;

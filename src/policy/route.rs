@@ -59,6 +59,15 @@ impl RouteMatch {
         matches
     }
 
+    /// The headers that must have exactly one value, whatever else must hold: in every request that may match, the header's
+    /// values, joined by commas, equal the text. A missing header may count as an empty one.
+    pub(super) fn required_headers(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.headers.iter().filter_map(|header| match &header.value {
+            ValueMatch::Text(text) if !header.invert => Some((header.name.as_str(), text.exact()?)),
+            _ => None,
+        })
+    }
+
     fn matches_path(&self, headers: Headers<'_>) -> Result<bool, TooLong> {
         let equals = |expected: &str, path: &[u8]| {
             if self.case_sensitive {
@@ -109,9 +118,9 @@ pub enum ValueMatch {
 
 impl HeaderMatch {
     fn matches(&self, headers: Headers<'_>) -> Result<bool, TooLong> {
-        let values: Vec<_> = headers.all(&self.name).collect();
-        let is_present = !values.is_empty() || self.missing_is_empty;
-        let joined = values.join(&b","[..]);
+        let joined = headers.joined(&self.name);
+        let is_present = joined.is_some() || self.missing_is_empty;
+        let joined = joined.unwrap_or_default();
         let matches = match &self.value {
             ValueMatch::Present(expected) => is_present == *expected,
             _ if !is_present => return Ok(false),

@@ -1,12 +1,11 @@
 //! Which requirement a request falls under: the first rule that matches.
 
-use std::collections::BTreeMap;
-
 use super::{
+    candidates::Candidates,
     headers::Headers,
     route::{PathMatch, RouteMatch},
 };
-use crate::{ids::RequirementId, string_matcher::TooLong};
+use crate::{ids::RequirementId, sorted, string_matcher::TooLong};
 
 /// A rule.
 #[derive(Clone, Debug)]
@@ -17,43 +16,40 @@ pub struct Rule {
     pub requires: Option<RequirementId>,
 }
 
-/// The rules, indexed by path: a request costs as much under a thousand rules as under one.
+/// The rules, indexed by path and by headers: a request costs as much under a thousand rules as under one.
 #[derive(Clone, Debug, Default)]
 pub struct RouteTable {
     rules: Vec<Rule>,
-    exact: BTreeMap<String, Vec<usize>>,
-    /// By length of the prefix.
-    prefixes: Vec<(usize, BTreeMap<String, Vec<usize>>)>,
-    /// Rules that are tried one by one.
-    others: Vec<usize>,
+    exact: Vec<(String, Candidates)>,
+    prefixes: Vec<(String, Candidates)>,
+    /// The lengths of the prefixes.
+    lengths: Vec<usize>,
+    /// Rules that no path finds.
+    others: Candidates,
 }
 
 impl RouteTable {
     /// A table of these rules, in their order.
     pub fn new(rules: Vec<Rule>) -> Self {
-        let mut table = Self::default();
-        for (index, rule) in rules.iter().enumerate() {
-            match &rule.route {
-                RouteMatch { path: PathMatch::Exact(path), case_sensitive: true, .. } => {
-                    table.exact.entry(path.clone()).or_default().push(index);
+        let (mut exact, mut prefixes, mut others) = (Vec::new(), Vec::new(), Vec::new());
+        for (index, Rule { route, .. }) in rules.iter().enumerate() {
+            match &route.path {
+                PathMatch::Exact(path) if route.case_sensitive => exact.push((path.clone(), index)),
+                PathMatch::Prefix(path) | PathMatch::Separated(path) if route.case_sensitive => {
+                    prefixes.push((path.clone(), index));
                 }
-                RouteMatch {
-                    path: PathMatch::Prefix(path) | PathMatch::Separated(path), case_sensitive: true, ..
-                } => {
-                    let known = table.prefixes.iter().position(|(length, _)| *length == path.len());
-                    let at = known.unwrap_or(table.prefixes.len());
-                    if known.is_none() {
-                        table.prefixes.push((path.len(), BTreeMap::new()));
-                    }
-                    if let Some((_, rules)) = table.prefixes.get_mut(at) {
-                        rules.entry(path.clone()).or_default().push(index);
-                    }
-                }
-                _ => table.others.push(index),
+                _ => others.push(index),
             }
         }
-        table.rules = rules;
-        table
+        let routes: Vec<_> = rules.iter().map(|rule| &rule.route).collect();
+        let of_path = |(path, list)| (path, Candidates::new(&routes, list));
+        let by_path = |list| sorted::group(list).into_iter().map(of_path).collect();
+        let (exact, prefixes): (_, Vec<(String, _)>) = (by_path(exact), by_path(prefixes));
+        let mut lengths: Vec<_> = prefixes.iter().map(|(path, _)| path.len()).collect();
+        lengths.sort_unstable();
+        lengths.dedup();
+        let others = Candidates::new(&routes, others);
+        Self { rules, exact, prefixes, lengths, others }
     }
 
     /// All rules, in their order.
@@ -66,24 +62,32 @@ impl RouteTable {
     /// # Errors
     /// [`TooLong`]: nobody knows whether a rule before any that matches does. To skip the rule could be a hole.
     pub fn requirement(&self, headers: Headers<'_>) -> Result<Option<RequirementId>, TooLong> {
-        let text = |bytes| std::str::from_utf8(bytes).ok();
-        let exact = text(headers.path()).and_then(|path| self.exact.get(path));
-        let prefixes =
-            self.prefixes.iter().filter_map(|(length, rules)| rules.get(text(headers.path().get(..*length)?)?));
+        let path = headers.path();
+        let exact = sorted::get(&self.exact, path);
+        let prefixes = self.lengths.iter().filter_map(|length| sorted::get(&self.prefixes, path.get(..*length)?));
         let mut first: Option<(usize, Result<Option<RequirementId>, TooLong>)> = None;
-        for list in exact.into_iter().chain(prefixes).chain([&self.others]) {
-            // Each list is in the order of the rules.
-            let mut earlier = list.iter().copied().take_while(|index| first.is_none_or(|(first, _)| *index < first));
-            let found = earlier.find_map(|index| {
-                let rule = self.rules.get(index)?;
-                match rule.route.matches(headers) {
-                    Ok(is_match) => is_match.then_some((index, Ok(rule.requires))),
-                    Err(too_long) => Some((index, Err(too_long))),
-                }
-            });
-            first = found.or(first);
+        for candidates in exact.into_iter().chain(prefixes).chain([&self.others]) {
+            for list in candidates.lists(headers) {
+                // Each list is in the order of the rules.
+                let earlier = list.iter().copied().take_while(|index| first.is_none_or(|(first, _)| *index < first));
+                first = self.first_match(earlier, headers).or(first);
+            }
         }
         first.map_or(Ok(None), |(_, requirement)| requirement)
+    }
+
+    fn first_match(
+        &self,
+        mut list: impl Iterator<Item = usize>,
+        headers: Headers<'_>,
+    ) -> Option<(usize, Result<Option<RequirementId>, TooLong>)> {
+        list.find_map(|index| {
+            let rule = self.rules.get(index)?;
+            match rule.route.matches(headers) {
+                Ok(is_match) => is_match.then_some((index, Ok(rule.requires))),
+                Err(too_long) => Some((index, Err(too_long))),
+            }
+        })
     }
 }
 
@@ -92,7 +96,7 @@ mod tests {
     use super::*;
     use crate::{
         policy::route::{HeaderMatch, ValueMatch},
-        string_matcher::Pattern,
+        string_matcher::{Pattern, StringMatcher},
     };
 
     fn rule(path: PathMatch, requires: Option<usize>) -> Rule {
@@ -156,39 +160,95 @@ mod tests {
     /// The index finds what trying one rule after the other finds.
     #[test]
     fn the_index_finds_the_first() {
-        let paths = ["/", "/a", "/a/", "/a/b", "/ab", "/b", "/A/b"];
-        let mut seed = 1_u64;
-        let mut draw = |below: u64| {
-            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (seed >> 33) % below
+        const PATHS: [&str; 7] = ["/", "/a", "/a/", "/a/b", "/ab", "/b", "/A/b"];
+        const NAMES: [&str; 4] = ["x", "y", ":method", ":authority"];
+        // U+FFFD stands for what is no UTF-8.
+        const VALUES: [&str; 7] = ["", "a", "b", "A", "a,b", ",", "\u{fffd}"];
+        let condition = |draw: &mut fastrand::Rng| {
+            let value = (*draw.choice(&VALUES).unwrap()).to_owned();
+            let text = |pattern, ignore_case| ValueMatch::Text(StringMatcher::new(pattern, ignore_case));
+            let value = match draw.u8(..8) {
+                0 => ValueMatch::Present(draw.bool()),
+                1 => text(Pattern::Prefix(value), false),
+                2 => text(Pattern::Exact(value), true),
+                3 => text(Pattern::regex("a*").unwrap(), false),
+                _ => text(Pattern::Exact(value), false),
+            };
+            let (name, invert) = ((*draw.choice(&NAMES).unwrap()).to_owned(), draw.u8(..6) == 0);
+            HeaderMatch { name, value, invert, missing_is_empty: draw.u8(..4) == 0 }
         };
-        for _ in 0..2_000 {
-            let rules = (0..6).map(|index| {
-                let path = paths[draw(7) as usize].to_owned();
-                let path = match draw(5) {
-                    0 => PathMatch::Exact(path),
-                    1 => PathMatch::Prefix(path),
-                    2 => PathMatch::Separated(path),
-                    3 => PathMatch::Regex(Pattern::regex("/a.*").unwrap()),
-                    _ => PathMatch::Connect,
+        let request = |draw: &mut fastrand::Rng| {
+            let path =
+                (*draw.choice(&["/", "/a", "/a/b", "/ab", "/A/b", "/a?q", "/a/b/c?/b", "/b"]).unwrap()).to_owned();
+            let mut list = vec![(":path", path.into_bytes())];
+            for _ in 0..draw.usize(..5) {
+                let value = match draw.u8(..10) {
+                    0 => b"\xff".to_vec(),
+                    1 => vec![b'a'; crate::string_matcher::MAX_REGEX_INPUT + 1],
+                    _ => draw.choice(&VALUES).unwrap().as_bytes().to_vec(),
+                };
+                list.push((*draw.choice(&NAMES).unwrap(), value));
+            }
+            list
+        };
+        let (mut matched, mut too_long) = (0, 0);
+        for seed in 0..2_000 {
+            let mut draw = fastrand::Rng::with_seed(seed);
+            // Few paths: many rules share one.
+            let (count, paths) = (draw.usize(1..40), draw.usize(1..=PATHS.len()));
+            let rules = (0..count).map(|index| {
+                let path = PATHS[draw.usize(..paths)].to_owned();
+                let path = match draw.u8(..6) {
+                    0 => PathMatch::Regex(Pattern::regex("/a.*").unwrap()),
+                    1 => PathMatch::Connect,
+                    2 => PathMatch::Exact(path),
+                    3 => PathMatch::Separated(path),
+                    _ => PathMatch::Prefix(path),
                 };
                 let mut rule = rule(path, Some(index));
-                rule.route.case_sensitive = draw(4) > 0;
-                if draw(3) == 0 {
-                    let value = ValueMatch::Present(true);
-                    let (name, invert) = ("x".to_owned(), false);
-                    rule.route.headers.push(HeaderMatch { name, value, invert, missing_is_empty: false });
-                }
+                rule.route.case_sensitive = draw.u8(..4) > 0;
+                rule.route.headers = (0..draw.usize(..3)).map(|_| condition(&mut draw)).collect();
                 rule
             });
             let rules = RouteTable::new(rules.collect());
-            for path in paths.into_iter().chain(["/a?q", "/a/b/c?/b"]) {
-                for list in [vec![(":path", path)], vec![(":path", path), ("x", "1")]] {
-                    let bytes: Vec<_> = list.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
-                    let one_by_one = rules.iter().find(|rule| rule.route.matches(Headers::new(&bytes)).unwrap());
-                    assert_eq!(required(&rules, &list), one_by_one.and_then(|rule| rule.requires), "{path} {rules:?}");
-                }
+            for _ in 0..20 {
+                let list = request(&mut draw);
+                let list: Vec<_> = list.iter().map(|(name, value)| (*name, value.as_slice())).collect();
+                let headers = Headers::new(&list);
+                let one_by_one = rules.iter().find_map(|rule| match rule.route.matches(headers) {
+                    Ok(is_match) => is_match.then_some(Ok(rule.requires)),
+                    Err(too_long) => Some(Err(too_long)),
+                });
+                matched += usize::from(matches!(one_by_one, Some(Ok(_))));
+                too_long += usize::from(matches!(one_by_one, Some(Err(_))));
+                assert_eq!(rules.requirement(headers), one_by_one.unwrap_or(Ok(None)), "{seed} {list:?} {rules:?}");
             }
+        }
+        assert!(matched > 10_000 && too_long > 100, "{matched} {too_long}");
+    }
+
+    /// Of a thousand rules with equal paths, those of the request's tenant are tried.
+    #[test]
+    fn rules_of_one_path_are_found_by_a_header() {
+        let is = |name: &str, value: String| HeaderMatch {
+            name: name.to_owned(),
+            value: ValueMatch::Text(StringMatcher::new(Pattern::Exact(value), false)),
+            invert: false,
+            missing_is_empty: false,
+        };
+        let rules: Vec<_> = (0..1000)
+            .map(|index| {
+                let mut rule = rule(PathMatch::Prefix("/".into()), Some(index));
+                rule.route.headers = vec![is(":method", "GET".into()), is("tenant", (index / 2).to_string())];
+                rule
+            })
+            .collect();
+        let routes: Vec<_> = rules.iter().map(|rule| &rule.route).collect();
+        let candidates = Candidates::new(&routes, (0..1000).collect());
+        for (tenant, expected) in [("7", vec![14, 15]), ("x", vec![]), ("7,8", vec![])] {
+            let list: Vec<_> = tenant.split(',').map(|value| ("tenant", value.as_bytes())).collect();
+            let found: Vec<usize> = candidates.lists(Headers::new(&list)).flatten().copied().collect();
+            assert_eq!(found, expected, "{tenant}");
         }
     }
 }

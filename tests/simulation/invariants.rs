@@ -343,7 +343,10 @@ impl Ledger {
     pub fn answered(&mut self, worker: usize, stream: u32, status: u16, body: &str, now: u64, issuers: &[Issuer]) {
         let Some(issuer) = self.open.get(&(worker, stream)).map(|open| open.request.issuer()) else {
             if self.closed.contains(&(worker, stream)) {
-                self.violate(Invariant::NothingLost, format!("stream {stream}: answered twice, or after its client left"));
+                self.violate(
+                    Invariant::NothingLost,
+                    format!("stream {stream}: answered twice, or after its client left"),
+                );
             }
             return;
         };

@@ -1,0 +1,27 @@
+//! Sorted vectors as maps, for what is built once: much less code in the wasm than a `BTreeMap` for each type of value. Keys are
+//! ordered by length first, so that most comparisons read no text.
+
+use std::cmp::Ordering;
+
+fn compare(a: &str, b: &[u8]) -> Ordering {
+    a.len().cmp(&b.len()).then_with(|| a.as_bytes().cmp(b))
+}
+
+/// The values of each key, in ascending order.
+pub(crate) fn group<V: Ord>(mut pairs: Vec<(String, V)>) -> Vec<(String, Vec<V>)> {
+    pairs.sort_unstable_by(|(a, left), (b, right)| compare(a, b.as_bytes()).then_with(|| left.cmp(right)));
+    let mut groups: Vec<(String, Vec<V>)> = Vec::new();
+    for (key, value) in pairs {
+        match groups.last_mut() {
+            Some((last, values)) if *last == key => values.push(value),
+            _ => groups.push((key, vec![value])),
+        }
+    }
+    groups
+}
+
+/// The value under `key` in what [`group`] has ordered.
+pub(crate) fn get<'a, V>(map: &'a [(String, V)], key: &[u8]) -> Option<&'a V> {
+    let index = map.binary_search_by(|(known, _)| compare(known, key)).ok()?;
+    map.get(index).map(|(_, value)| value)
+}
