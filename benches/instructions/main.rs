@@ -45,7 +45,7 @@ impl SignatureCheck for Unchecked {
 
 fn main() {
     if let Ok(task) = env::var(TASK) {
-        let (requests, config, tokens) = serde_json::from_str(&task).unwrap();
+        let (requests, config, tokens): (u32, String, Vec<String>) = serde_json::from_str(&task).unwrap();
         return send(requests, &config, &tokens);
     }
     println!(
