@@ -7,14 +7,14 @@ fn compare(a: &str, b: &[u8]) -> Ordering {
     a.len().cmp(&b.len()).then_with(|| a.as_bytes().cmp(b))
 }
 
-/// The values of each key, in ascending order.
-pub(crate) fn group<V: Ord>(mut pairs: Vec<(String, V)>) -> Vec<(String, Vec<V>)> {
+/// The numbers of each key, in ascending order.
+pub(crate) fn group(mut pairs: Vec<(String, usize)>) -> Vec<(String, Vec<usize>)> {
     pairs.sort_unstable_by(|(a, left), (b, right)| compare(a, b.as_bytes()).then_with(|| left.cmp(right)));
-    let mut groups: Vec<(String, Vec<V>)> = Vec::new();
-    for (key, value) in pairs {
+    let mut groups: Vec<(String, Vec<usize>)> = Vec::new();
+    for (key, number) in pairs {
         match groups.last_mut() {
-            Some((last, values)) if *last == key => values.push(value),
-            _ => groups.push((key, vec![value])),
+            Some((last, numbers)) if *last == key => numbers.push(number),
+            _ => groups.push((key, vec![number])),
         }
     }
     groups

@@ -24,34 +24,26 @@ struct ByHeader {
 
 impl Candidates {
     /// Indexes those of the rules that `list` names, in its order.
-    pub(super) fn new(rules: &[&RouteMatch], list: Vec<usize>) -> Self {
+    pub(super) fn new(rules: &[&RouteMatch], list: &[usize]) -> Self {
         let required = |index: &usize| rules.get(*index).into_iter().flat_map(|route| route.required_headers());
-        let mut all: Vec<_> = list.iter().flat_map(required).collect();
-        all.sort_unstable();
-        let count = |pair: &(&str, &str)| {
-            all.partition_point(|known| known <= pair).saturating_sub(all.partition_point(|known| known < pair))
+        let key = |(name, value)| format!("{name}\0{value}");
+        let with_key = |index: &usize| required(index).map(|header| (key(header), *index)).collect::<Vec<_>>();
+        let by_key = sorted::group(list.iter().flat_map(with_key).collect());
+        let count = |header: &_| sorted::get(&by_key, key(*header).as_bytes()).map_or(0, Vec::len);
+        // Of several headers, the one that leaves the fewest rules.
+        let chosen = |index: &usize| required(index).min_by_key(count);
+        let with_name = |index: &usize| Some((chosen(index)?.0.to_owned(), *index));
+        let by_name = sorted::group(list.iter().filter_map(with_name).collect());
+        let is_indexed = |index: &usize| {
+            let list = chosen(index).and_then(|(name, _)| sorted::get(&by_name, name.as_bytes()));
+            list.is_some_and(|list| list.len() >= MIN_INDEXED)
         };
-        let (mut others, mut indexed) = (Vec::new(), Vec::new());
-        for index in list {
-            // Of several headers, the one that leaves the fewest rules.
-            match required(&index).min_by_key(count) {
-                Some((name, value)) => indexed.push((name, value.to_owned(), index)),
-                None => others.push(index),
-            }
-        }
-        indexed.sort_unstable();
+        let others = list.iter().copied().filter(|index| !is_indexed(index)).collect();
         let mut by_header = Vec::new();
-        for rules in indexed.chunk_by(|(a, ..), (b, ..)| a == b) {
-            match rules {
-                [(name, ..), ..] if rules.len() >= MIN_INDEXED => {
-                    let by_value =
-                        sorted::group(rules.iter().map(|(_, value, index)| (value.clone(), *index)).collect());
-                    by_header.push(ByHeader { name: (*name).to_owned(), by_value });
-                }
-                _ => others.extend(rules.iter().map(|(.., index)| *index)),
-            }
+        for (name, list) in by_name.into_iter().filter(|(_, list)| list.len() >= MIN_INDEXED) {
+            let with_value = |index: &usize| Some((chosen(index)?.1.to_owned(), *index));
+            by_header.push(ByHeader { name, by_value: sorted::group(list.iter().filter_map(with_value).collect()) });
         }
-        others.sort_unstable();
         Self { others, by_header }
     }
 

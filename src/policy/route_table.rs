@@ -22,7 +22,7 @@ pub struct RouteTable {
     rules: Vec<Rule>,
     exact: Vec<(String, Candidates)>,
     prefixes: Vec<(String, Candidates)>,
-    /// The lengths of the prefixes.
+    /// The lengths of the prefixes, in the order of the prefixes.
     lengths: Vec<usize>,
     /// Rules that no path finds.
     others: Candidates,
@@ -42,13 +42,13 @@ impl RouteTable {
             }
         }
         let routes: Vec<_> = rules.iter().map(|rule| &rule.route).collect();
-        let of_path = |(path, list)| (path, Candidates::new(&routes, list));
-        let by_path = |list| sorted::group(list).into_iter().map(of_path).collect();
-        let (exact, prefixes): (_, Vec<(String, _)>) = (by_path(exact), by_path(prefixes));
+        let by_path = |list| -> Vec<_> {
+            sorted::group(list).into_iter().map(|(path, list)| (path, Candidates::new(&routes, &list))).collect()
+        };
+        let (exact, prefixes) = (by_path(exact), by_path(prefixes));
         let mut lengths: Vec<_> = prefixes.iter().map(|(path, _)| path.len()).collect();
-        lengths.sort_unstable();
         lengths.dedup();
-        let others = Candidates::new(&routes, others);
+        let others = Candidates::new(&routes, &others);
         Self { rules, exact, prefixes, lengths, others }
     }
 
@@ -244,7 +244,7 @@ mod tests {
             })
             .collect();
         let routes: Vec<_> = rules.iter().map(|rule| &rule.route).collect();
-        let candidates = Candidates::new(&routes, (0..1000).collect());
+        let candidates = Candidates::new(&routes, &Vec::from_iter(0..1000));
         for (tenant, expected) in [("7", vec![14, 15]), ("x", vec![]), ("7,8", vec![])] {
             let list: Vec<_> = tenant.split(',').map(|value| ("tenant", value.as_bytes())).collect();
             let found: Vec<usize> = candidates.lists(Headers::new(&list)).flatten().copied().collect();
