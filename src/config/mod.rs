@@ -49,7 +49,7 @@ pub fn parse_in(environment: &[u8], configuration: &[u8]) -> Result<Plan, Config
         None if !configuration.trim_ascii_start().starts_with(b"{") => return Err(Path::Root.error(NO_OBJECT)),
         None => crate::json::parse(configuration).map_err(|error| Path::Root.error(error.to_string()))?,
     };
-    let config = <schema::JwtAuthentication as read::Read>::read(value, &Path::Root)?;
+    let config = read::read::<schema::JwtAuthentication>(value, &Path::Root)?;
     compile::plan(config, environment::secret(environment))
 }
 

@@ -7,22 +7,34 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::{duration, error::Result, path::Path, suggest::did_you_mean};
+use super::{
+    duration,
+    error::{ConfigError, Result},
+    path::Path,
+    suggest::did_you_mean,
+};
 
 /// A protobuf map, in the order of its keys.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Named<T>(pub(super) Vec<(String, T)>);
 
-/// A type that can be read from a JSON value.
-pub(super) trait Read: Sized {
-    /// Reads the value of the field at `path`.
+/// A type that can be read from a JSON value. The default is the value of an omitted field.
+pub(super) trait Read {
+    /// Reads the value of the field at `path`, in place of the default.
     ///
     /// # Errors
     /// The value is of another type.
-    fn read(value: Value, path: &Path<'_>) -> Result<Self>;
+    fn set(&mut self, value: Value, path: &Path<'_>) -> Result<()>;
+}
 
-    /// The value of an omitted field.
-    fn absent() -> Self;
+/// Reads the value at `path`.
+///
+/// # Errors
+/// The value is of another type.
+pub(super) fn read<T: Read + Default>(value: Value, path: &Path<'_>) -> Result<T> {
+    let mut read = T::default();
+    read.set(value, path)?;
+    Ok(read)
 }
 
 /// In a message with this field, a name that is no field may be a secret in the wrong place.
@@ -47,56 +59,49 @@ pub(super) fn unexpected<T>(value: &Value, path: &Path<'_>, expected: &str) -> R
     Err(path.error(format!("invalid type: {what}, expected {expected}")))
 }
 
-/// The members of an object that are not read yet.
-pub(super) struct Members<'p> {
-    members: Map<String, Value>,
-    path: &'p Path<'p>,
-    /// The fields of the message so far, for [`did_you_mean`].
-    fields: Vec<&'static str>,
+fn members(value: Value, path: &Path<'_>) -> Result<Map<String, Value>> {
+    match value {
+        Value::Object(members) => Ok(members),
+        other => unexpected(&other, path, "an object"),
+    }
 }
 
-impl<'p> Members<'p> {
-    pub(super) fn of(value: Value, path: &'p Path<'p>) -> Result<Self> {
-        match value {
-            Value::Object(members) => Ok(Self { members, path, fields: Vec::new() }),
-            other => unexpected(&other, path, "an object"),
+/// Reads the fields of a message, each given with its name, in either spelling. Not generic: each message would have a copy.
+pub(super) fn set_fields(value: Value, path: &Path<'_>, fields: &mut [(&'static str, &mut dyn Read)]) -> Result<()> {
+    let mut members = members(value, path)?;
+    for (name, field) in fields.iter_mut() {
+        *name = name.strip_prefix("r#").or(name.strip_prefix('_')).unwrap_or(name);
+        let path = path.field(name);
+        if let Some(value) = remove(&mut members, name, &path)? {
+            field.set(value, &path)?;
         }
     }
+    match members.keys().next() {
+        None => Ok(()),
+        Some(name) => Err(unknown(name, path, &fields.iter().map(|(field, _)| *field).collect::<Vec<_>>())),
+    }
+}
 
-    /// Reads the field of this name, in either spelling.
-    pub(super) fn read<T: Read>(&mut self, name: &'static str) -> Result<T> {
-        let name = name.strip_prefix("r#").or(name.strip_prefix('_')).unwrap_or(name);
-        self.fields.push(name);
-        let path = self.path.field(name);
-        match self.remove(name, &path)? {
-            Some(value) => T::read(value, &path),
-            None => Ok(T::absent()),
+fn remove(members: &mut Map<String, Value>, name: &str, path: &Path<'_>) -> Result<Option<Value>> {
+    let camel = camel_case(name);
+    let found = match (members.remove(name), members.remove(&camel)) {
+        (Some(_), Some(_)) if camel != name => {
+            return Err(path.error(format!("duplicate field, also given as {camel}")));
         }
-    }
+        (Some(value), _) | (None, Some(value)) => value,
+        (None, None) => return Ok(None),
+    };
+    Ok(Some(found).filter(|value| !value.is_null()))
+}
 
-    fn remove(&mut self, name: &str, path: &Path<'_>) -> Result<Option<Value>> {
-        let camel = camel_case(name);
-        let found = match (self.members.remove(name), self.members.remove(&camel)) {
-            (Some(_), Some(_)) if camel != name => {
-                return Err(path.error(format!("duplicate field, also given as {camel}")));
-            }
-            (Some(value), _) | (None, Some(value)) => value,
-            (None, None) => return Ok(None),
-        };
-        Ok(Some(found).filter(|value| !value.is_null()))
+/// The error for a member that is not a field of the message.
+fn unknown(name: &str, path: &Path<'_>, fields: &[&str]) -> ConfigError {
+    let spellings = fields.iter().flat_map(|field| [(*field, (*field).to_owned()), (*field, camel_case(field))]);
+    let hint = did_you_mean(name, spellings);
+    if hint.is_empty() && fields.contains(&SECRET_FIELD) {
+        return path.error(format!("unknown field; the fields are {}", fields.join(", ")));
     }
-
-    /// Rejects a member that is not a field of the message.
-    pub(super) fn finish(self) -> Result<()> {
-        let Some(name) = self.members.keys().next() else { return Ok(()) };
-        let spellings =
-            self.fields.iter().flat_map(|field| [(*field, (*field).to_owned()), (*field, camel_case(field))]);
-        let hint = did_you_mean(name, spellings);
-        if hint.is_empty() && self.fields.contains(&SECRET_FIELD) {
-            return Err(self.path.error(format!("unknown field; the fields are {}", self.fields.join(", "))));
-        }
-        Err(self.path.field(name).error(format!("unknown field `{name}`{hint}")))
-    }
+    path.field(name).error(format!("unknown field `{name}`{hint}"))
 }
 
 /// The name of a field in lowerCamelCase, the canonical spelling of proto3-JSON.
@@ -125,19 +130,12 @@ macro_rules! message {
         }
 
         impl $crate::config::read::Read for $name {
-            #[allow(unused_mut)]
-            fn read(
+            fn set(
+                &mut self,
                 value: serde_json::Value,
                 path: &$crate::config::path::Path<'_>,
-            ) -> $crate::config::error::Result<Self> {
-                let mut members = $crate::config::read::Members::of(value, path)?;
-                let message = Self { $($field: members.read(stringify!($field))?,)* };
-                members.finish()?;
-                Ok(message)
-            }
-
-            fn absent() -> Self {
-                Self::default()
+            ) -> $crate::config::error::Result<()> {
+                $crate::config::read::set_fields(value, path, &mut [$((stringify!($field), &mut self.$field)),*])
             }
         }
 
@@ -158,76 +156,58 @@ macro_rules! message {
 }
 pub(super) use message;
 
-impl<T: Read> Read for Option<T> {
-    fn read(value: Value, path: &Path<'_>) -> Result<Self> {
-        T::read(value, path).map(Some)
-    }
-
-    fn absent() -> Self {
-        None
+impl<T: Read + Default> Read for Option<T> {
+    fn set(&mut self, value: Value, path: &Path<'_>) -> Result<()> {
+        self.insert(T::default()).set(value, path)
     }
 }
 
-impl<T: Read> Read for Vec<T> {
-    fn read(value: Value, path: &Path<'_>) -> Result<Self> {
+impl<T: Read + Default> Read for Vec<T> {
+    fn set(&mut self, value: Value, path: &Path<'_>) -> Result<()> {
         let items = match value {
             Value::Array(items) => items,
             // As Envoy reads it: a value alone is a list of one.
-            one => return Ok(vec![T::read(one, path)?]),
+            one => {
+                self.push(read(one, path)?);
+                return Ok(());
+            }
         };
-        let mut read = Self::new();
         for (index, item) in items.into_iter().enumerate() {
-            read.push(T::read(item, &path.index(index))?);
+            self.push(read(item, &path.index(index))?);
         }
-        Ok(read)
-    }
-
-    fn absent() -> Self {
-        Self::new()
+        Ok(())
     }
 }
 
-impl<T: Read> Read for Named<T> {
-    fn read(value: Value, path: &Path<'_>) -> Result<Self> {
-        let Members { members, .. } = Members::of(value, path)?;
-        let mut read = Vec::new();
-        for (name, member) in members {
-            let member = T::read(member, &path.field(&name))?;
-            read.push((name, member));
+impl<T: Read + Default> Read for Named<T> {
+    fn set(&mut self, value: Value, path: &Path<'_>) -> Result<()> {
+        for (name, member) in members(value, path)? {
+            let member = read(member, &path.field(&name))?;
+            self.0.push((name, member));
         }
-        Ok(Self(read))
-    }
-
-    fn absent() -> Self {
-        Self(Vec::new())
+        Ok(())
     }
 }
 
 impl Read for String {
-    fn read(value: Value, path: &Path<'_>) -> Result<Self> {
-        match value {
-            Value::String(text) => Ok(text),
-            other => unexpected(&other, path, "a string"),
-        }
-    }
-
-    fn absent() -> Self {
-        Self::new()
+    fn set(&mut self, value: Value, path: &Path<'_>) -> Result<()> {
+        *self = match value {
+            Value::String(text) => text,
+            other => return unexpected(&other, path, "a string"),
+        };
+        Ok(())
     }
 }
 
 impl Read for bool {
-    fn read(value: Value, path: &Path<'_>) -> Result<Self> {
-        match &value {
-            Value::Bool(flag) => Ok(*flag),
-            Value::String(text) if text.eq_ignore_ascii_case("true") => Ok(true),
-            Value::String(text) if text.eq_ignore_ascii_case("false") => Ok(false),
-            _ => unexpected(&value, path, "a boolean"),
-        }
-    }
-
-    fn absent() -> Self {
-        false
+    fn set(&mut self, value: Value, path: &Path<'_>) -> Result<()> {
+        *self = match &value {
+            Value::Bool(flag) => *flag,
+            Value::String(text) if text.eq_ignore_ascii_case("true") => true,
+            Value::String(text) if text.eq_ignore_ascii_case("false") => false,
+            _ => return unexpected(&value, path, "a boolean"),
+        };
+        Ok(())
     }
 }
 
@@ -249,55 +229,43 @@ fn integer<T: TryFrom<i64>>(value: &Value, path: &Path<'_>, expected: &str) -> R
 }
 
 impl Read for u32 {
-    fn read(value: Value, path: &Path<'_>) -> Result<Self> {
-        integer(&value, path, "an integer from 0 to 4294967295")
-    }
-
-    fn absent() -> Self {
-        0
+    fn set(&mut self, value: Value, path: &Path<'_>) -> Result<()> {
+        *self = integer(&value, path, "an integer from 0 to 4294967295")?;
+        Ok(())
     }
 }
 
 impl Read for i64 {
-    fn read(value: Value, path: &Path<'_>) -> Result<Self> {
-        integer(&value, path, "a 64-bit integer")
-    }
-
-    fn absent() -> Self {
-        0
+    fn set(&mut self, value: Value, path: &Path<'_>) -> Result<()> {
+        *self = integer(&value, path, "a 64-bit integer")?;
+        Ok(())
     }
 }
 
 /// Any JSON value.
 impl Read for Value {
-    fn read(value: Value, _: &Path<'_>) -> Result<Self> {
-        Ok(value)
-    }
-
-    fn absent() -> Self {
-        Self::Null
+    fn set(&mut self, value: Value, _: &Path<'_>) -> Result<()> {
+        *self = value;
+        Ok(())
     }
 }
 
 /// A `google.protobuf.Duration`: text, or an object with `seconds` and `nanos`.
 impl Read for Duration {
-    fn read(value: Value, path: &Path<'_>) -> Result<Self> {
-        match value {
+    fn set(&mut self, value: Value, path: &Path<'_>) -> Result<()> {
+        let duration = match value {
             Value::String(text) => {
                 duration::parse(&text).map_err(|reason| path.error(format!("{reason}; found {text:?}")))
             }
             Value::Object(_) => {
-                let mut members = Members::of(value, path)?;
-                let (seconds, nanos): (i64, u32) = (members.read("seconds")?, members.read("nanos")?);
-                members.finish()?;
+                let (mut seconds, mut nanos) = (0_i64, 0_u32);
+                set_fields(value, path, &mut [("seconds", &mut seconds), ("nanos", &mut nanos)])?;
                 duration::of(seconds, nanos).map_err(|reason| path.error(reason.to_owned()))
             }
             other => unexpected(&other, path, "a duration such as \"300s\""),
-        }
-    }
-
-    fn absent() -> Self {
-        Self::ZERO
+        };
+        *self = duration?;
+        Ok(())
     }
 }
 
@@ -323,7 +291,7 @@ mod tests {
 
     #[test]
     fn both_spellings_are_read_but_not_together() {
-        let read = |value| Message::read(value, &Path::Root.field("m")).map_err(|error| error.to_string());
+        let read = |value| read::<Message>(value, &Path::Root.field("m")).map_err(|error| error.to_string());
         for good in [json!({"a_list_of": [1, "2"], "match": true}), json!({"aListOf": [1.0, 2e0], "match": true})] {
             let message = read(good).unwrap();
             assert_eq!((message.a_list_of, message.r#match), (vec![1, 2], Some(true)));

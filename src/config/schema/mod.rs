@@ -14,11 +14,11 @@ pub(super) use self::{provider::*, rules::*};
 use super::{
     error::{ConfigError, Result},
     path::Path,
-    read::{message, unexpected, Named, Read},
+    read::{message, read, unexpected, Named, Read},
 };
 
 /// A field of Envoy's that jwks-gate does not support. `compile` rejects a configuration that sets the field.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Unsupported;
 
 message! {
@@ -112,61 +112,51 @@ pub(super) enum ErrorFormat {
 }
 
 /// A duration, or the word `unbounded`.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) enum Staleness {
     For(Duration),
+    #[default]
     Unbounded,
 }
 
 impl Read for Unsupported {
-    fn read(_: Value, _: &Path<'_>) -> Result<Self> {
-        Ok(Self)
-    }
-
-    fn absent() -> Self {
-        Self
+    fn set(&mut self, _: Value, _: &Path<'_>) -> Result<()> {
+        Ok(())
     }
 }
 
 impl Read for Mode {
-    fn read(value: Value, path: &Path<'_>) -> Result<Self> {
-        match value.as_str() {
-            Some("enforce") => Ok(Self::Enforce),
-            Some("report") => Ok(Self::Report),
-            _ => unexpected(&value, path, "\"enforce\" or \"report\""),
-        }
-    }
-
-    fn absent() -> Self {
-        Self::default()
+    fn set(&mut self, value: Value, path: &Path<'_>) -> Result<()> {
+        *self = match value.as_str() {
+            Some("enforce") => Self::Enforce,
+            Some("report") => Self::Report,
+            _ => return unexpected(&value, path, "\"enforce\" or \"report\""),
+        };
+        Ok(())
     }
 }
 
 impl Read for ErrorFormat {
-    fn read(value: Value, path: &Path<'_>) -> Result<Self> {
-        match value.as_str() {
-            Some("text") => Ok(Self::Text),
-            Some("json") => Ok(Self::Json),
-            _ => unexpected(&value, path, "\"text\" or \"json\""),
-        }
-    }
-
-    fn absent() -> Self {
-        Self::default()
+    fn set(&mut self, value: Value, path: &Path<'_>) -> Result<()> {
+        *self = match value.as_str() {
+            Some("text") => Self::Text,
+            Some("json") => Self::Json,
+            _ => return unexpected(&value, path, "\"text\" or \"json\""),
+        };
+        Ok(())
     }
 }
 
 impl Read for Staleness {
-    fn read(value: Value, path: &Path<'_>) -> Result<Self> {
-        if value == "unbounded" {
-            return Ok(Self::Unbounded);
-        }
-        Duration::read(value, path)
-            .map(Self::For)
-            .map_err(|error| ConfigError { reason: format!("{}; \"unbounded\" is also valid", error.reason), ..error })
-    }
-
-    fn absent() -> Self {
-        Self::Unbounded
+    fn set(&mut self, value: Value, path: &Path<'_>) -> Result<()> {
+        *self = if value == "unbounded" {
+            Self::Unbounded
+        } else {
+            read(value, path).map(Self::For).map_err(|error| ConfigError {
+                reason: format!("{}; \"unbounded\" is also valid", error.reason),
+                ..error
+            })?
+        };
+        Ok(())
     }
 }
