@@ -41,6 +41,12 @@ pub(super) fn parse(text: &str) -> Result<Duration, &'static str> {
     of(seconds, format!("{fraction:0<9}").parse().map_err(|_| SHAPE)?)
 }
 
+/// The duration in seconds, as [`parse`] reads it.
+pub(super) fn text(duration: Duration) -> String {
+    let text = format!("{}.{:09}", duration.as_secs(), duration.subsec_nanos());
+    format!("{}s", text.trim_end_matches('0').trim_end_matches('.'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -50,6 +56,9 @@ mod tests {
         assert_eq!(parse("300s"), Ok(Duration::from_secs(300)));
         assert_eq!(parse("0.5s"), Ok(Duration::from_millis(500)));
         assert_eq!(parse("0.000000001s"), Ok(Duration::from_nanos(1)));
+        for good in ["0s", "10s", "0.5s", "300.000000001s"] {
+            assert_eq!(parse(good).map(text).as_deref(), Ok(good));
+        }
         for bad in ["", "s", "300", "5m", "-1s", "1.s", ".5s", "1.0000000001s", "1e3s", "+1s", "99999999999999999999s"]
         {
             assert!(parse(bad).is_err(), "{bad}");

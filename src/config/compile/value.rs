@@ -4,6 +4,7 @@ use std::{ops::RangeInclusive, time::Duration};
 
 use crate::{
     config::{
+        duration,
         error::Result,
         oneof,
         path::Path,
@@ -41,8 +42,8 @@ pub(super) fn in_range(path: &Path<'_>, value: Duration, range: RangeInclusive<D
     if range.contains(&value) {
         Ok(value)
     } else {
-        let (min, max) = (range.start().as_secs_f64(), range.end().as_secs());
-        Err(path.error(format!("must be from {min}s to {max}s")))
+        let (min, max) = (duration::text(*range.start()), duration::text(*range.end()));
+        Err(path.error(format!("must be from {min} to {max}")))
     }
 }
 
