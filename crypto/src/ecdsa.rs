@@ -1,9 +1,11 @@
-//! ECDSA (RFC 7518 §3.4) on P-384 and P-521, which jwt-compact lacks.
+//! ECDSA (RFC 7518 §3.4) on P-256, P-384 and P-521.
 //!
-//! Without the feature `all-curves` this module accepts every key and no signature. The host then verifies both curves,
-//! and denies a point that is not on its curve: BoringSSL checks each point that it reads.
+//! Without the feature `all-curves` this module accepts every key on P-384 and P-521 and no signature. The host then verifies
+//! both curves, and denies a point that is not on its curve: BoringSSL checks each point that it reads.
 
-/// Whether this module can verify signatures: the feature `all-curves`.
+use p256::ecdsa::signature::Verifier as _;
+
+/// Whether this module can verify signatures on P-384 and P-521: the feature `all-curves`.
 pub const IS_AVAILABLE: bool = cfg!(feature = "all-curves");
 
 #[cfg(feature = "all-curves")]
@@ -54,6 +56,17 @@ mod curves {
     }
 }
 
+/// A public key on P-256.
+#[derive(Clone)]
+pub struct P256Key(p256::ecdsa::VerifyingKey);
+
+impl P256Key {
+    /// The key with the big-endian coordinates `x` and `y`. Returns `None` if the point is not on the curve.
+    pub fn new(x: &[u8; 32], y: &[u8; 32]) -> Option<Self> {
+        p256::ecdsa::VerifyingKey::from_sec1_bytes(&[&[4][..], x, y].concat()).ok().map(Self)
+    }
+}
+
 /// A public key on P-384.
 #[derive(Clone)]
 pub struct P384Key(curves::P384);
@@ -74,6 +87,11 @@ impl P521Key {
     pub fn new(x: &[u8; 66], y: &[u8; 66]) -> Option<Self> {
         curves::p521(&[&[4][..], x, y].concat()).map(Self)
     }
+}
+
+/// Verifies ECDSA on P-256 with SHA-256: `ES256`. `signature` is in JOSE form, `r` followed by `s`.
+pub fn verify_p256(key: &P256Key, message: &[u8], signature: &[u8]) -> bool {
+    p256::ecdsa::Signature::from_slice(signature).is_ok_and(|signature| key.0.verify(message, &signature).is_ok())
 }
 
 /// Verifies ECDSA on P-384 with SHA-384: `ES384`. `signature` is in JOSE form, `r` followed by `s`.

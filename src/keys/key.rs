@@ -3,7 +3,6 @@
 use std::fmt;
 
 use base64::{engine::general_purpose::URL_SAFE_NO_PAD, Engine as _};
-use jwt_compact::{alg::Es256, jwk::JsonWebKey, Algorithm as JoseAlgorithm};
 
 use super::Algorithm;
 use crate::crypto::{der, ecdsa, ed25519, rsa::PublicKey as RsaPublicKey, Hash};
@@ -16,7 +15,7 @@ pub enum Material {
     /// A secret shared with the issuer (RFC 7518 §6.4).
     Hmac(Secret),
     /// A public key on P-256.
-    P256(Box<<Es256 as JoseAlgorithm>::VerifyingKey>),
+    P256(Box<ecdsa::P256Key>),
     /// A public key on P-384.
     P384(Box<ecdsa::P384Key>),
     /// A public key on P-521.
@@ -202,10 +201,7 @@ impl Curve {
     /// The key with these coordinates, each of [`Self::size`] bytes. Returns `None` if the point is not on the curve.
     fn material(self, x: &[u8], y: &[u8]) -> Option<Material> {
         Some(match self {
-            Self::P256 => {
-                let jwk = JsonWebKey::EllipticCurve { curve: "P-256".into(), x: x.into(), y: y.into(), secret: None };
-                Material::P256(Box::new(<Es256 as JoseAlgorithm>::VerifyingKey::try_from(&jwk).ok()?))
-            }
+            Self::P256 => Material::P256(Box::new(ecdsa::P256Key::new(x.try_into().ok()?, y.try_into().ok()?)?)),
             Self::P384 => Material::P384(Box::new(ecdsa::P384Key::new(x.try_into().ok()?, y.try_into().ok()?)?)),
             Self::P521 => Material::P521(Box::new(ecdsa::P521Key::new(x.try_into().ok()?, y.try_into().ok()?)?)),
         })
@@ -250,7 +246,7 @@ impl Prepared {
         Ok(Self { material, canonical, public_der })
     }
 
-    /// An Ed25519 key.
+    /// An Ed25519 key. A point of small order is weak.
     pub(super) fn ed25519(x: &[u8]) -> Result<Self, KeyError> {
         let canonical = format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#, URL_SAFE_NO_PAD.encode(x));
         let key = ed25519::PublicKey::new(x).ok_or(KeyError::Weak)?;

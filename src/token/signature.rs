@@ -1,12 +1,7 @@
 //! Signature verification. The verifier is a value that callers pass in: the VM, the host and tests each provide one.
 
-use jwt_compact::{
-    alg::{Es256, Hs256, Hs384, Hs512},
-    Algorithm as JoseAlgorithm, AlgorithmSignature,
-};
-
 use crate::{
-    crypto::{ecdsa, ed25519, rsa, Hash},
+    crypto::{ecdsa, ed25519, hmac, rsa, Hash},
     keys::{Algorithm, Key, Material},
 };
 
@@ -28,7 +23,7 @@ pub trait SignatureCheck {
     }
 }
 
-/// Verifies in the VM, with jwt-compact and [`crate::crypto`].
+/// Verifies in the VM, with [`crate::crypto`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct WasmVerifier;
 
@@ -39,12 +34,8 @@ impl SignatureCheck for WasmVerifier {
         }
         let is_good = match (key.material(), algorithm) {
             (Material::Ed25519(key), Algorithm::EdDsa) => ed25519::verify(key, signed, signature),
-            (Material::Hmac(secret), Algorithm::Hs(hash)) => match hash {
-                Hash::Sha256 => verify_jose(&Hs256, &secret.as_bytes().into(), signed, signature),
-                Hash::Sha384 => verify_jose(&Hs384, &secret.as_bytes().into(), signed, signature),
-                Hash::Sha512 => verify_jose(&Hs512, &secret.as_bytes().into(), signed, signature),
-            },
-            (Material::P256(key), Algorithm::Es(Hash::Sha256)) => verify_jose(&Es256, key, signed, signature),
+            (Material::Hmac(secret), Algorithm::Hs(hash)) => hmac::verify(hash, secret.as_bytes(), signed, signature),
+            (Material::P256(key), Algorithm::Es(Hash::Sha256)) => ecdsa::verify_p256(key, signed, signature),
             (Material::P384(key), Algorithm::Es(Hash::Sha384)) => ecdsa::verify_p384(key, signed, signature),
             (Material::P521(key), Algorithm::Es(Hash::Sha512)) => ecdsa::verify_p521(key, signed, signature),
             (Material::Rsa(key), Algorithm::Ps(hash)) => rsa::verify_pss(key, hash, signed, signature),
@@ -57,12 +48,4 @@ impl SignatureCheck for WasmVerifier {
     fn supports(&self, algorithm: Algorithm) -> bool {
         ecdsa::IS_AVAILABLE || !matches!(algorithm, Algorithm::Es(Hash::Sha384 | Hash::Sha512))
     }
-}
-
-/// Verifies with an algorithm of jwt-compact.
-fn verify_jose<A: JoseAlgorithm>(algorithm: &A, key: &A::VerifyingKey, signed: &[u8], signature: &[u8]) -> bool {
-    // `try_from_slice` panics for some algorithms if the length is wrong.
-    A::Signature::LENGTH.is_none_or(|length| length.get() == signature.len())
-        && A::Signature::try_from_slice(signature)
-            .is_ok_and(|signature| algorithm.verify_signature(&signature, key, signed))
 }
