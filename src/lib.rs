@@ -44,8 +44,6 @@ mod allocator;
 mod bytes;
 pub mod config;
 pub mod engine;
-#[cfg(target_arch = "wasm32")]
-mod getrandom_stub;
 mod json;
 #[cfg(all(target_arch = "wasm32", feature = "filter"))]
 mod shell;

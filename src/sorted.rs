@@ -25,3 +25,8 @@ pub(crate) fn get<'a, V>(map: &'a [(String, V)], key: &[u8]) -> Option<&'a V> {
     let index = map.binary_search_by(|(known, _)| compare(known, key)).ok()?;
     map.get(index).map(|(_, value)| value)
 }
+
+/// The least number of this key.
+pub(crate) fn first(groups: &[(String, Vec<usize>)], key: &str) -> Option<usize> {
+    get(groups, key.as_bytes())?.first().copied()
+}

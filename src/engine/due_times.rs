@@ -1,10 +1,7 @@
 //! When each key set needs a look, and which fetch may start next. No event costs work in proportion to the number of
 //! providers.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeSet, time::Duration};
 
 use crate::{
     ids::{ProviderId, ProviderMap},
@@ -26,7 +23,7 @@ pub(super) struct DueTimes {
     /// First the queue, then the times, each in its order.
     order: BTreeSet<(Place, ProviderId)>,
     /// Since when each provider has been due for a fetch without a place. A look in between costs no provider its turn.
-    queued_since: BTreeMap<ProviderId, UnixTime>,
+    queued_since: ProviderMap<Option<UnixTime>>,
     /// When each of the latest fetches started.
     young: Vec<(ProviderId, UnixTime)>,
     /// How many of the queue were handed out, and have not started yet. Each takes a place, or all of the queue would be looked
@@ -52,8 +49,9 @@ pub(super) enum Rank {
 impl DueTimes {
     /// Every remote provider is due.
     pub(super) fn new(plan: &Plan) -> Self {
-        let (order, queued_since, young, promised) = Default::default();
-        let mut times = Self { places: plan.providers.map(|_, _| None), order, queued_since, young, promised };
+        let (order, young, promised) = Default::default();
+        let (places, queued_since) = (plan.providers.map(|_, _| None), plan.providers.map(|_, _| None));
+        let mut times = Self { places, order, queued_since, young, promised };
         for (provider, _) in plan.remotes() {
             times.set(provider, UnixTime::default());
         }
@@ -75,7 +73,7 @@ impl DueTimes {
 
     /// The provider is due for a fetch, and there is no place.
     pub(super) fn queue(&mut self, provider: ProviderId, rank: Rank, now: UnixTime) {
-        let since = *self.queued_since.entry(provider).or_insert(now);
+        let since = *self.queued_since[provider].get_or_insert(now);
         self.put(provider, Place::Queued(rank, since));
     }
 
@@ -92,7 +90,7 @@ impl DueTimes {
 
     /// The fetch of the provider ended, or did not start after all.
     pub(super) fn end(&mut self, provider: ProviderId) {
-        self.queued_since.remove(&provider);
+        self.queued_since[provider] = None;
         self.young.retain(|(known, _)| *known != provider);
     }
 
@@ -149,8 +147,9 @@ mod tests {
     use super::*;
 
     fn times(providers: usize) -> DueTimes {
-        let (order, queued_since, young, promised) = Default::default();
-        let mut times = DueTimes { places: vec![None; providers].into(), order, queued_since, young, promised };
+        let (order, young, promised) = Default::default();
+        let (places, queued_since) = (vec![None; providers].into(), vec![None; providers].into());
+        let mut times = DueTimes { places, order, queued_since, young, promised };
         (0..providers).for_each(|index| times.set(ProviderId::new(index), UnixTime::default()));
         times
     }

@@ -1,6 +1,6 @@
 //! Which refresh each key set needs next, when it may start, and which one starts now.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::{
     due_times::{DueTimes, Rank},
@@ -10,7 +10,7 @@ use super::{
     waiting::WaitingRoom,
 };
 use crate::{
-    ids::ProviderId,
+    ids::{ProviderId, ProviderMap},
     policy::{plan::Plan, provider::Remote},
     rotation::{
         transition::{self, Cause, Event},
@@ -40,12 +40,13 @@ pub(super) struct Refreshes {
     /// The same.
     is_handed_out: BTreeSet<ProviderId>,
     /// The fetches of this worker that have not ended.
-    running: BTreeMap<ProviderId, u64>,
+    running: ProviderMap<Option<u64>>,
 }
 
 impl Refreshes {
     pub(super) fn new(plan: &Plan) -> Self {
-        let (handed_out, is_handed_out, running) = Default::default();
+        let (handed_out, is_handed_out) = Default::default();
+        let running = plan.providers.map(|_, _| None);
         Self { due_times: DueTimes::new(plan), handed_out, is_handed_out, running }
     }
 
@@ -139,22 +140,22 @@ impl Refreshes {
 
     /// The number of this worker's running fetch, if its lease can be renewed.
     fn running_fetch(&self, provider: ProviderId, keys: &ProviderKeys, remote: &Remote) -> Option<u64> {
-        let fetch = *self.running.get(&provider)?;
+        let fetch = self.running[provider]?;
         transition::is_renewable(&keys.record, fetch, &remote.rotation).then_some(fetch)
     }
 
     /// An update that wanted a fetch has its result: the number of the fetch that starts, if one does.
     pub(super) fn on_refresh(&mut self, provider: ProviderId, started: Option<u64>) {
         match started {
-            Some(fetch) => drop(self.running.insert(provider, fetch)),
+            Some(fetch) => self.running[provider] = Some(fetch),
             None => self.due_times.end(provider),
         }
     }
 
     /// Fetch number `fetch`, of this worker, ended. A later fetch of the worker may run by now.
     pub(super) fn on_fetched(&mut self, provider: ProviderId, fetch: u64) {
-        if self.running.get(&provider) == Some(&fetch) {
-            self.running.remove(&provider);
+        if self.running[provider] == Some(fetch) {
+            self.running[provider] = None;
             self.due_times.end(provider);
         }
     }

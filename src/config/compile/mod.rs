@@ -5,7 +5,7 @@ mod remote;
 mod rules;
 mod value;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::{
     environment::SECRET_VARIABLE,
@@ -14,7 +14,6 @@ use super::{
     schema::{self, ErrorFormat, JwtAuthentication},
 };
 use crate::{
-    ids::ProviderId,
     policy::{
         plan::{Mode, Plan},
         provider::{KeySource, Provider},
@@ -24,6 +23,7 @@ use crate::{
         token_location::TokenLocation,
     },
     shared::seal::Seal,
+    sorted,
 };
 
 const DEFAULT_PARKED_REQUESTS: usize = 1024;
@@ -40,12 +40,12 @@ pub(super) fn plan(config: JwtAuthentication, variable: Option<&[u8]>) -> Result
     let reason =
         "Wasm filters cannot read the filter state that selects the requirement; use rules with requires instead";
     value::unsupported(&root, [("filter_state_rules", &config.filter_state_rules)], reason)?;
-    let (mut ids, mut providers, mut known) = (BTreeMap::new(), Vec::new(), Vec::new());
+    let (mut ids, mut providers, mut known) = (Vec::new(), Vec::new(), Vec::new());
     let mut token_locations: Vec<Vec<TokenLocation>> = Vec::new();
     let mut warnings = Vec::new();
     let path = root.field("providers");
     for (name, wire) in config.providers.0 {
-        ids.insert(name.clone(), ProviderId::new(providers.len()));
+        ids.push((name.clone(), providers.len()));
         let (provider, sources) = provider::provider(&path.field(&name), name.clone(), wire, &mut warnings)?;
         let index = token_locations.iter().position(|other| *other == sources).unwrap_or(token_locations.len());
         if index == token_locations.len() {
@@ -56,6 +56,7 @@ pub(super) fn plan(config: JwtAuthentication, variable: Option<&[u8]>) -> Result
     }
     let max_token_bytes = max_token_bytes(&root.field("max_token_bytes"), config.max_token_bytes)?;
     let mut requirements = Requirements::new(known, token_locations, max_token_bytes);
+    let ids = sorted::group(ids);
     let mut compiler = rules::Compiler { ids: &ids, providers: &mut providers, requirements: &mut requirements };
     let rules = RouteTable::new(compiler.rules(config.rules, config.requirement_map)?);
     let max_parked_requests = max_parked_requests(&root.field("max_parked_requests"), config.max_parked_requests)?;

@@ -1,7 +1,5 @@
 //! `rules` and `requirement_map`: which requests need which tokens.
 
-use std::collections::BTreeMap;
-
 use super::value::{check_items, header_name, regex, string_matcher, unsupported, writable_header};
 use crate::{
     config::{
@@ -21,6 +19,7 @@ use crate::{
         route::{self, HeaderMatch, PathMatch, QueryMatch, ValueMatch},
         route_table::Rule,
     },
+    sorted,
     string_matcher::{Pattern, StringMatcher},
     token::{claims::normalize_audience, validation::TokenPolicy},
 };
@@ -30,7 +29,7 @@ const MAX_DEPTH: u8 = 16;
 
 /// Compiles requirements, which refer to providers by name.
 pub(super) struct Compiler<'a> {
-    pub(super) ids: &'a BTreeMap<String, ProviderId>,
+    pub(super) ids: &'a [(String, Vec<usize>)],
     pub(super) providers: &'a mut [Provider],
     pub(super) requirements: &'a mut Requirements,
 }
@@ -55,21 +54,17 @@ enum Kind {
 impl Compiler<'_> {
     pub(super) fn rules(&mut self, wire: Vec<RequirementRule>, map: Named<JwtRequirement>) -> Result<Vec<Rule>> {
         let path = Path::Root.field("requirement_map");
-        let mut named = BTreeMap::new();
+        let mut named = Vec::new();
         for (name, wire) in map.0 {
             let requirement = self.requirement(&path.field(&name), wire, MAX_DEPTH)?;
-            named.insert(name, self.requirements.add(requirement));
+            named.push((name, self.requirements.add(requirement).0));
         }
+        let named = sorted::group(named);
         let path = Path::Root.field("rules");
         wire.into_iter().enumerate().map(|(index, wire)| self.rule(&path.index(index), wire, &named)).collect()
     }
 
-    fn rule(
-        &mut self,
-        path: &Path<'_>,
-        wire: RequirementRule,
-        named: &BTreeMap<String, RequirementId>,
-    ) -> Result<Rule> {
+    fn rule(&mut self, path: &Path<'_>, wire: RequirementRule, named: &[(String, Vec<usize>)]) -> Result<Rule> {
         let route = route(&path.field("match"), wire.r#match)?;
         let inline = wire.requires.map(Requires::Inline);
         let name = wire.requirement_name.map(Requires::Named);
@@ -79,9 +74,12 @@ impl Compiler<'_> {
                 Requirement::Nothing => None,
                 requirement => Some(self.requirements.add(requirement)),
             },
-            Some((field, Requires::Named(name))) => Some(*named.get(&name).ok_or_else(|| {
-                path.field(field).error(format!("unknown requirement {name:?}; not in requirement_map"))
-            })?),
+            Some((field, Requires::Named(name))) => {
+                let id = sorted::first(named, &name).map(RequirementId::new);
+                Some(id.ok_or_else(|| {
+                    path.field(field).error(format!("unknown requirement {name:?}; not in requirement_map"))
+                })?)
+            }
         };
         Ok(Rule { route, requires })
     }
@@ -119,7 +117,7 @@ impl Compiler<'_> {
     }
 
     fn provider(&self, path: &Path<'_>, name: &str) -> Result<ProviderId> {
-        let id = self.ids.get(name).copied();
+        let id = sorted::first(self.ids, name).map(ProviderId::new);
         id.ok_or_else(|| path.error(format!("unknown provider {name:?}")))
     }
 

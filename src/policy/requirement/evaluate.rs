@@ -120,9 +120,14 @@ pub struct Evaluation {
 ///
 /// Where all of several tokens must be good and one of them waits, the signatures of the others are not checked: the request
 /// is decided again when the keys come.
-pub fn evaluate(root: &Node, check: impl FnMut(TokenPolicyRef, usize, Effort) -> TokenCheck) -> Evaluation {
-    let mut evaluator =
-        Evaluator { check, effort: Effort::Full, allows_missing: false, findings: Vec::new(), invalid_header: None };
+pub fn evaluate(root: &Node, mut check: impl FnMut(TokenPolicyRef, usize, Effort) -> TokenCheck) -> Evaluation {
+    let mut evaluator = Evaluator {
+        check: &mut check,
+        effort: Effort::Full,
+        allows_missing: false,
+        findings: Vec::new(),
+        invalid_header: None,
+    };
     let verdict = evaluator.node(root);
     Evaluation { verdict, findings: evaluator.findings, invalid_header: evaluator.invalid_header }
 }
@@ -229,8 +234,8 @@ impl Evaluation {
 }
 
 /// An evaluation in the making.
-struct Evaluator<F> {
-    check: F,
+struct Evaluator<'a> {
+    check: &'a mut dyn FnMut(TokenPolicyRef, usize, Effort) -> TokenCheck,
     effort: Effort,
     /// Whether a denial for a missing token satisfies a node above.
     allows_missing: bool,
@@ -238,7 +243,7 @@ struct Evaluator<F> {
     invalid_header: Option<String>,
 }
 
-impl<F: FnMut(TokenPolicyRef, usize, Effort) -> TokenCheck> Evaluator<F> {
+impl Evaluator<'_> {
     fn node(&mut self, node: &Node) -> Verdict {
         match node {
             Node::Satisfied => Verdict::Allow,

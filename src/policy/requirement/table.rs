@@ -1,11 +1,12 @@
 //! All requirements of a configuration, and the providers by issuer and by the locations of their tokens.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::{AnyOf, Fallback, Group, Requirement, TokenPolicyRef};
 use crate::{
     ids::{ProviderId, ProviderMap, RequirementId},
     policy::token_location::TokenLocation,
+    sorted,
 };
 
 /// A provider as requirements see it.
@@ -34,7 +35,8 @@ pub struct Requirements {
     pub(super) locations: Vec<Vec<TokenLocation>>,
     /// The locations of all providers, sorted.
     pub(super) everywhere: Vec<SharedLocation>,
-    first_of_issuer: BTreeMap<String, ProviderId>,
+    /// The providers of each issuer, by their positions.
+    of_issuer: Vec<(String, Vec<usize>)>,
     first_of_any_issuer: Option<ProviderId>,
     /// The longest token that is parsed.
     pub(super) max_token_bytes: usize,
@@ -44,11 +46,11 @@ impl Requirements {
     /// No requirement yet, of these providers. `locations` are the lists that the providers name by index.
     pub fn new(providers: Vec<IndexedProvider>, locations: Vec<Vec<TokenLocation>>, max_token_bytes: usize) -> Self {
         let providers = ProviderMap::from(providers);
-        let (mut first_of_issuer, mut first_of_any_issuer) = (BTreeMap::new(), None);
+        let (mut of_issuer, mut first_of_any_issuer) = (Vec::new(), None);
         let mut everywhere: Vec<SharedLocation> = Vec::new();
         for (id, provider) in providers.iter() {
             match &provider.issuer {
-                Some(issuer) => drop(first_of_issuer.entry(issuer.clone()).or_insert(id)),
+                Some(issuer) => of_issuer.push((issuer.clone(), id.index())),
                 None => drop(first_of_any_issuer.get_or_insert(id)),
             }
             for location in locations.get(provider.locations).into_iter().flatten() {
@@ -65,8 +67,8 @@ impl Requirements {
                 }
             }
         }
-        let requirements = Vec::new();
-        Self { requirements, providers, locations, everywhere, first_of_issuer, first_of_any_issuer, max_token_bytes }
+        let (requirements, of_issuer) = (Vec::new(), sorted::group(of_issuer));
+        Self { requirements, providers, locations, everywhere, of_issuer, first_of_any_issuer, max_token_bytes }
     }
 
     /// Adds a requirement.
@@ -117,7 +119,7 @@ impl Requirements {
 
     /// The first provider that accepts tokens of this issuer.
     pub(super) fn provider_of(&self, issuer: &str) -> Option<ProviderId> {
-        self.first_of_issuer.get(issuer).copied().or(self.first_of_any_issuer)
+        sorted::first(&self.of_issuer, issuer).map(ProviderId::new).or(self.first_of_any_issuer)
     }
 
     /// The own token policy of a provider.
