@@ -1,5 +1,5 @@
 //! Verification of the signatures of JOSE: RSA and Ed25519 of our own, at the speed that a proxy needs, and the other elliptic
-//! curves and HMAC of RustCrypto. Reading and writing of public keys in DER.
+//! curves of RustCrypto. Reading and writing of public keys in DER.
 //!
 //! Every function takes bytes and returns a verdict. The crate signs nothing and holds no secret.
 
@@ -9,7 +9,6 @@ pub mod der;
 pub mod ecdsa;
 pub mod ed25519;
 mod hash;
-pub mod hmac;
 pub mod rsa;
 pub mod spki;
 
