@@ -9,15 +9,13 @@ use super::{
 ///
 /// # Errors
 /// Several fields are set.
-pub(super) fn at_most_one<T, const N: usize>(
+pub(super) fn at_most_one<T>(
     path: &Path<'_>,
-    fields: [(&'static str, Option<T>); N],
+    fields: &mut [(&'static str, Option<T>)],
 ) -> Result<Option<(&'static str, T)>> {
-    let names = names(&fields);
-    let mut set = fields.into_iter().filter_map(|(name, value)| Some((name, value?)));
-    match (set.next(), set.next()) {
-        (field, None) => Ok(field),
-        (_, Some(_)) => Err(wrong_number(path, "at most one", &names)),
+    match number_set(fields) {
+        0 | 1 => Ok(first(fields)),
+        _ => Err(wrong_number(path, "at most one", &names(fields))),
     }
 }
 
@@ -25,21 +23,22 @@ pub(super) fn at_most_one<T, const N: usize>(
 ///
 /// # Errors
 /// No field or several fields are set.
-pub(super) fn exactly_one<T, const N: usize>(
-    path: &Path<'_>,
-    fields: [(&'static str, Option<T>); N],
-) -> Result<(&'static str, T)> {
-    let names = names(&fields);
-    let mut set = fields.into_iter().filter_map(|(name, value)| Some((name, value?)));
-    match (set.next(), set.next()) {
-        (Some(field), None) => Ok(field),
-        _ => Err(wrong_number(path, "exactly one", &names)),
-    }
+pub(super) fn exactly_one<T>(path: &Path<'_>, fields: &mut [(&'static str, Option<T>)]) -> Result<(&'static str, T)> {
+    let field = if number_set(fields) == 1 { first(fields) } else { None };
+    field.ok_or_else(|| wrong_number(path, "exactly one", &names(fields)))
+}
+
+fn number_set<T>(fields: &[(&'static str, Option<T>)]) -> usize {
+    fields.iter().filter(|(_, value)| value.is_some()).count()
+}
+
+fn first<T>(fields: &mut [(&'static str, Option<T>)]) -> Option<(&'static str, T)> {
+    fields.iter_mut().find_map(|(name, value)| Some((*name, value.take()?)))
 }
 
 /// The name of each field, and whether the field is set.
-fn names<T, const N: usize>(fields: &[(&'static str, Option<T>); N]) -> [(&'static str, bool); N] {
-    fields.each_ref().map(|(name, value)| (*name, value.is_some()))
+fn names<T>(fields: &[(&'static str, Option<T>)]) -> Vec<(&'static str, bool)> {
+    fields.iter().map(|(name, value)| (*name, value.is_some())).collect()
 }
 
 fn wrong_number(path: &Path<'_>, expected: &str, names: &[(&str, bool)]) -> ConfigError {
@@ -58,14 +57,14 @@ mod tests {
         let path = Path::Root.field("f");
         let fields = |a, b| [("a", a), ("b", b)];
         let text = |error: ConfigError| error.to_string();
-        assert_eq!(exactly_one(&path, fields(None, Some(2))), Ok(("b", 2)));
-        assert_eq!(at_most_one(&path, fields(Some(1), None)), Ok(Some(("a", 1))));
-        assert_eq!(at_most_one::<u8, 2>(&path, fields(None, None)), Ok(None));
-        let none = exactly_one::<u8, 2>(&path, fields(None, None)).map_err(text);
+        assert_eq!(exactly_one(&path, &mut fields(None, Some(2))), Ok(("b", 2)));
+        assert_eq!(at_most_one(&path, &mut fields(Some(1), None)), Ok(Some(("a", 1))));
+        assert_eq!(at_most_one::<u8>(&path, &mut fields(None, None)), Ok(None));
+        let none = exactly_one::<u8>(&path, &mut fields(None, None)).map_err(text);
         assert_eq!(none, Err("f: expected exactly one of a, b; found none".to_owned()));
-        let both = exactly_one(&path, fields(Some(1), Some(2))).map_err(text);
+        let both = exactly_one(&path, &mut fields(Some(1), Some(2))).map_err(text);
         assert_eq!(both, Err("f: expected exactly one of a, b; found a, b".to_owned()));
-        let both = at_most_one(&path, fields(Some(1), Some(2))).map_err(text);
+        let both = at_most_one(&path, &mut fields(Some(1), Some(2))).map_err(text);
         assert_eq!(both, Err("f: expected at most one of a, b; found a, b".to_owned()));
     }
 }

@@ -13,6 +13,7 @@ use super::{
     path::Path,
     suggest::did_you_mean,
 };
+use crate::json;
 
 /// A protobuf map, in the order of its keys.
 #[derive(Clone, Debug, Default)]
@@ -47,12 +48,12 @@ pub(super) fn unexpected<T>(value: &Value, path: &Path<'_>, expected: &str) -> R
     let may_be_secret = matches!(expected, "a string" | "an object" | "a list");
     let what = match value {
         Value::Null => "null".to_owned(),
-        Value::Bool(_) => format!("boolean `{value}`"),
+        Value::Bool(flag) => format!("boolean `{flag}`"),
         Value::Number(_) if may_be_secret => "a number".to_owned(),
-        Value::Number(number) if number.is_f64() => format!("floating point `{value}`"),
-        Value::Number(_) => format!("integer `{value}`"),
+        Value::Number(number) if number.is_f64() => format!("floating point `{number}`"),
+        Value::Number(number) => format!("integer `{number}`"),
         Value::String(_) if may_be_secret => "a string".to_owned(),
-        Value::String(_) => format!("string {value}"),
+        Value::String(_) => format!("string {}", json::text(value)),
         Value::Array(_) => "a list".to_owned(),
         Value::Object(_) => "an object".to_owned(),
     };
@@ -72,26 +73,26 @@ pub(super) fn set_fields(value: Value, path: &Path<'_>, fields: &mut [(&'static 
     for (name, field) in fields.iter_mut() {
         *name = name.strip_prefix("r#").or(name.strip_prefix('_')).unwrap_or(name);
         let path = path.field(name);
-        if let Some(value) = remove(&mut members, name, &path)? {
+        if let Some(value) = take(&mut members, name, &path)? {
             field.set(value, &path)?;
         }
     }
-    match members.keys().next() {
+    let known: Vec<_> = fields.iter().map(|(field, _)| *field).collect();
+    let is_known = |name: &str| known.iter().any(|field| *field == name || camel_case(field) == name);
+    match members.keys().find(|name| !is_known(name)) {
         None => Ok(()),
-        Some(name) => Err(unknown(name, path, &fields.iter().map(|(field, _)| *field).collect::<Vec<_>>())),
+        Some(name) => Err(unknown(name, path, &known)),
     }
 }
 
-fn remove(members: &mut Map<String, Value>, name: &str, path: &Path<'_>) -> Result<Option<Value>> {
+/// Takes the value of a field out of the members.
+fn take(members: &mut Map<String, Value>, name: &str, path: &Path<'_>) -> Result<Option<Value>> {
     let camel = camel_case(name);
-    let found = match (members.remove(name), members.remove(&camel)) {
-        (Some(_), Some(_)) if camel != name => {
-            return Err(path.error(format!("duplicate field, also given as {camel}")));
-        }
-        (Some(value), _) | (None, Some(value)) => value,
-        (None, None) => return Ok(None),
-    };
-    Ok(Some(found).filter(|value| !value.is_null()))
+    if camel != name && members.contains_key(name) && members.contains_key(&camel) {
+        return Err(path.error(format!("duplicate field, also given as {camel}")));
+    }
+    let spelling = if members.contains_key(name) { name } else { &camel };
+    Ok(members.get_mut(spelling).map(Value::take).filter(|value| !value.is_null()))
 }
 
 /// The error for a member that is not a field of the message.

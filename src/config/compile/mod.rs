@@ -44,9 +44,9 @@ pub(super) fn plan(config: JwtAuthentication, variable: Option<&[u8]>) -> Result
     let mut token_locations: Vec<Vec<TokenLocation>> = Vec::new();
     let mut warnings = Vec::new();
     let path = root.field("providers");
-    for (name, wire) in config.providers.0 {
+    for (name, wire) in &config.providers.0 {
         ids.push((name.clone(), providers.len()));
-        let (provider, sources) = provider::provider(&path.field(&name), name.clone(), wire, &mut warnings)?;
+        let (provider, sources) = provider::provider(&path.field(name), name.clone(), wire, &mut warnings)?;
         let index = token_locations.iter().position(|other| *other == sources).unwrap_or(token_locations.len());
         if index == token_locations.len() {
             token_locations.push(sources);
@@ -58,7 +58,7 @@ pub(super) fn plan(config: JwtAuthentication, variable: Option<&[u8]>) -> Result
     let mut requirements = Requirements::new(known, token_locations, max_token_bytes);
     let ids = sorted::group(ids);
     let mut compiler = rules::Compiler { ids: &ids, providers: &mut providers, requirements: &mut requirements };
-    let rules = RouteTable::new(compiler.rules(config.rules, config.requirement_map)?);
+    let rules = RouteTable::new(compiler.rules(&config.rules, &config.requirement_map)?);
     let max_parked_requests = max_parked_requests(&root.field("max_parked_requests"), config.max_parked_requests)?;
     let seal = match (&*config.shared_data_secret, variable) {
         ("", None) => None,

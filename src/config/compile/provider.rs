@@ -44,25 +44,25 @@ const MAX_REASONS: usize = 16;
 
 const NOT_EMPTY: &str = "must not be empty";
 
-enum Jwks {
-    Remote(Box<RemoteJwks>),
-    Local(DataSource),
+enum Jwks<'a> {
+    Remote(&'a RemoteJwks),
+    Local(&'a DataSource),
 }
 
 /// A provider, and where its tokens are found. What is valid but a likely mistake is added to `warnings`.
 pub(super) fn provider(
     path: &Path<'_>,
     name: String,
-    wire: JwtProvider,
+    wire: &JwtProvider,
     warnings: &mut Vec<String>,
 ) -> Result<(Provider, Vec<TokenLocation>)> {
-    let forward = forward(path, &wire)?;
-    let sources = sources(path, &wire, &forward)?;
-    let remote_jwks = wire.remote_jwks.map(|wire| Jwks::Remote(Box::new(wire)));
-    let local_jwks = wire.local_jwks.map(Jwks::Local);
-    let jwks = [("remote_jwks", remote_jwks), ("local_jwks", local_jwks)];
-    let keys = match oneof::exactly_one(path, jwks)? {
-        (field, Jwks::Remote(wire)) => KeySource::Remote(Box::new(remote(&path.field(field), *wire)?)),
+    let forward = forward(path, wire)?;
+    let sources = sources(path, wire, &forward)?;
+    let remote_jwks = wire.remote_jwks.as_ref().map(Jwks::Remote);
+    let local_jwks = wire.local_jwks.as_ref().map(Jwks::Local);
+    let mut jwks = [("remote_jwks", remote_jwks), ("local_jwks", local_jwks)];
+    let keys = match oneof::exactly_one(path, &mut jwks)? {
+        (field, Jwks::Remote(wire)) => KeySource::Remote(Box::new(remote(&path.field(field), wire)?)),
         (field, Jwks::Local(wire)) => local(&path.field(field), wire, warnings)?,
     };
     let is_not_blank = |item: &str| !item.trim().is_empty();
@@ -74,13 +74,13 @@ pub(super) fn provider(
     check_items(&required_scopes, &wire.required_scopes, is_scope, scope)?;
     let algorithms = algorithms(&path.field("algorithms"), wire.algorithms.as_deref(), &keys)?;
     let mut claims = Vec::new();
-    for (index, wire) in wire.required_claims.into_iter().enumerate() {
+    for (index, wire) in wire.required_claims.iter().enumerate() {
         claims.push(required_claim(&path.field("required_claims").index(index), wire)?);
     }
     let rules = TokenPolicy {
-        issuer: Some(wire.issuer).filter(|issuer| !issuer.is_empty()),
+        issuer: Some(wire.issuer.clone()).filter(|issuer| !issuer.is_empty()),
         audiences: wire.audiences.iter().map(|audience| normalize_audience(audience).to_owned()).collect(),
-        subjects: wire.subjects.map(|wire| string_matcher(&path.field("subjects"), wire)).transpose()?,
+        subjects: wire.subjects.as_ref().map(|wire| string_matcher(&path.field("subjects"), wire)).transpose()?,
         algorithms,
         types: wire.types.iter().map(|typ| normalize_media_type(typ)).collect(),
         clock_skew: match wire.clock_skew_seconds {
@@ -94,7 +94,7 @@ pub(super) fn provider(
             .map(|wire| in_range(&path.field("max_lifetime"), wire, LIFETIME))
             .transpose()?,
         claims,
-        scopes: wire.required_scopes,
+        scopes: wire.required_scopes.clone(),
         forwarded_claims: forward.claims().map(str::to_owned).collect(),
     };
     let cache = cache_limits(&path.field("jwt_cache_config"), wire.jwt_cache_config.as_ref())?;
@@ -176,7 +176,7 @@ fn claim(path: &Path<'_>, wire: &JwtClaimToHeader) -> Result<ClaimName> {
     let segments = Some(&wire.claim_path).filter(|segments| !segments.is_empty());
     let name = name.map(|name| ClaimName::Dotted(name.clone()));
     let at = segments.map(|segments| ClaimName::Path(segments.iter().map(|segment| segment.key.clone()).collect()));
-    let (_, claim) = oneof::exactly_one(path, [("claim_name", name), ("claim_path", at)])?;
+    let (_, claim) = oneof::exactly_one(path, &mut [("claim_name", name), ("claim_path", at)])?;
     let claim_path = path.field("claim_path");
     match wire.claim_path.iter().position(|segment| segment.key.is_empty()) {
         Some(index) => Err(claim_path.index(index).field("key").error(NOT_EMPTY)),
@@ -212,18 +212,18 @@ fn algorithms(path: &Path<'_>, wire: Option<&[String]>, keys: &KeySource) -> Res
     }
 }
 
-fn required_claim(path: &Path<'_>, wire: RequiredClaim) -> Result<ClaimRule> {
+fn required_claim(path: &Path<'_>, wire: &RequiredClaim) -> Result<ClaimRule> {
     if wire.claim.split('.').any(str::is_empty) {
         return Err(path.field("claim").error("must be the name of a claim, or names joined by dots"));
     }
-    let equals = wire.equals.map(ClaimValue::Equals);
-    let contains = wire.contains.map(ClaimValue::Contains);
-    let value = match oneof::at_most_one(path, [("equals", equals), ("contains", contains)])? {
+    let equals = wire.equals.clone().map(ClaimValue::Equals);
+    let contains = wire.contains.clone().map(ClaimValue::Contains);
+    let value = match oneof::at_most_one(path, &mut [("equals", equals), ("contains", contains)])? {
         None => ClaimValue::Any,
         Some((_, value)) if is_scalar(&value) => value,
         Some((field, _)) => return Err(path.field(field).error("must be a string, a number or a boolean")),
     };
-    Ok(ClaimRule { name: ClaimName::Dotted(wire.claim), value })
+    Ok(ClaimRule { name: ClaimName::Dotted(wire.claim.clone()), value })
 }
 
 fn is_scalar(value: &ClaimValue) -> bool {
@@ -253,7 +253,7 @@ fn cache_limits(path: &Path<'_>, wire: Option<&JwtCacheConfig>) -> Result<cache:
     Ok(cache::Limits { entries, max_token_bytes: or(wire.jwt_max_token_size, DEFAULT_CACHE.max_token_bytes) })
 }
 
-fn local(path: &Path<'_>, wire: DataSource, warnings: &mut Vec<String>) -> Result<KeySource> {
+fn local(path: &Path<'_>, wire: &DataSource, warnings: &mut Vec<String>) -> Result<KeySource> {
     unsupported(
         path,
         [
@@ -263,24 +263,33 @@ fn local(path: &Path<'_>, wire: DataSource, warnings: &mut Vec<String>) -> Resul
         ],
         "Wasm filters cannot read files or the environment; use inline_string",
     )?;
-    let inline_string = wire.inline_string.map(|text| Ok(text.into_bytes()));
-    let inline_bytes = wire.inline_bytes.map(|text| STANDARD.decode(text));
-    let sources = [("inline_string", inline_string), ("inline_bytes", inline_bytes)];
-    let (field, bytes) = oneof::exactly_one(path, sources)?;
+    let inline_string = wire.inline_string.as_ref().map(|text| Ok(text.clone().into_bytes()));
+    let inline_bytes = wire.inline_bytes.as_ref().map(|text| STANDARD.decode(text));
+    let mut sources = [("inline_string", inline_string), ("inline_bytes", inline_bytes)];
+    let (field, bytes) = oneof::exactly_one(path, &mut sources)?;
     let path = path.field(field);
     let bytes = bytes.map_err(|_| path.error("must be base64"))?;
     let Document { keys, skipped } = document::parse_local(&bytes).map_err(|error| path.error(error.to_string()))?;
     if let Some((index, error)) = skipped.iter().find(|(_, error)| *error == KeyError::Private) {
         return Err(path.error(format!("keys[{index}] is not usable: {error}")));
     }
-    let reasons = skipped.iter().take(MAX_REASONS).map(|(index, error)| format!("keys[{index}] is skipped: {error}"));
-    let omitted = skipped.len().saturating_sub(MAX_REASONS);
-    let reasons = reasons.chain((omitted > 0).then(|| format!("and {omitted} more keys are skipped")));
-    if keys.is_empty() {
-        let reasons: String = reasons.map(|reason| format!("; {reason}")).collect();
-        return Err(path.error(format!("no usable key in it{reasons}")));
+    let mut reasons = Vec::new();
+    for (index, error) in skipped.iter().take(MAX_REASONS) {
+        reasons.push(format!("keys[{index}] is skipped: {error}"));
     }
-    let reasons = reasons.chain(keys.too_many_to_try().map(|told| told.to_string()));
-    warnings.extend(reasons.map(|reason| path.error(reason).to_string()));
+    let omitted = skipped.len().saturating_sub(MAX_REASONS);
+    if omitted > 0 {
+        reasons.push(format!("and {omitted} more keys are skipped"));
+    }
+    if keys.is_empty() {
+        reasons.insert(0, "no usable key in it".to_owned());
+        return Err(path.error(reasons.join("; ")));
+    }
+    if let Some(told) = keys.too_many_to_try() {
+        reasons.push(told.to_string());
+    }
+    for reason in reasons {
+        warnings.push(path.error(reason).to_string());
+    }
     Ok(KeySource::Local(Rc::new(keys)))
 }

@@ -31,22 +31,29 @@ const MAX_DOCUMENT_BYTES: usize = 4 << 20;
 const MAX_KEYS: usize = 10_000;
 const MAX_RETRIES: u32 = 100;
 
-pub(super) fn remote(path: &Path<'_>, wire: RemoteJwks) -> Result<Remote> {
+pub(super) fn remote(path: &Path<'_>, wire: &RemoteJwks) -> Result<Remote> {
     let http_uri = path.field("http_uri");
-    let HttpUri { uri, cluster, timeout } = wire.http_uri;
+    let HttpUri { uri, cluster, timeout } = &wire.http_uri;
     if cluster.is_empty() {
         return Err(http_uri.field("cluster").error("must name an Envoy cluster"));
     }
     let timeout = timeout.ok_or_else(|| http_uri.field("timeout").error("must be set"))?;
-    let (scheme, authority, target) = split_uri(&uri).map_err(|reason| http_uri.field("uri").error(reason))?;
+    let (scheme, authority, target) = split_uri(uri).map_err(|reason| http_uri.field("uri").error(reason))?;
     let timeout = in_range(&http_uri.field("timeout"), timeout, FETCH_TIMEOUT)?;
-    let retry = retry(path, wire.async_fetch, wire.retry_policy)?;
+    let retry = retry(path, wire.async_fetch.as_ref(), wire.retry_policy.as_ref())?;
     let cache_duration =
         range_or(&path.field("cache_duration"), wire.cache_duration, policy::DEFAULT_CACHE_DURATION, TTL)?;
     let terms = rotation(&path.field("rotation"), &wire.rotation, cache_duration, timeout, &retry)?;
-    let revoked = wire.rotation.revoked_keys;
-    check_items(&path.field("rotation").field("revoked_keys"), &revoked, |key| !key.is_empty(), "must not be empty")?;
-    Ok(Remote { cluster, scheme, authority, path: target, rotation: terms, revoked: RevokedKeys::new(revoked) })
+    let revoked = &wire.rotation.revoked_keys;
+    check_items(&path.field("rotation").field("revoked_keys"), revoked, |key| !key.is_empty(), "must not be empty")?;
+    Ok(Remote {
+        cluster: cluster.clone(),
+        scheme,
+        authority,
+        path: target,
+        rotation: terms,
+        revoked: RevokedKeys::new(revoked.iter().cloned()),
+    })
 }
 
 fn range_or(
@@ -137,7 +144,7 @@ struct Retry {
 }
 
 /// The back-off, which always applies, with the settings of Envoy's `retry_policy` and `async_fetch`.
-fn retry(path: &Path<'_>, async_fetch: Option<AsyncFetch>, policy: Option<RetryPolicy>) -> Result<Retry> {
+fn retry(path: &Path<'_>, async_fetch: Option<&AsyncFetch>, policy: Option<&RetryPolicy>) -> Result<Retry> {
     let mut retry = Retry {
         retries: 0,
         first_backoff: policy::DEFAULT_FIRST_BACKOFF,
@@ -145,7 +152,7 @@ fn retry(path: &Path<'_>, async_fetch: Option<AsyncFetch>, policy: Option<RetryP
     };
     if let Some(AsyncFetch { failed_refetch_duration: Some(wire), .. }) = async_fetch {
         let path = path.field("async_fetch");
-        retry.longest_backoff = in_range(&path.field("failed_refetch_duration"), wire, BACKOFF)?;
+        retry.longest_backoff = in_range(&path.field("failed_refetch_duration"), *wire, BACKOFF)?;
         retry.first_backoff = retry.first_backoff.min(retry.longest_backoff);
     }
     let Some(policy) = policy else { return Ok(retry) };
@@ -164,10 +171,10 @@ fn retry(path: &Path<'_>, async_fetch: Option<AsyncFetch>, policy: Option<RetryP
     if retry.retries > MAX_RETRIES {
         return Err(path.field("num_retries").error(format!("must be at most {MAX_RETRIES}")));
     }
-    if let Some(BackoffStrategy { base_interval, max_interval }) = policy.retry_back_off {
+    if let Some(BackoffStrategy { base_interval, max_interval }) = &policy.retry_back_off {
         let path = path.field("retry_back_off");
-        retry.first_backoff = in_range(&path.field("base_interval"), base_interval, BACKOFF)?;
-        retry.longest_backoff = range_or(&path.field("max_interval"), max_interval, retry.longest_backoff, BACKOFF)?;
+        retry.first_backoff = in_range(&path.field("base_interval"), *base_interval, BACKOFF)?;
+        retry.longest_backoff = range_or(&path.field("max_interval"), *max_interval, retry.longest_backoff, BACKOFF)?;
         retry.longest_backoff = retry.longest_backoff.max(retry.first_backoff);
     }
     Ok(retry)

@@ -35,47 +35,47 @@ pub(super) struct Compiler<'a> {
 }
 
 /// What a rule requires: a requirement, or the name of one.
-enum Requires {
-    Inline(JwtRequirement),
-    Named(String),
+enum Requires<'a> {
+    Inline(&'a JwtRequirement),
+    Named(&'a str),
 }
 
 /// The `oneof` of a `JwtRequirement`.
-enum Kind {
-    Provider(String),
-    ProviderAndAudiences(ProviderWithAudiences),
-    Any(JwtRequirements),
-    All(JwtRequirements),
+enum Kind<'a> {
+    Provider(&'a str),
+    ProviderAndAudiences(&'a ProviderWithAudiences),
+    Any(&'a JwtRequirements),
+    All(&'a JwtRequirements),
     AllowMissing,
     AllowMissingOrFailed,
-    ExtractOnly(ExtractOnlyWithoutValidation),
+    ExtractOnly(&'a ExtractOnlyWithoutValidation),
 }
 
 impl Compiler<'_> {
-    pub(super) fn rules(&mut self, wire: Vec<RequirementRule>, map: Named<JwtRequirement>) -> Result<Vec<Rule>> {
+    pub(super) fn rules(&mut self, wire: &[RequirementRule], map: &Named<JwtRequirement>) -> Result<Vec<Rule>> {
         let path = Path::Root.field("requirement_map");
         let mut named = Vec::new();
-        for (name, wire) in map.0 {
-            let requirement = self.requirement(&path.field(&name), wire, MAX_DEPTH)?;
-            named.push((name, self.requirements.add(requirement).0));
+        for (name, wire) in &map.0 {
+            let requirement = self.requirement(&path.field(name), wire, MAX_DEPTH)?;
+            named.push((name.clone(), self.requirements.add(requirement).0));
         }
         let named = sorted::group(named);
         let path = Path::Root.field("rules");
-        wire.into_iter().enumerate().map(|(index, wire)| self.rule(&path.index(index), wire, &named)).collect()
+        wire.iter().enumerate().map(|(index, wire)| self.rule(&path.index(index), wire, &named)).collect()
     }
 
-    fn rule(&mut self, path: &Path<'_>, wire: RequirementRule, named: &[(String, Vec<usize>)]) -> Result<Rule> {
-        let route = route(&path.field("match"), wire.r#match)?;
-        let inline = wire.requires.map(Requires::Inline);
-        let name = wire.requirement_name.map(Requires::Named);
-        let requires = match oneof::at_most_one(path, [("requires", inline), ("requirement_name", name)])? {
+    fn rule(&mut self, path: &Path<'_>, wire: &RequirementRule, named: &[(String, Vec<usize>)]) -> Result<Rule> {
+        let route = route(&path.field("match"), &wire.r#match)?;
+        let inline = wire.requires.as_ref().map(Requires::Inline);
+        let name = wire.requirement_name.as_deref().map(Requires::Named);
+        let requires = match oneof::at_most_one(path, &mut [("requires", inline), ("requirement_name", name)])? {
             None => None,
             Some((field, Requires::Inline(wire))) => match self.requirement(&path.field(field), wire, MAX_DEPTH)? {
                 Requirement::Nothing => None,
                 requirement => Some(self.requirements.add(requirement)),
             },
             Some((field, Requires::Named(name))) => {
-                let id = sorted::first(named, &name).map(RequirementId::new);
+                let id = sorted::first(named, name).map(RequirementId::new);
                 Some(id.ok_or_else(|| {
                     path.field(field).error(format!("unknown requirement {name:?}; not in requirement_map"))
                 })?)
@@ -84,24 +84,24 @@ impl Compiler<'_> {
         Ok(Rule { route, requires })
     }
 
-    fn requirement(&mut self, path: &Path<'_>, wire: JwtRequirement, depth: u8) -> Result<Requirement> {
+    fn requirement(&mut self, path: &Path<'_>, wire: &JwtRequirement, depth: u8) -> Result<Requirement> {
         let Some(depth) = depth.checked_sub(1) else {
             return Err(path.error(format!("nested too deeply; at most {MAX_DEPTH} levels")));
         };
-        let kinds = [
-            ("provider_name", wire.provider_name.map(Kind::Provider)),
-            ("provider_and_audiences", wire.provider_and_audiences.map(Kind::ProviderAndAudiences)),
-            ("requires_any", wire.requires_any.map(Kind::Any)),
-            ("requires_all", wire.requires_all.map(Kind::All)),
-            ("allow_missing", wire.allow_missing.map(|_| Kind::AllowMissing)),
-            ("allow_missing_or_failed", wire.allow_missing_or_failed.map(|_| Kind::AllowMissingOrFailed)),
-            ("extract_only_without_validation", wire.extract_only_without_validation.map(Kind::ExtractOnly)),
+        let mut kinds = [
+            ("provider_name", wire.provider_name.as_deref().map(Kind::Provider)),
+            ("provider_and_audiences", wire.provider_and_audiences.as_ref().map(Kind::ProviderAndAudiences)),
+            ("requires_any", wire.requires_any.as_ref().map(Kind::Any)),
+            ("requires_all", wire.requires_all.as_ref().map(Kind::All)),
+            ("allow_missing", wire.allow_missing.as_ref().map(|_| Kind::AllowMissing)),
+            ("allow_missing_or_failed", wire.allow_missing_or_failed.as_ref().map(|_| Kind::AllowMissingOrFailed)),
+            ("extract_only_without_validation", wire.extract_only_without_validation.as_ref().map(Kind::ExtractOnly)),
         ];
-        let Some((field, kind)) = oneof::at_most_one(path, kinds)? else { return Ok(Requirement::Nothing) };
+        let Some((field, kind)) = oneof::at_most_one(path, &mut kinds)? else { return Ok(Requirement::Nothing) };
         let path = path.field(field);
         match kind {
             Kind::Provider(name) => {
-                let provider = self.provider(&path, &name)?;
+                let provider = self.provider(&path, name)?;
                 Ok(Requirement::Provider(TokenPolicyRef { provider, policy: 0 }))
             }
             Kind::ProviderAndAudiences(wire) => self.provider_and_audiences(&path, wire),
@@ -122,7 +122,7 @@ impl Compiler<'_> {
     }
 
     /// The token policy of the provider with other audiences. Equal lists of audiences share a policy.
-    fn provider_and_audiences(&mut self, path: &Path<'_>, wire: ProviderWithAudiences) -> Result<Requirement> {
+    fn provider_and_audiences(&mut self, path: &Path<'_>, wire: &ProviderWithAudiences) -> Result<Requirement> {
         let provider = self.provider(&path.field("provider_name"), &wire.provider_name)?;
         check_items(&path.field("audiences"), &wire.audiences, |audience| !audience.is_empty(), "must not be empty")?;
         let audiences: Vec<_> = wire.audiences.iter().map(|audience| normalize_audience(audience).to_owned()).collect();
@@ -138,7 +138,7 @@ impl Compiler<'_> {
         Ok(policy_ref(entry.policies.len().saturating_sub(1)))
     }
 
-    fn any(&mut self, path: &Path<'_>, wire: JwtRequirements, depth: u8) -> Result<Requirement> {
+    fn any(&mut self, path: &Path<'_>, wire: &JwtRequirements, depth: u8) -> Result<Requirement> {
         let mut allow = Fallback::Nothing;
         let mut children = Vec::new();
         for child in self.list(path, wire, depth)? {
@@ -156,17 +156,17 @@ impl Compiler<'_> {
         })
     }
 
-    fn list(&mut self, path: &Path<'_>, wire: JwtRequirements, depth: u8) -> Result<Vec<Requirement>> {
+    fn list(&mut self, path: &Path<'_>, wire: &JwtRequirements, depth: u8) -> Result<Vec<Requirement>> {
         let path = path.field("requirements");
         if wire.requirements.len() < 2 {
             return Err(path.error("must contain at least two requirements"));
         }
-        let children = wire.requirements.into_iter().enumerate();
+        let children = wire.requirements.iter().enumerate();
         children.map(|(index, wire)| self.requirement(&path.index(index), wire, depth)).collect()
     }
 }
 
-fn route(path: &Path<'_>, wire: RouteMatch) -> Result<route::RouteMatch> {
+fn route(path: &Path<'_>, wire: &RouteMatch) -> Result<route::RouteMatch> {
     let matcher = [("path_match_policy", &wire.path_match_policy)];
     unsupported(path, matcher, "Envoy extensions are not available to Wasm filters; use safe_regex")?;
     unsupported(
@@ -181,24 +181,24 @@ fn route(path: &Path<'_>, wire: RouteMatch) -> Result<route::RouteMatch> {
         ],
         "not supported: jwt_authn ignores this field, so the rule would match more requests than the rule states",
     )?;
-    let safe_regex = wire.safe_regex.map(|wire| regex(&path.field("safe_regex"), &wire)).transpose()?;
+    let safe_regex = wire.safe_regex.as_ref().map(|wire| regex(&path.field("safe_regex"), wire)).transpose()?;
     let (field, kind) = oneof::exactly_one(
         path,
-        [
-            ("prefix", wire.prefix.map(PathMatch::Prefix)),
-            ("path", wire.path.map(PathMatch::Exact)),
-            ("path_separated_prefix", wire.path_separated_prefix.map(PathMatch::Separated)),
+        &mut [
+            ("prefix", wire.prefix.clone().map(PathMatch::Prefix)),
+            ("path", wire.path.clone().map(PathMatch::Exact)),
+            ("path_separated_prefix", wire.path_separated_prefix.clone().map(PathMatch::Separated)),
             ("safe_regex", safe_regex.map(PathMatch::Regex)),
-            ("connect_matcher", wire.connect_matcher.map(|_| PathMatch::Connect)),
+            ("connect_matcher", wire.connect_matcher.as_ref().map(|_| PathMatch::Connect)),
         ],
     )?;
     check_literal(&path.field(field), &kind)?;
     let mut headers = Vec::new();
-    for (index, wire) in wire.headers.into_iter().enumerate() {
+    for (index, wire) in wire.headers.iter().enumerate() {
         headers.push(header(&path.field("headers").index(index), wire)?);
     }
     let mut query = Vec::new();
-    for (index, wire) in wire.query_parameters.into_iter().enumerate() {
+    for (index, wire) in wire.query_parameters.iter().enumerate() {
         query.push(parameter(&path.field("query_parameters").index(index), wire)?);
     }
     Ok(route::RouteMatch { path: kind, case_sensitive: wire.case_sensitive.unwrap_or(true), headers, query })
@@ -220,25 +220,27 @@ fn check_literal(path: &Path<'_>, kind: &PathMatch) -> Result<()> {
     Ok(())
 }
 
-fn header(path: &Path<'_>, wire: HeaderMatcher) -> Result<HeaderMatch> {
+fn header(path: &Path<'_>, wire: &HeaderMatcher) -> Result<HeaderMatch> {
     let is_pseudo = wire.name.starts_with(':');
     let name = if is_pseudo { Some(wire.name.to_ascii_lowercase()) } else { header_name(&wire.name) };
     let name = name.ok_or_else(|| path.field("name").error("must be a header name"))?;
     // Envoy treats both as one header and passes on the latter.
     let name = if name == "host" { ":authority".to_owned() } else { name };
     let text = |pattern| ValueMatch::Text(StringMatcher::new(pattern, false));
-    let string_match = wire.string_match.map(|wire| string_matcher(&path.field("string_match"), wire)).transpose()?;
-    let regex_match = wire.safe_regex_match.map(|wire| regex(&path.field("safe_regex_match"), &wire)).transpose()?;
+    let string_match =
+        wire.string_match.as_ref().map(|wire| string_matcher(&path.field("string_match"), wire)).transpose()?;
+    let regex_match =
+        wire.safe_regex_match.as_ref().map(|wire| regex(&path.field("safe_regex_match"), wire)).transpose()?;
     let value = oneof::at_most_one(
         path,
-        [
+        &mut [
             ("string_match", string_match.map(ValueMatch::Text)),
-            ("exact_match", wire.exact_match.map(|value| text(Pattern::Exact(value)))),
-            ("prefix_match", wire.prefix_match.map(|value| text(Pattern::Prefix(value)))),
-            ("suffix_match", wire.suffix_match.map(|value| text(Pattern::Suffix(value)))),
-            ("contains_match", wire.contains_match.map(|value| text(Pattern::Contains(value)))),
+            ("exact_match", wire.exact_match.clone().map(|value| text(Pattern::Exact(value)))),
+            ("prefix_match", wire.prefix_match.clone().map(|value| text(Pattern::Prefix(value)))),
+            ("suffix_match", wire.suffix_match.clone().map(|value| text(Pattern::Suffix(value)))),
+            ("contains_match", wire.contains_match.clone().map(|value| text(Pattern::Contains(value)))),
             ("safe_regex_match", regex_match.map(text)),
-            ("range_match", wire.range_match.map(|range| ValueMatch::Range(range.start, range.end))),
+            ("range_match", wire.range_match.as_ref().map(|range| ValueMatch::Range(range.start, range.end))),
             ("present_match", wire.present_match.map(ValueMatch::Present)),
         ],
     )?;
@@ -250,17 +252,18 @@ fn header(path: &Path<'_>, wire: HeaderMatcher) -> Result<HeaderMatch> {
     })
 }
 
-fn parameter(path: &Path<'_>, wire: QueryParameterMatcher) -> Result<QueryMatch> {
+fn parameter(path: &Path<'_>, wire: &QueryParameterMatcher) -> Result<QueryMatch> {
     if wire.name.is_empty() {
         return Err(path.field("name").error("must not be empty"));
     }
-    let string_match = wire.string_match.map(|wire| string_matcher(&path.field("string_match"), wire)).transpose()?;
+    let string_match =
+        wire.string_match.as_ref().map(|wire| string_matcher(&path.field("string_match"), wire)).transpose()?;
     let value = oneof::at_most_one(
         path,
-        [
+        &mut [
             ("string_match", string_match.map(ValueMatch::Text)),
             ("present_match", wire.present_match.map(ValueMatch::Present)),
         ],
     )?;
-    Ok(QueryMatch { name: wire.name, value: value.map_or(ValueMatch::Present(true), |(_, value)| value) })
+    Ok(QueryMatch { name: wire.name.clone(), value: value.map_or(ValueMatch::Present(true), |(_, value)| value) })
 }

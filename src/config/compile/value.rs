@@ -63,16 +63,16 @@ pub(super) fn regex(path: &Path<'_>, wire: &RegexMatcher) -> Result<Pattern> {
     Pattern::regex(&wire.regex).map_err(|reason| path.field("regex").error(reason))
 }
 
-pub(super) fn string_matcher(path: &Path<'_>, wire: schema::StringMatcher) -> Result<StringMatcher> {
+pub(super) fn string_matcher(path: &Path<'_>, wire: &schema::StringMatcher) -> Result<StringMatcher> {
     unsupported(path, [("custom", &wire.custom)], "Envoy extensions are not available to Wasm filters")?;
-    let safe_regex = wire.safe_regex.map(|wire| regex(&path.field("safe_regex"), &wire)).transpose()?;
+    let safe_regex = wire.safe_regex.as_ref().map(|wire| regex(&path.field("safe_regex"), wire)).transpose()?;
     let (_, pattern) = oneof::exactly_one(
         path,
-        [
-            ("exact", wire.exact.map(Pattern::Exact)),
-            ("prefix", wire.prefix.map(Pattern::Prefix)),
-            ("suffix", wire.suffix.map(Pattern::Suffix)),
-            ("contains", wire.contains.map(Pattern::Contains)),
+        &mut [
+            ("exact", wire.exact.clone().map(Pattern::Exact)),
+            ("prefix", wire.prefix.clone().map(Pattern::Prefix)),
+            ("suffix", wire.suffix.clone().map(Pattern::Suffix)),
+            ("contains", wire.contains.clone().map(Pattern::Contains)),
             ("safe_regex", safe_regex),
         ],
     )?;
