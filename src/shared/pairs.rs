@@ -3,10 +3,17 @@
 
 /// Writes a list.
 pub fn write(pairs: &[(&str, &str)]) -> Vec<u8> {
-    let texts = || pairs.iter().flat_map(|(name, value)| [name, value]);
-    let sizes = [pairs.len()].into_iter().chain(texts().map(|text| text.len()));
-    let sizes = sizes.flat_map(|size| u32::try_from(size).unwrap_or(u32::MAX).to_le_bytes());
-    sizes.chain(texts().flat_map(|text| text.bytes().chain([0]))).collect()
+    let size = |size: usize| u32::try_from(size).unwrap_or(u32::MAX).to_le_bytes();
+    let mut bytes = size(pairs.len()).to_vec();
+    for (name, value) in pairs {
+        bytes.extend_from_slice(&size(name.len()));
+        bytes.extend_from_slice(&size(value.len()));
+    }
+    for text in pairs.iter().flat_map(|(name, value)| [name, value]) {
+        bytes.extend_from_slice(text.as_bytes());
+        bytes.push(0);
+    }
+    bytes
 }
 
 /// Reads a list. `None`: the bytes are no list, or a name is not UTF-8.

@@ -34,9 +34,11 @@ impl Part {
         Some(Self { worker, subject, part: u32::from_le_bytes(*part), at: UnixTime::from_millis(at) })
     }
 
-    fn encode(self) -> impl Iterator<Item = u8> {
-        let ids = [self.worker, self.subject].into_iter().flat_map(u64::to_le_bytes);
-        ids.chain(self.part.to_le_bytes()).chain(self.at.as_millis().to_le_bytes())
+    fn write(self, bytes: &mut Vec<u8>) {
+        bytes.extend_from_slice(&self.worker.to_le_bytes());
+        bytes.extend_from_slice(&self.subject.to_le_bytes());
+        bytes.extend_from_slice(&self.part.to_le_bytes());
+        bytes.extend_from_slice(&self.at.as_millis().to_le_bytes());
     }
 
     /// A clock that stepped back makes no worker immortal.
@@ -53,7 +55,9 @@ impl WorkerTotals {
 
     /// The bytes to share.
     pub fn encode(&self) -> Vec<u8> {
-        self.0.iter().flat_map(|part| part.encode()).collect()
+        let mut bytes = Vec::new();
+        self.0.iter().for_each(|part| part.write(&mut bytes));
+        bytes
     }
 
     /// The totals with this worker's parts, by subject, and without the workers that are gone.
