@@ -20,6 +20,12 @@ pub(crate) fn parse(text: &[u8]) -> Result<Value, serde_json::Error> {
     serde_json::from_str::<Strict>(text).map(|strict| strict.0)
 }
 
+/// The value as JSON text. `Value::to_string` links a second printer, which indents.
+pub(crate) fn text(value: &Value) -> String {
+    // A map with names that are no strings would be an error.
+    serde_json::to_string(value).unwrap_or_default()
+}
+
 /// Deserializes a JSON object. (A derived visitor alone would accept an array of the members too.)
 pub(crate) fn from_object<'de, T: Deserialize<'de>>(json: &'de str) -> Option<T> {
     json.trim_ascii_start().starts_with('{').then(|| serde_json::from_str(json).ok())?

@@ -131,10 +131,10 @@ fn entries_of(body: &[u8], limits: Limits) -> Result<Vec<Entry<'_>>, DocumentErr
     if body.len() > limits.max_document_bytes {
         return Err(DocumentError::TooLarge);
     }
-    let Members { keys, others } = serde_json::from_slice(body).map_err(|_| DocumentError::Malformed)?;
+    let text = std::str::from_utf8(body).map_err(|_| DocumentError::Malformed)?;
+    let Members { keys, others } = serde_json::from_str(text).map_err(|_| DocumentError::Malformed)?;
     if let Some(keys) = keys {
-        let keys: Vec<&RawValue> =
-            serde_json::from_slice(keys.get().as_bytes()).map_err(|_| DocumentError::Malformed)?;
+        let keys: Vec<&RawValue> = serde_json::from_str(keys.get()).map_err(|_| DocumentError::Malformed)?;
         if keys.len() > limits.max_keys {
             return Err(DocumentError::TooManyKeys);
         }
@@ -143,7 +143,7 @@ fn entries_of(body: &[u8], limits: Limits) -> Result<Vec<Entry<'_>>, DocumentErr
     let others = others.filter(|others| !others.is_empty()).ok_or(DocumentError::Malformed)?;
     let mut entries: Vec<Entry<'_>> = Vec::new();
     for (kid, value) in others {
-        let text: String = serde_json::from_slice(value.get().as_bytes()).map_err(|_| DocumentError::Malformed)?;
+        let text: String = serde_json::from_str(value.get()).map_err(|_| DocumentError::Malformed)?;
         let is_known = entries.iter().any(|entry| matches!(entry, Entry::Pem { kid: known, .. } if *known == kid));
         // Any object of strings could pass for keys, were not each member one.
         if kid.is_empty() || is_known || !pem::is_pem(&text) {

@@ -135,13 +135,13 @@ impl Key {
 
     /// The thumbprint of the public key that belongs to a published private key. `None` if the JWK cannot be read.
     pub(super) fn exposed_thumbprint(json: &str) -> Option<String> {
-        let jwk: Jwk = serde_json::from_slice(json.as_bytes()).ok()?;
+        let jwk: Jwk = serde_json::from_str(json).ok()?;
         Some(jwk.prepare(jwk.member("kty").text()?, false).ok()?.thumbprint())
     }
 }
 
 fn read(json: &str, allow_secret: bool) -> Result<Key, KeyError> {
-    let jwk: Jwk = serde_json::from_slice(json.as_bytes()).map_err(|_| KeyError::Malformed)?;
+    let jwk: Jwk = serde_json::from_str(json).map_err(|_| KeyError::Malformed)?;
     if jwk.is_private(allow_secret) {
         return Err(KeyError::Private);
     }

@@ -186,7 +186,7 @@ impl Edits {
             };
             self.state.push((format!("{name}.{claim}"), value.into_bytes()));
         }
-        self.state.push((name.clone(), Value::Object(members).to_string().into_bytes()));
+        self.state.push((name.clone(), json::text(&Value::Object(members)).into_bytes()));
     }
 }
 
@@ -205,6 +205,6 @@ fn text(value: &Value) -> Option<String> {
             (None, Some(real)) => format!("{real:.6}"),
             (None, None) => return None,
         }),
-        Value::Array(_) | Value::Object(_) => Some(STANDARD.encode(value.to_string())),
+        Value::Array(_) | Value::Object(_) => Some(STANDARD.encode(json::text(value))),
     }
 }

@@ -5,7 +5,7 @@ use std::{borrow::Cow, time::Duration};
 use serde_json::json;
 
 use super::headers::Headers;
-use crate::token::TokenError;
+use crate::{json, token::TokenError};
 
 /// Why a request is denied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,7 +148,7 @@ pub fn reply(denial: Denial, format: &ResponseFormat, context: ChallengeContext<
                 _ => "Service Unavailable",
             };
             let (detail, reason) = (denial.text(), denial.reason());
-            Cow::Owned(json!({"title": title, "status": status, "detail": detail, "reason": reason}).to_string())
+            Cow::Owned(json::text(&json!({"title": title, "status": status, "detail": detail, "reason": reason})))
         }
     };
     Reply { status, headers, body, state: Vec::new() }
