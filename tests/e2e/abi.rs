@@ -31,9 +31,7 @@ const IMPORTS: [&str; 23] = [
     "proxy_set_shared_data",
     "proxy_set_tick_period_milliseconds",
 ];
-const EXPORTS: [&str; 14] = [
-    // Of `src/getrandom_stub.rs`; no host calls it.
-    "__getrandom_custom",
+const EXPORTS: [&str; 13] = [
     "_initialize",
     "malloc",
     "proxy_abi_version_0_2_1",
