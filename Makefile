@@ -9,6 +9,7 @@ help: ## list the targets
 
 check: lint ## lint, and all tests that need no Envoy: unit, documentation, architecture, vectors, simulation
 	cargo test --workspace --lib
+	cargo test -p jwks-gate-cli
 	cargo test --doc -p jwks-gate
 	cargo test --test architecture --test simulation
 	cargo test --test vectors -- --skip host_and_vm_judge_as_published

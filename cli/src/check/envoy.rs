@@ -1,0 +1,122 @@
+//! Lints on what stands around the configuration: clusters, the connection manager, the failure policy.
+
+use super::place;
+use crate::{
+    configuration::{Configuration, Place},
+    finding::Finding,
+    tree::Node,
+};
+
+pub(super) fn lints(configuration: &Configuration<'_>) -> Vec<Finding> {
+    let mut findings = clusters(configuration);
+    findings.extend(configuration.connection_manager.into_iter().flat_map(connection_manager));
+    findings.extend(configuration.around.and_then(|around| failure(configuration.place, around)));
+    findings
+}
+
+/// The clusters that the providers name.
+fn clusters(configuration: &Configuration<'_>) -> Vec<Finding> {
+    let Some(clusters) = configuration.clusters() else { return Vec::new() };
+    let mut findings = Vec::new();
+    for (name, span, provider) in configuration.providers() {
+        let Some(http_uri) = provider.at(&["remote_jwks", "http_uri"]) else { continue };
+        let (Some(cluster), Some(uri)) = (http_uri.text_at(&["cluster"]), http_uri.text_at(&["uri"])) else { continue };
+        let at = http_uri.get("cluster").map_or(span, |node| node.span.clone());
+        let Some(defined) = clusters.iter().find(|node| node.text_at(&["name"]) == Some(cluster)) else {
+            let message = format!("provider {name:?}: cluster {cluster:?} is not defined in static_resources.clusters");
+            let help = "every fetch of this JWKS fails, and the provider's tokens get a 503";
+            findings.push(Finding::error("unknown_cluster", at, message).help(help));
+            continue;
+        };
+        if let Some(what) = weakness(uri, defined) {
+            let message = format!("provider {name:?}: {uri} is fetched through cluster {cluster:?}, {what}");
+            let help =
+                "who controls the network then controls the keys: set transport_socket with UpstreamTlsContext, \
+                        validation_context.trusted_ca and match_typed_subject_alt_names";
+            findings.push(Finding::warning("unverified_issuer", at, message).help(help));
+        }
+    }
+    findings
+}
+
+/// What lets somebody on the way stand in for the issuer.
+fn weakness(uri: &str, cluster: &Node) -> Option<&'static str> {
+    if !uri.get(..8).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://")) {
+        return None;
+    }
+    let sockets = cluster.get("transport_socket").into_iter();
+    let sockets = sockets.chain(
+        cluster
+            .get("transport_socket_matches")
+            .map(Node::items)
+            .unwrap_or_default()
+            .iter()
+            .filter_map(|m| m.get("transport_socket")),
+    );
+    let contexts: Vec<_> = sockets.filter_map(|socket| tls_context(socket)).collect();
+    let Some(context) = contexts.first() else { return Some("which does not use TLS") };
+    let validation = ["validation_context", "combined_validation_context", "validation_context_sds_secret_config"];
+    let Some(validation) = validation.iter().find_map(|field| context.at(&["common_tls_context", field])) else {
+        return Some("whose TLS verifies no certificate");
+    };
+    let inner = validation.get("default_validation_context").unwrap_or(validation);
+    let names = [
+        "match_typed_subject_alt_names",
+        "match_subject_alt_names",
+        "verify_certificate_spki",
+        "verify_certificate_hash",
+    ];
+    let is_automatic = context.get("auto_sni_san_validation").and_then(Node::flag) == Some(true);
+    let is_named =
+        is_automatic || names.iter().any(|field| inner.get(field).is_some()) || validation.get("sds_config").is_some();
+    (!is_named).then_some("whose TLS accepts a certificate of any name")
+}
+
+/// The TLS settings of a transport socket, also within another socket.
+fn tls_context(socket: &Node) -> Option<&Node> {
+    let config = socket.get("typed_config")?;
+    match config.get("common_tls_context") {
+        Some(_) => Some(config),
+        None if config.get("sni").is_some() => Some(config),
+        None => config.get("transport_socket").and_then(tls_context),
+    }
+}
+
+fn connection_manager(manager: &Node) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let at = place(manager, "stat_prefix", manager.span.start..manager.span.start);
+    let missing: Vec<_> = ["normalize_path", "merge_slashes", "path_with_escaped_slashes_action"]
+        .into_iter()
+        .filter(|field| manager.get(field).is_none_or(|node| node.flag() == Some(false)))
+        .collect();
+    if !missing.is_empty() {
+        let message = format!("the connection manager does not normalize paths: {} not set", missing.join(", "));
+        let help = "rules match paths; an upstream may read `//api` or `/x/../api` as `/api`";
+        findings.push(Finding::warning("paths_not_normalized", at.clone(), message).help(help));
+    }
+    if manager.get("stream_idle_timeout").is_none() {
+        let message = "the connection manager does not set stream_idle_timeout";
+        let help = "the timeout is the last resort for a request that waits for keys; set more than unknown_kid_max_wait plus the fetch's timeout";
+        findings.push(Finding::warning("no_stream_idle_timeout", at, message).help(help));
+    }
+    findings
+}
+
+/// What happens to requests when the VM is gone.
+fn failure(place: Place, around: &Node) -> Option<Finding> {
+    let (field, is_open) = match place {
+        Place::Istio => ("fail_strategy", around.text_at(&["fail_strategy"]) == Some("FAIL_OPEN")),
+        Place::Envoy | Place::Gateway => {
+            let is_open = around.get("fail_open").and_then(Node::flag) == Some(true);
+            if is_open {
+                ("fail_open", true)
+            } else {
+                ("failure_policy", around.text_at(&["failure_policy"]) == Some("FAIL_OPEN"))
+            }
+        }
+        Place::Bare | Place::JwtAuthn => return None,
+    };
+    let message = "requests pass unverified when the filter fails";
+    let help = "set FAIL_RELOAD: requests are denied until the VM runs again";
+    is_open.then(|| Finding::error("fails_open", super::place(around, field, around.span.clone()), message).help(help))
+}

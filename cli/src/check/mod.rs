@@ -1,0 +1,123 @@
+//! `jwks-gate check`: what is wrong with a configuration, and what is likely a mistake.
+
+mod envoy;
+mod keys;
+mod rules;
+
+use std::ops::Range;
+
+use jwks_gate::config;
+
+use crate::{
+    configuration::{self, Configuration, Place},
+    finding::{Finding, Severity, Source},
+    tree::Node,
+};
+
+/// Checks every configuration in a file.
+pub(crate) fn check(source: &Source) -> Vec<Finding> {
+    let documents = match configuration::documents(source) {
+        Ok(documents) => documents,
+        Err(finding) => return vec![finding],
+    };
+    let mut findings = Vec::new();
+    for document in &documents {
+        let (found, unreadable) = configuration::find(source, document);
+        findings.extend(unreadable);
+        findings.extend(native(document));
+        for configuration in &found {
+            findings.extend(one(configuration));
+        }
+    }
+    if findings.is_empty() && !documents.iter().any(|document| !configuration::find(source, document).0.is_empty()) {
+        let help = "check reads Envoy bootstraps, listeners and ECDS resources, WasmPlugin, TrafficExtension, \
+                    EnvoyExtensionPolicy, RequestAuthentication, SecurityPolicy, and bare configurations";
+        findings.push(Finding::error("no_configuration", 0..0, "no configuration of jwks-gate found").help(help));
+    }
+    findings.sort_by_key(|finding| finding.span.start);
+    findings
+}
+
+/// Resources that configure another verifier.
+fn native(document: &Node) -> Option<Finding> {
+    let kind = document.text_at(&["kind"])?;
+    let span = document.member("kind")?.node.span.clone();
+    let is_native = match kind {
+        "RequestAuthentication" => true,
+        "SecurityPolicy" => document.at(&["spec", "jwt"]).is_some(),
+        _ => false,
+    };
+    let message = format!("this {kind} configures the JWT filter that is built into the proxy, not jwks-gate");
+    is_native.then(|| Finding::note("native", span, message).help("`jwks-gate convert` makes a configuration of it"))
+}
+
+fn one(configuration: &Configuration<'_>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let node = &configuration.node;
+    match config::parse(configuration.json().as_bytes()) {
+        Ok(plan) => findings.extend(plan.warnings.iter().filter_map(|warning| of_warning(node, warning))),
+        Err(error) => {
+            let is_field = !error.reason.starts_with("unknown field");
+            let help = help_for(if is_field { &error.path } else { "" });
+            let message =
+                if error.path.is_empty() { error.reason } else { format!("{}: {}", error.path, error.reason) };
+            findings.push(Finding::error("rejected", node.locate(&error.path), message).help(help));
+        }
+    }
+    findings.extend(keys::lints(configuration));
+    findings.extend(rules::lints(configuration));
+    findings.extend(envoy::lints(configuration));
+    // Envoy's own filter has neither this field nor its problem.
+    if configuration.place == Place::JwtAuthn || configuration.around.is_some_and(has_secret_variable) {
+        findings.retain(|finding| finding.code != "no_secret");
+    }
+    findings
+}
+
+/// What the filter itself warns about when it reads the configuration.
+fn of_warning(node: &Node, warning: &str) -> Option<Finding> {
+    let (path, reason) = warning.split_once(": ")?;
+    let code = match path {
+        "shared_data_secret" => "no_secret",
+        "rules" => "nothing_denied",
+        _ if path.ends_with(".issuer") => "no_issuer",
+        _ if path.ends_with("unknown_kid_max_wait") => "short_wait",
+        _ if path.contains("local_jwks") => "skipped_key",
+        _ => "likely_mistake",
+    };
+    Some(Finding::warning(code, node.locate(path), format!("{path}: {reason}")).help(help_for(path)))
+}
+
+/// Whether the environment of the VM has the secret.
+fn has_secret_variable(around: &Node) -> bool {
+    const VARIABLE: &str = "JWKS_GATE_SHARED_DATA_SECRET";
+    let istio = around.at(&["vm_config", "env"]).map(Node::items).unwrap_or_default();
+    let envoy = around.at(&["vm_config", "environment_variables"]);
+    let by_host = envoy.and_then(|variables| variables.get("host_env_keys")).map(Node::texts).unwrap_or_default();
+    istio.iter().any(|variable| variable.text_at(&["name"]) == Some(VARIABLE))
+        || envoy.is_some_and(|variables| variables.at(&["key_values", VARIABLE]).is_some())
+        || around.at(&["env", "host_keys"]).is_some_and(|keys| keys.texts().contains(&VARIABLE))
+        || by_host.contains(&VARIABLE)
+}
+
+/// Where the field is described.
+fn help_for(path: &str) -> String {
+    let last = path.rsplit('.').next().unwrap_or_default();
+    match last.split('[').next().unwrap_or_default() {
+        "" => "docs/configuration.md has all fields".to_owned(),
+        "shared_data_secret" => {
+            "set a secret, or the variable JWKS_GATE_SHARED_DATA_SECRET of the VM (SECURITY.md)".to_owned()
+        }
+        field => format!("docs/configuration.md describes `{field}`"),
+    }
+}
+
+/// The place of a field, or of what would contain the field.
+fn place(node: &Node, field: &str, otherwise: Range<usize>) -> Range<usize> {
+    node.member(field).map_or(otherwise, |member| member.span.clone())
+}
+
+/// Whether any finding counts as such for the exit code.
+pub(crate) fn has_findings(findings: &[Finding]) -> bool {
+    findings.iter().any(|finding| finding.severity != Severity::Note)
+}

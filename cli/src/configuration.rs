@@ -1,0 +1,154 @@
+//! Finds the configurations of the filter in a file: an Envoy bootstrap, a listener or ECDS resource, an Istio or Envoy Gateway
+//! resource, or the bare configuration.
+
+use std::ops::Range;
+
+use crate::{
+    finding::{Finding, Source},
+    tree::{self, Node, SyntaxError},
+};
+
+const WASM: &str = "envoy.extensions.filters.http.wasm.v3.Wasm";
+const JWT_AUTHN: &str = "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication";
+const CONNECTION_MANAGER: &str = "HttpConnectionManager";
+
+/// A configuration of the filter, and what stands around it.
+pub(crate) struct Configuration<'a> {
+    /// The configuration itself.
+    pub(crate) node: Node,
+    pub(crate) place: Place,
+    /// The Envoy filter's `config`, or the `spec` of a resource.
+    pub(crate) around: Option<&'a Node>,
+    /// The connection manager whose filter this is.
+    pub(crate) connection_manager: Option<&'a Node>,
+    /// The document.
+    pub(crate) document: &'a Node,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    Bare,
+    /// The filter in Envoy.
+    Envoy,
+    /// Envoy's own filter.
+    JwtAuthn,
+    /// Istio's `WasmPlugin` or `TrafficExtension`.
+    Istio,
+    /// Envoy Gateway's `EnvoyExtensionPolicy`.
+    Gateway,
+}
+
+/// The documents of a file.
+pub(crate) fn documents(source: &Source) -> Result<Vec<Node>, Finding> {
+    tree::parse(&source.text).map_err(|error| syntax(error, "neither YAML nor JSON"))
+}
+
+fn syntax(SyntaxError { reason, span }: SyntaxError, what: &str) -> Finding {
+    Finding::error("syntax", span, format!("{what}: {reason}"))
+}
+
+/// The configurations in a document, in the order of the text, and what is wrong with those that cannot be read.
+pub(crate) fn find<'a>(source: &Source, document: &'a Node) -> (Vec<Configuration<'a>>, Vec<Finding>) {
+    let mut search = Search { source, document, found: Vec::new(), findings: Vec::new() };
+    let looks_bare = document.get("providers").is_some() || document.get("rules").is_some();
+    match document.text_at(&["kind"]) {
+        Some("WasmPlugin") => search.resource(document, &["spec"], "plugin_config", Place::Istio),
+        Some("TrafficExtension") => search.resource(document, &["spec", "wasm"], "plugin_config", Place::Istio),
+        Some("EnvoyExtensionPolicy") => {
+            for wasm in document.at(&["spec", "wasm"]).map(Node::items).unwrap_or_default() {
+                search.resource(wasm, &[], "config", Place::Gateway);
+            }
+        }
+        _ if looks_bare && type_of(document).is_none() => search.add(document.clone(), Place::Bare, None, None),
+        _ => search.walk(document, None),
+    }
+    (search.found, search.findings)
+}
+
+/// The type that a message states in `@type`.
+pub(crate) fn type_of(node: &Node) -> Option<&str> {
+    let url = node.text_at(&["@type"])?;
+    Some(url.rsplit('/').next().unwrap_or(url))
+}
+
+struct Search<'s, 'a> {
+    source: &'s Source,
+    document: &'a Node,
+    found: Vec<Configuration<'a>>,
+    findings: Vec<Finding>,
+}
+
+impl<'a> Search<'_, 'a> {
+    fn add(&mut self, node: Node, place: Place, around: Option<&'a Node>, connection_manager: Option<&'a Node>) {
+        self.found.push(Configuration { node, place, around, connection_manager, document: self.document });
+    }
+
+    fn resource(&mut self, resource: &'a Node, path: &[&str], field: &str, place: Place) {
+        let Some(around) = resource.at(path) else { return };
+        if let Some(node) = around.get(field).filter(|node| is_ours(node)) {
+            self.add(node.clone(), place, Some(around), None);
+        }
+    }
+
+    fn walk(&mut self, node: &'a Node, manager: Option<&'a Node>) {
+        let kind = type_of(node).unwrap_or_default();
+        let manager = if kind.ends_with(CONNECTION_MANAGER) { Some(node) } else { manager };
+        if kind == JWT_AUTHN {
+            self.add(node.clone(), Place::JwtAuthn, None, manager);
+        } else if kind == WASM {
+            self.wasm(node, manager);
+        }
+        node.items().iter().for_each(|item| self.walk(item, manager));
+        node.members().iter().for_each(|member| self.walk(&member.node, manager));
+    }
+
+    fn wasm(&mut self, node: &'a Node, manager: Option<&'a Node>) {
+        let Some(config) = node.get("config") else { return };
+        let Some(configuration) = config.get("configuration") else { return };
+        let Some(value) = configuration.get("value") else { return };
+        let node = match type_of(configuration) {
+            Some("google.protobuf.Struct") => value.clone(),
+            Some("google.protobuf.StringValue") => match value.embedded(&self.source.text) {
+                Some(Ok(node)) => node,
+                Some(Err(error)) => {
+                    self.findings.push(syntax(error, "the plugin configuration is not JSON"));
+                    return;
+                }
+                None => return,
+            },
+            _ => return,
+        };
+        if is_ours(&node) {
+            self.add(node, Place::Envoy, Some(config), manager);
+        }
+    }
+}
+
+/// Whether this is a configuration of jwks-gate, and not of another plugin.
+fn is_ours(node: &Node) -> bool {
+    node.get("providers").is_some() || node.get("rules").is_some()
+}
+
+impl Configuration<'_> {
+    /// The configuration as the filter gets it.
+    pub(crate) fn json(&self) -> String {
+        let mut value = self.node.to_json();
+        if let Some(members) = value.as_object_mut() {
+            members.remove("@type");
+        }
+        value.to_string()
+    }
+
+    /// Each provider, with its name and the place of the name.
+    pub(crate) fn providers(&self) -> impl Iterator<Item = (&str, Range<usize>, &Node)> {
+        let providers = self.node.get("providers").map(Node::members).unwrap_or_default();
+        providers.iter().map(|member| (member.name.as_str(), member.span.clone(), &member.node))
+    }
+
+    /// The static cluster of this name. `None`: the document has no list of clusters, or reads clusters from elsewhere.
+    pub(crate) fn clusters(&self) -> Option<&[Node]> {
+        let resources = self.document.get("static_resources")?;
+        let is_dynamic = self.document.at(&["dynamic_resources", "cds_config"]).is_some();
+        (!is_dynamic).then(|| resources.get("clusters").map(Node::items).unwrap_or_default())
+    }
+}

@@ -1,0 +1,124 @@
+//! `jwks-gate convert`: a configuration of the filter from what verifies tokens today, with a comment for everything that is not
+//! carried over.
+
+mod gateway;
+mod istio;
+mod output;
+
+use std::{io::Write, path::PathBuf};
+
+use clap::{Args, ValueEnum};
+use jwks_gate::config;
+use serde_json::{Map, Value};
+
+use crate::{
+    configuration::{self, Place},
+    read,
+    tree::Node,
+    write, Failure,
+};
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// File to convert; `-` is the standard input.
+    file: PathBuf,
+    /// What to print.
+    #[arg(long, value_enum, default_value_t = Target::Config)]
+    to: Target,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Target {
+    /// The configuration alone.
+    Config,
+    /// An entry of Envoy's `http_filters`.
+    Envoy,
+    /// A resource of Envoy's extension configuration discovery (ECDS).
+    Ecds,
+    /// Istio's WasmPlugin.
+    Wasmplugin,
+}
+
+/// A configuration that was converted.
+#[derive(Default)]
+pub(crate) struct Converted {
+    pub(crate) config: Map<String, Value>,
+    /// What the operator has to know: what was not carried over, and why.
+    pub(crate) notes: Vec<String>,
+    /// The `selector` of an Istio resource.
+    pub(crate) selector: Option<Value>,
+    /// The namespace of an Istio resource.
+    pub(crate) namespace: Option<String>,
+}
+
+impl Converted {
+    pub(crate) fn note(&mut self, note: impl Into<String>) {
+        self.notes.push(note.into());
+    }
+}
+
+/// Returns whether everything was carried over.
+pub(crate) fn run(options: &Options, out: &mut impl Write) -> Result<bool, Failure> {
+    let source = read(&options.file)?;
+    let documents =
+        configuration::documents(&source).map_err(|finding| format!("{}: {}", source.name, finding.message))?;
+    let mut all: Vec<Converted> = documents
+        .iter()
+        .flat_map(|document| {
+            let native = configuration::find(&source, document).0.into_iter();
+            native.filter(|found| found.place == Place::JwtAuthn).map(|found| jwt_authn(&found.json()))
+        })
+        .collect();
+    all.extend(documents.iter().filter_map(gateway::convert));
+    all.extend(istio::convert(&documents));
+    if all.is_empty() {
+        return Err(format!(
+            "{}: no jwt_authn filter, RequestAuthentication or SecurityPolicy with jwt found",
+            source.name
+        ));
+    }
+    let mut is_complete = true;
+    for converted in &all {
+        // What the filter would not load is no result.
+        let json = Value::Object(converted.config.clone()).to_string();
+        let plan = config::parse(json.as_bytes()).map_err(|error| format!("cannot be converted: {error}"))?;
+        let warnings = plan.warnings.iter().filter(|warning| !warning.starts_with("shared_data_secret"));
+        let notes: Vec<_> = converted.notes.iter().cloned().chain(warnings.cloned()).collect();
+        is_complete &= converted.notes.is_empty();
+        write(out, &output::yaml(converted, &notes, options.to)?)?;
+    }
+    Ok(is_complete)
+}
+
+/// A `jwt_authn` filter: its configuration is a configuration of jwks-gate.
+fn jwt_authn(json: &str) -> Converted {
+    let mut converted = Converted::default();
+    let Ok(Value::Object(mut config)) = serde_json::from_str(json) else { return converted };
+    for field in ["filter_state_rules", "filterStateRules"] {
+        if config.remove(field).is_some() {
+            converted.note(format!(
+                "{field} is left out: a Wasm filter cannot read the filter state that selects the requirement"
+            ));
+        }
+    }
+    let text = Value::Object(config.clone()).to_string();
+    if text.contains("_in_metadata") || text.contains("InMetadata") {
+        converted.note(
+            "payload_in_metadata and header_in_metadata become filter state wasm.NAME instead of dynamic metadata \
+             (docs/jwt_authn.md); change what reads the metadata",
+        );
+    }
+    converted.config = config;
+    converted
+}
+
+/// Members of a JSON object, without those that are `null`.
+pub(crate) fn object<const N: usize>(members: [(&str, Value); N]) -> Value {
+    let members = members.into_iter().filter(|(_, value)| !value.is_null());
+    Value::Object(members.map(|(name, value)| (name.to_owned(), value)).collect())
+}
+
+/// The JSON of a member; `null` if there is none.
+pub(crate) fn json(node: &Node, name: &str) -> Value {
+    node.get(name).map_or(Value::Null, Node::to_json)
+}
