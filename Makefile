@@ -2,7 +2,7 @@
 # Needed: cargo, make, python3 with pip. Everything else comes from the package registries.
 
 .DEFAULT_GOAL := help
-.PHONY: help check wasm probe floor hooks envoy prometheus wrk demo serve picture test simulate fleet bench instructions reference lint clean
+.PHONY: help check wasm dist probe floor hooks envoy prometheus registry wrk demo serve picture test simulate fleet bench instructions reference lint clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -16,6 +16,9 @@ check: lint ## lint, and all tests that need no Envoy: unit, documentation, arch
 
 wasm: ## build the filter: dist/jwks-gate.wasm
 	@scripts/wasm.sh
+
+dist: wasm ## pack what users install into dist/: digest, SBOM, licences, schema, alerts, OCI image layout
+	@python3 scripts/dist.py
 
 envoy: ## fetch the Envoy that demo and tests run: target/envoy/envoy
 	@scripts/envoy.sh
@@ -43,10 +46,13 @@ hooks: ## build jwks-gate with hooks for tests: it traps on demand
 prometheus: ## fetch the Prometheus that tests run: target/prometheus
 	@scripts/prometheus.sh
 
+registry: ## fetch the container registry that tests run: target/registry
+	@scripts/registry.sh
+
 wrk: ## fetch the load generator of the benchmarks: target/wrk
 	@scripts/wrk.sh
 
-test: wasm probe hooks envoy prometheus ## all tests, the end-to-end ones against a real Envoy
+test: dist probe hooks envoy prometheus registry ## all tests, the end-to-end ones against a real Envoy
 	@cargo build --quiet -p jwks-gate-issuer -p jwks-gate-demo --bins
 	cargo test --workspace
 

@@ -10,6 +10,19 @@ use super::{
 };
 use crate::config;
 
+/// The custom section `jwks_gate.version` of the module: what an operator finds in a file without running it.
+#[allow(unsafe_code)] // Nothing else gives a section its name.
+#[used]
+#[link_section = "jwks_gate.version"]
+static VERSION: [u8; env!("CARGO_PKG_VERSION").len()] = version();
+
+const fn version() -> [u8; env!("CARGO_PKG_VERSION").len()] {
+    match env!("CARGO_PKG_VERSION").as_bytes().first_chunk() {
+        Some(version) => *version,
+        None => [0; env!("CARGO_PKG_VERSION").len()],
+    }
+}
+
 /// Reads the configuration. `None`: the configuration is rejected. Nothing is fetched here: Envoy also calls this in a VM that it
 /// made only to try the configuration out, and a lease of that VM would keep the others waiting.
 pub(super) fn configure(root: u32, size: usize) -> Option<Worker> {
@@ -33,7 +46,7 @@ pub(super) fn configure(root: u32, size: usize) -> Option<Worker> {
         [] => "none".to_owned(),
         trusted => trusted.iter().map(|algorithm| algorithm.name()).collect::<Vec<_>>().join(" "),
     };
-    info!("jwks-gate: signatures checked by the host: {by_host}; all others by the VM");
+    info!("jwks-gate {}: signatures checked by the host: {by_host}; all others by the VM", env!("CARGO_PKG_VERSION"));
     let worker = Worker::new(root, plan, verifier, &configuration);
     worker.set_tick(Duration::from_millis(1));
     Some(worker)

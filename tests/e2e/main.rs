@@ -10,6 +10,7 @@ mod abi;
 mod alerts;
 mod algorithms;
 mod answers;
+mod artifact;
 mod body;
 mod bypass;
 mod caching;
