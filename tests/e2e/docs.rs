@@ -262,10 +262,10 @@ fn the_documents_list_every_denial_reason() {
 }
 
 /// A configuration of `envoy/`, running between a test issuer and an upstream.
-struct Example {
-    issuer: Issuer,
+pub struct Example {
+    pub issuer: Issuer,
     _echo: Echo,
-    envoy: Envoy,
+    pub envoy: Envoy,
 }
 
 impl Example {
@@ -273,23 +273,26 @@ impl Example {
         Self::start_with(name, |config, _| config)
     }
 
-    fn start_with(name: &str, adjust: impl FnOnce(String, &Issuer) -> String) -> Self {
+    pub fn start_with(name: &str, adjust: impl FnOnce(String, &Issuer) -> String) -> Self {
         let options = Options { issuer: "https://issuer.test".into(), alg: Alg::Es256, ..Options::default() };
-        let issuer = Issuer::start(options).unwrap();
+        Self::start_between(Issuer::start(options).unwrap(), name, adjust)
+    }
+
+    pub fn start_between(issuer: Issuer, name: &str, adjust: impl FnOnce(String, &Issuer) -> String) -> Self {
         let echo = Echo::start((std::net::Ipv4Addr::LOCALHOST, 0).into()).unwrap();
         let config = on_free_ports(&format!("envoy/{name}.yaml"), &issuer, &echo);
         let envoy = Envoy::start(&adjust(config, &issuer), EnvoyOptions::default()).unwrap();
         Self { issuer, _echo: echo, envoy }
     }
 
-    fn status(&self, path: &str, token: &str) -> u16 {
+    pub fn status(&self, path: &str, token: &str) -> u16 {
         http::send(self.envoy.addr(), &Request::get(path).bearer(token)).unwrap().status
     }
 
-    fn mint(&self, header: Value, changes: Value) -> String {
+    pub fn mint(&self, header: Value, changes: Value) -> String {
         let (mut head, mut claims) = (header, self.issuer.claims());
         let key = self.issuer.current();
-        head["alg"] = json!("ES256");
+        head["alg"] = json!(key.alg.name());
         head["kid"] = json!(key.kid);
         changes.as_object().unwrap().iter().for_each(|(name, value)| claims[name] = value.clone());
         key.mint_with_header(&head, &claims)
@@ -485,19 +488,23 @@ fn envoys_validate_mode_names_the_invalid_field() {
     assert!(read("README.md").contains("target/envoy/envoy --mode validate -c FILE"));
 }
 
-/// Each configuration in `envoy/` has a test.
+/// Each configuration in `envoy/` and `envoy/recipes/` has a test.
 #[test]
 fn every_example_has_a_test() {
-    let tests = read("tests/e2e/docs.rs") + &read("tests/e2e/compose.rs");
-    for entry in fs::read_dir(workspace_root().join("envoy")).unwrap() {
-        let name = entry.unwrap().file_name().into_string().unwrap();
-        if let Some(name) = name.strip_suffix(".yaml") {
-            let runs = [
-                format!("Example::start(\"{name}\")"),
-                format!("Example::start_with(\"{name}\""),
-                format!("envoy/{name}.yaml"),
-            ];
-            assert!(runs.iter().any(|run| tests.contains(run)), "{name}");
+    let tests = read("tests/e2e/docs.rs") + &read("tests/e2e/compose.rs") + &read("tests/e2e/recipes.rs");
+    for folder in ["", "recipes/"] {
+        for entry in fs::read_dir(workspace_root().join("envoy").join(folder)).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            if let Some(name) = name.strip_suffix(".yaml") {
+                let name = format!("{folder}{name}");
+                let runs = [
+                    format!("Example::start(\"{name}\")"),
+                    format!("Example::start_with(\"{name}\""),
+                    format!("Example::start_between(issuer, \"{name}\""),
+                    format!("envoy/{name}.yaml"),
+                ];
+                assert!(runs.iter().any(|run| tests.contains(run)), "{name}");
+            }
         }
     }
 }

@@ -52,16 +52,26 @@ pub fn remote(issuer: &Issuer, cluster: &str) -> Value {
 
 /// An Envoy that speaks TLS in front of the issuer.
 pub fn tls_terminator(issuer: &Issuer) -> Envoy {
-    let file = |kind: &str| workspace_root().join(format!("tests/e2e/tls/issuer.{kind}"));
-    let socket = json!({
-        "name": "tls",
-        "typed_config": {
-            "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
-            "common_tls_context": {"tls_certificates": [
-                {"certificate_chain": {"filename": file("pem")}, "private_key": {"filename": file("key")}},
-            ]},
-        },
+    tls_terminator_as("issuer", None, issuer)
+}
+
+/// An Envoy that speaks TLS with the certificate of this name in front of the issuer. With a CA, clients need a
+/// certificate of this CA.
+pub fn tls_terminator_as(certificate: &str, client_ca: Option<&str>, issuer: &Issuer) -> Envoy {
+    let file = |name: &str| workspace_root().join(format!("tests/e2e/tls/{name}"));
+    let pair = json!({
+        "certificate_chain": {"filename": file(&format!("{certificate}.pem"))},
+        "private_key": {"filename": file(&format!("{certificate}.key"))},
     });
+    let mut context = json!({
+        "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+        "common_tls_context": {"tls_certificates": [pair]},
+    });
+    if let Some(ca) = client_ca {
+        context["require_client_certificate"] = json!(true);
+        context["common_tls_context"]["validation_context"] = json!({"trusted_ca": {"filename": file(ca)}});
+    }
+    let socket = json!({"name": "tls", "typed_config": context});
     let nothing = json!({
         "name": "nothing",
         "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.buffer.v3.Buffer", "max_request_bytes": 1000},
