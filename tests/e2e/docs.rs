@@ -25,7 +25,7 @@ pub fn yaml(text: &str) -> Vec<Value> {
 }
 
 /// The fenced blocks of a language.
-fn blocks(markdown: &str, language: &str) -> Vec<String> {
+pub fn blocks(markdown: &str, language: &str) -> Vec<String> {
     let fence = format!("```{language}\n");
     markdown.split(&fence).skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
 }
@@ -66,11 +66,13 @@ fn the_blocks_of_the_documents_are_tested() {
                     let names = ["compromised-2026-11", "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"];
                     assert!(names.iter().all(|name| remote.revoked.contains_name(name)));
                 }
+                // The module `providers` sends tokens to each.
+                "providers.md" => drop(jwks_gate::config::parse(yaml(&block)[0].to_string().as_bytes()).unwrap()),
                 _ => panic!("{name}: no test runs this block\n{block}"),
             }
         }
     }
-    assert_eq!(seen, 4);
+    assert_eq!(seen, 13);
     let problem: Value = serde_json::from_str(&blocks(&read("docs/denials.md"), "json")[0]).unwrap();
     let format = reply::ResponseFormat { json: true, ..reply::ResponseFormat::default() };
     let answer = reply::reply(Denial::Token(TokenError::Expired), &format, reply::ChallengeContext::default());
@@ -232,6 +234,7 @@ fn every_make_command_of_the_documents_is_a_target() {
         "envoy/compose.yaml",
         "docs/performance.md",
         "docs/denials.md",
+        "docs/providers.md",
     ] {
         let text = read(document);
         for command in text.split("make ").skip(1) {

@@ -26,6 +26,7 @@ mod key_documents;
 mod metrics;
 mod outage;
 mod passing_on;
+mod providers;
 mod recipes;
 mod reconfigure;
 mod requirements;
