@@ -145,7 +145,23 @@ impl Configuration<'_> {
         providers.iter().map(|member| (member.name.as_str(), member.span.clone(), &member.node))
     }
 
-    /// The static cluster of this name. `None`: the document has no list of clusters, or reads clusters from elsewhere.
+    /// The `config` of each Wasm plugin of another kind in the document.
+    pub(crate) fn other_plugins(&self) -> Vec<&Node> {
+        fn walk<'a>(node: &'a Node, found: &mut Vec<&'a Node>) {
+            let config = node.get("config").filter(|_| type_of(node).is_some_and(|kind| kind.contains(".wasm.v3.")));
+            let value = config.and_then(|config| config.at(&["configuration", "value"]));
+            let is_gate = value
+                .is_some_and(|value| is_ours(value) || value.text().is_some_and(|text| text.contains("\"providers\"")));
+            found.extend(config.filter(|_| !is_gate));
+            node.items().iter().for_each(|item| walk(item, found));
+            node.members().iter().for_each(|member| walk(&member.node, found));
+        }
+        let mut found = Vec::new();
+        walk(self.document, &mut found);
+        found
+    }
+
+    /// The static clusters. `None`: the document has no list of clusters, or reads clusters from elsewhere.
     pub(crate) fn clusters(&self) -> Option<&[Node]> {
         let resources = self.document.get("static_resources")?;
         let is_dynamic = self.document.at(&["dynamic_resources", "cds_config"]).is_some();

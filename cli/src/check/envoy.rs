@@ -14,6 +14,15 @@ pub(super) fn lints(configuration: &Configuration<'_>) -> Vec<Finding> {
     findings
 }
 
+/// Whether no other plugin of this file shares the filter's `vm_id`.
+pub(super) fn has_vm_of_its_own(configuration: &Configuration<'_>) -> bool {
+    let vm_id = |config: &Node| config.text_at(&["vm_config", "vm_id"]).unwrap_or_default().to_owned();
+    let Some(this) = configuration.around.filter(|_| configuration.place == Place::Envoy) else { return false };
+    let id = vm_id(this);
+    let others = configuration.other_plugins();
+    !id.is_empty() && others.into_iter().all(|other| vm_id(other) != id)
+}
+
 /// The clusters that the providers name.
 fn clusters(configuration: &Configuration<'_>) -> Vec<Finding> {
     let Some(clusters) = configuration.clusters() else { return Vec::new() };

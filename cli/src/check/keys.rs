@@ -28,7 +28,8 @@ pub(super) fn lints(configuration: &Configuration<'_>) -> Vec<Finding> {
             findings.push(Finding::warning("no_audiences", span.clone(), message).help(help));
         }
         for issuer in issuers(provider) {
-            if let Some(other) = by_issuer.insert(issuer, name) {
+            let other = by_issuer.insert(issuer, name);
+            if let Some(other) = other.filter(|other| !are_alternatives(&configuration.node, other, name)) {
                 let message = format!("providers {other:?} and {name:?} have the same issuer {issuer:?}");
                 let help = "a requirement that names one of them accepts no token under keys of the other; name both under requires_any";
                 findings
@@ -40,6 +41,23 @@ pub(super) fn lints(configuration: &Configuration<'_>) -> Vec<Finding> {
         findings.extend(too_long(name, provider));
     }
     findings
+}
+
+/// Whether some requirement accepts a token of either provider.
+fn are_alternatives(node: &Node, one: &str, other: &str) -> bool {
+    let children = node.at(&["requires_any", "requirements"]).map(Node::items).unwrap_or_default();
+    let names = |name: &str| {
+        let of = |child: &Node| {
+            child
+                .text_at(&["provider_name"])
+                .or(child.text_at(&["provider_and_audiences", "provider_name"]))
+                .map(str::to_owned)
+        };
+        children.iter().filter_map(of).any(|known| known == name)
+    };
+    (names(one) && names(other))
+        || node.items().iter().any(|item| are_alternatives(item, one, other))
+        || node.members().iter().any(|member| are_alternatives(&member.node, one, other))
 }
 
 fn issuers(provider: &Node) -> Vec<&str> {

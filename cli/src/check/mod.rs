@@ -10,9 +10,12 @@ use jwks_gate::config;
 
 use crate::{
     configuration::{self, Configuration, Place},
-    finding::{Finding, Severity, Source},
+    finding::{line_and_column, Finding, Severity, Source},
     tree::Node,
 };
+
+/// Fields by which resources of Kubernetes and of Envoy are known.
+const KNOWN: [&str; 3] = ["kind", "static_resources", "resources"];
 
 /// Checks every configuration in a file.
 pub(crate) fn check(source: &Source) -> Vec<Finding> {
@@ -29,13 +32,28 @@ pub(crate) fn check(source: &Source) -> Vec<Finding> {
             findings.extend(one(configuration));
         }
     }
-    if findings.is_empty() && !documents.iter().any(|document| !configuration::find(source, document).0.is_empty()) {
+    let has_none = || documents.iter().all(|document| configuration::find(source, document).0.is_empty());
+    if findings.is_empty() && has_none() {
         let help = "check reads Envoy bootstraps, listeners and ECDS resources, WasmPlugin, TrafficExtension, \
                     EnvoyExtensionPolicy, RequestAuthentication, SecurityPolicy, and bare configurations";
-        findings.push(Finding::error("no_configuration", 0..0, "no configuration of jwks-gate found").help(help));
+        let is_known = documents.iter().any(|document| KNOWN.iter().any(|field| document.get(field).is_some()));
+        let finding = if is_known { Finding::note } else { Finding::error };
+        findings.push(finding("no_configuration", 0..0, "no configuration of jwks-gate found").help(help));
     }
+    findings.retain(|finding| !is_allowed(source, finding));
     findings.sort_by_key(|finding| finding.span.start);
     findings
+}
+
+/// Whether a comment on the line of the finding, or on the line above, allows the finding: `# jwks-gate: allow CODE`.
+fn is_allowed(source: &Source, finding: &Finding) -> bool {
+    let (line, _) = line_and_column(&source.text, finding.span.start);
+    let allows = |line: &str| {
+        let allowed = line.split_once("# jwks-gate: allow ").map(|(_, codes)| codes.trim());
+        allowed.is_some_and(|codes| codes.split([',', ' ']).any(|code| code == finding.code))
+    };
+    finding.severity == Severity::Warning
+        && source.text.lines().skip(line.saturating_sub(2)).take(2.min(line)).any(allows)
 }
 
 /// Resources that configure another verifier.
@@ -68,7 +86,10 @@ fn one(configuration: &Configuration<'_>) -> Vec<Finding> {
     findings.extend(rules::lints(configuration));
     findings.extend(envoy::lints(configuration));
     // Envoy's own filter has neither this field nor its problem.
-    if configuration.place == Place::JwtAuthn || configuration.around.is_some_and(has_secret_variable) {
+    let needs_secret = configuration.place != Place::JwtAuthn
+        && !configuration.around.is_some_and(has_secret_variable)
+        && !envoy::has_vm_of_its_own(configuration);
+    if !needs_secret {
         findings.retain(|finding| finding.code != "no_secret");
     }
     findings
