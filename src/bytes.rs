@@ -1,4 +1,4 @@
-//! Searches in bytes, several at a time: a request may have tens of kilobytes.
+//! Searches in bytes, several at a time: a request may have tens of kilobytes. And fields of protobuf messages.
 
 use memchr::memchr;
 
@@ -17,6 +17,18 @@ pub(crate) fn split(text: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
         rest = parts.map(|(_, after)| after);
         Some(parts.map_or(text, |(before, _)| before))
     })
+}
+
+/// Appends a field of a protobuf message to the message. The field is a string, bytes or a message.
+pub(crate) fn push_field(message: &mut Vec<u8>, tag: u8, value: &[u8]) {
+    message.push(tag);
+    let mut length = value.len();
+    while length >= 0x80 {
+        message.push(length as u8 | 0x80);
+        length >>= 7;
+    }
+    message.push(length as u8);
+    message.extend_from_slice(value);
 }
 
 #[cfg(test)]

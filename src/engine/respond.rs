@@ -23,13 +23,14 @@ pub(super) struct Responder<'a> {
 }
 
 impl Responder<'_> {
-    /// The changes to a request before anything is known of its tokens. Report mode changes nothing: an enforcing filter
-    /// before this one may have set the headers.
+    /// The changes to a request before anything is known of its tokens. In report mode, an enforcing filter before this one
+    /// may have set the headers. What becomes dynamic metadata is removed nevertheless: policies would believe a client.
     pub(super) fn sanitize(&self, headers: Headers<'_>) -> Edits {
-        match self.plan.mode {
-            Mode::Enforce => Edits::sanitizing(&self.plan.own_headers, headers),
-            Mode::Report => Edits::default(),
-        }
+        let headers_to_remove = match self.plan.mode {
+            Mode::Enforce => &self.plan.own_headers,
+            Mode::Report => &self.plan.value_headers,
+        };
+        Edits::sanitizing(headers_to_remove, headers)
     }
 
     /// The changes to an allowed request, on top of `edits`.
@@ -41,6 +42,7 @@ impl Responder<'_> {
         clearance: &Clearance,
         target: &[u8],
     ) -> Edits {
+        let sanitized = edits.remove.len();
         if self.plan.explain_allowed {
             let provider = clearance.permits().last().map(Permit::provider);
             edits.state.extend(self.explanation("allowed", "", provider));
@@ -55,7 +57,10 @@ impl Responder<'_> {
         edits.state.extend(self.failures(evaluation));
         match self.plan.mode {
             Mode::Enforce => edits,
-            Mode::Report => Edits { state: edits.state, ..Edits::default() },
+            Mode::Report => {
+                edits.remove.truncate(sanitized);
+                Edits { remove: edits.remove, state: edits.state, ..Edits::default() }
+            }
         }
     }
 

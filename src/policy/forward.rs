@@ -17,7 +17,10 @@ use super::{
 };
 use crate::{
     bytes, json,
-    token::claims::{ClaimName, SelectedClaims},
+    token::{
+        claims::{ClaimName, SelectedClaims},
+        payload_value,
+    },
 };
 
 /// Changes to a request. The shell applies the fields in their order.
@@ -46,13 +49,15 @@ pub struct Forward {
     pub pad_payload: bool,
     /// Headers that carry single claims.
     pub claims: Vec<ClaimHeader>,
+    /// The header that carries the payload as a [`payload_value`].
+    pub value_header: Option<String>,
     /// The name of the payload in filter state.
     pub payload_state: Option<String>,
     /// The name of the token's header in filter state.
     pub header_state: Option<String>,
     /// The name of a failure's code and message in filter state.
     pub failure_state: Option<String>,
-    /// Claims that are space-delimited strings in the token and lists in filter state.
+    /// Claims that are space-delimited strings in the token and lists in filter state and in the value.
     pub space_delimited: Vec<String>,
     /// Whether Envoy chooses the route anew.
     pub clear_route_cache: bool,
@@ -70,6 +75,11 @@ pub struct ClaimHeader {
 impl Forward {
     /// The headers that only the filter may set.
     pub fn headers(&self) -> impl Iterator<Item = &str> {
+        self.text_headers().chain(self.value_header.as_deref())
+    }
+
+    /// The headers that carry text for upstreams.
+    pub fn text_headers(&self) -> impl Iterator<Item = &str> {
         self.payload_header.as_deref().into_iter().chain(self.claims.iter().map(|claim| claim.header.as_str()))
     }
 
@@ -141,10 +151,11 @@ impl Edits {
         if let Some(name) = &forward.header_state {
             self.state.extend(URL_SAFE_NO_PAD.decode(section(0)).ok().map(|header| (name.clone(), header)));
         }
-        if !forward.claims.is_empty() || forward.payload_state.is_some() {
+        if !forward.claims.is_empty() || forward.payload_state.is_some() || forward.value_header.is_some() {
             if let Some(payload) = candidate.payload() {
                 self.write_claim_headers(forward, &payload);
                 self.write_metadata(forward, &payload);
+                self.write_value(forward, &payload);
             }
         }
         // Envoy clears the route cache only where something changed that a route may match.
@@ -170,15 +181,10 @@ impl Edits {
 
     fn write_metadata(&mut self, forward: &Forward, payload: &[u8]) {
         let Some(name) = &forward.payload_state else { return };
-        let Ok(Value::Object(mut members)) = json::parse(payload) else { return };
+        let Some(members) = payload_value::claims(payload, &forward.space_delimited) else { return };
         // The claims of one token, never those of several.
         self.state
             .retain(|(state, _)| state != name && !state.strip_prefix(name).is_some_and(|rest| rest.starts_with('.')));
-        for claim in &forward.space_delimited {
-            if let Some(value @ Value::String(_)) = members.get_mut(claim) {
-                *value = value.as_str().unwrap_or_default().split_whitespace().collect();
-            }
-        }
         for (claim, value) in &members {
             let value = match value {
                 Value::String(text) => text.clone(),
@@ -187,6 +193,16 @@ impl Edits {
             self.state.push((format!("{name}.{claim}"), value.into_bytes()));
         }
         self.state.push((name.clone(), json::text(&Value::Object(members)).into_bytes()));
+    }
+
+    fn write_value(&mut self, forward: &Forward, payload: &[u8]) {
+        let Some(name) = &forward.value_header else { return };
+        // One value, of the last token, as in the dynamic metadata of `jwt_authn`. Envoy joins several values with commas.
+        self.add.retain(|(header, _)| header != name);
+        // The token's policy has denied a payload without a value.
+        if let Some(value) = payload_value::encode(payload, &forward.space_delimited) {
+            self.add.push((name.clone(), value.into_bytes()));
+        }
     }
 }
 

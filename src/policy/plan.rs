@@ -24,6 +24,8 @@ pub struct Plan {
     pub requirements: Requirements,
     /// Headers that only this filter may set, in lower case.
     pub own_headers: BTreeSet<String>,
+    /// Those of the headers that Envoy turns into dynamic metadata. Clients may not set them in report mode either.
+    pub value_headers: BTreeSet<String>,
     /// Whether a CORS preflight passes without a token.
     pub bypass_cors_preflight: bool,
     /// Whether requests are denied, or only counted.

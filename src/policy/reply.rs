@@ -73,7 +73,10 @@ pub fn realm(headers: Headers<'_>) -> String {
 fn status(error: TokenError) -> u16 {
     match error {
         TokenError::RequestTooLarge => 431,
-        TokenError::AudienceNotAllowed | TokenError::ClaimNotAllowed | TokenError::InsufficientScope => 403,
+        TokenError::AudienceNotAllowed
+        | TokenError::ClaimNotAllowed
+        | TokenError::ClaimsTooLarge
+        | TokenError::InsufficientScope => 403,
         TokenError::AlgorithmNotAllowed
         | TokenError::AlgorithmNotSupported
         | TokenError::BadSignature

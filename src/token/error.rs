@@ -15,6 +15,8 @@ pub enum TokenError {
     BadSignature,
     /// A claim that the provider requires is missing or has another value.
     ClaimNotAllowed,
+    /// The claims are too large, or nested too deep, for the header that would carry them.
+    ClaimsTooLarge,
     /// `exp` has passed, by more than the clock skew.
     Expired,
     /// The token lacks a scope that the provider requires.
@@ -90,12 +92,13 @@ pub enum MalformedField {
 
 impl TokenError {
     /// Every error; those with a [`MalformedField`] once.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::AlgorithmNotAllowed,
         Self::AlgorithmNotSupported,
         Self::AudienceNotAllowed,
         Self::BadSignature,
         Self::ClaimNotAllowed,
+        Self::ClaimsTooLarge,
         Self::Expired,
         Self::InsufficientScope,
         Self::IssuerNotConfigured,
@@ -135,6 +138,7 @@ impl TokenError {
             Self::AudienceNotAllowed => "audience_not_allowed",
             Self::BadSignature => "bad_signature",
             Self::ClaimNotAllowed => "claim_not_allowed",
+            Self::ClaimsTooLarge => "claims_too_large",
             Self::Expired => "expired",
             Self::InsufficientScope => "insufficient_scope",
             Self::IssuerNotConfigured => "issuer_not_configured",
@@ -167,6 +171,7 @@ impl TokenError {
                 "Jwt verification fails"
             }
             Self::ClaimNotAllowed => "Jwt claims are not allowed",
+            Self::ClaimsTooLarge => "Jwt claims are too large",
             Self::Expired => "Jwt is expired",
             Self::InsufficientScope => "Jwt scope is insufficient",
             Self::IssuerNotConfigured => "Jwt issuer is not configured",

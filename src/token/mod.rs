@@ -2,6 +2,7 @@
 //!
 //! [`jws`] and [`claims`] parse, [`validation`] checks what the token says, [`signature`] checks who said it, and [`verify`]
 //! alone puts the checks together. [`host_verifier`] lets the host check signatures; [`cache`] remembers verified tokens.
+//! [`payload_value`] writes a payload in the form that Envoy's dynamic metadata have.
 
 #[doc(hidden)]
 pub mod cache;
@@ -12,6 +13,7 @@ mod error;
 pub mod host_verifier;
 #[doc(hidden)]
 pub mod jws;
+pub(crate) mod payload_value;
 pub mod signature;
 #[doc(hidden)]
 pub mod validation;

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{
     claims::{ClaimName, Claims, NumericDate, SelectedClaims, Times},
     jws::Jws,
-    TokenError,
+    payload_value, TokenError,
 };
 use crate::{
     keys::Algorithm,
@@ -44,6 +44,8 @@ pub struct TokenPolicy {
     pub scopes: Vec<String>,
     /// Claims that are forwarded to others; none may occur twice in the payload.
     pub forwarded_claims: Vec<String>,
+    /// The payload must have a [`payload_value`], with these claims as lists. `None`: no header carries the value.
+    pub forwarded_value: Option<Vec<String>>,
 }
 
 /// A requirement on one claim.
@@ -82,6 +84,7 @@ impl TokenPolicy {
             claims: Vec::new(),
             scopes: Vec::new(),
             forwarded_claims: Vec::new(),
+            forwarded_value: None,
         }
     }
 
@@ -117,7 +120,11 @@ impl TokenPolicy {
     pub fn check_signed(&self, jws: &Jws, claims: &Claims) -> Result<(), TokenError> {
         jws.check_json()?;
         self.check_subject(claims, StringMatcher::is_regex)?;
-        self.check_claims(&jws.payload)
+        self.check_claims(&jws.payload)?;
+        match &self.forwarded_value {
+            Some(lists) if payload_value::encode(&jws.payload, lists).is_none() => Err(TokenError::ClaimsTooLarge),
+            _ => Ok(()),
+        }
     }
 
     /// Checks `sub` if the pattern is of this kind. A subject that is too long for a regular expression does not match.

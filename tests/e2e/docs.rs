@@ -58,6 +58,9 @@ fn the_blocks_of_the_documents_are_tested() {
                     jwks_gate::config::parse(config.to_string().as_bytes()).unwrap();
                 }
                 "jwt_authn.md" => assert!(is_within(&block, &rbac), "{block}"),
+                // A test in istio_principals.rs runs the block.
+                "istio.md" if block.starts_with("pluginConfig:") => {}
+                "istio.md" => assert!(is_within(&block, &read("envoy/istio/authorizationpolicy.yaml")), "{block}"),
                 "denials.md" => assert!(is_within(&block, &report), "{block}"),
                 "rotation.md" => {
                     let plan = jwks_gate::config::parse(yaml(&block)[0].to_string().as_bytes()).unwrap();
@@ -72,7 +75,7 @@ fn the_blocks_of_the_documents_are_tested() {
             }
         }
     }
-    assert_eq!(seen, 13);
+    assert_eq!(seen, 15);
     let problem: Value = serde_json::from_str(&blocks(&read("docs/denials.md"), "json")[0]).unwrap();
     let format = reply::ResponseFormat { json: true, ..reply::ResponseFormat::default() };
     let answer = reply::reply(Denial::Token(TokenError::Expired), &format, reply::ChallengeContext::default());

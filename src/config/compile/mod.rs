@@ -70,11 +70,13 @@ pub(super) fn plan(config: JwtAuthentication, variable: Option<&[u8]>) -> Result
     let mut own_headers = BTreeSet::new();
     own_headers.extend(providers.iter().flat_map(|provider| provider.forward.headers()).map(str::to_owned));
     own_headers.extend(requirements.status_headers().into_iter().map(str::to_owned));
+    let value_headers = value_headers(&path, &providers, &requirements)?;
     check_states(&path, &providers)?;
     warnings.extend(likely_mistakes(&rules, &requirements, &providers, seal.as_ref()));
     Ok(Plan {
         warnings,
         own_headers,
+        value_headers,
         providers: providers.into(),
         routes: rules,
         requirements,
@@ -137,6 +139,21 @@ fn check_resource_metadata(path: &Path<'_>, uri: Option<&str>) -> Result<()> {
     } else {
         Err(path.error("must be an https URI without spaces, quotes and backslashes"))
     }
+}
+
+/// The headers that become dynamic metadata. Policies believe what is in there, so no other field may write these headers.
+fn value_headers(path: &Path<'_>, providers: &[Provider], requirements: &Requirements) -> Result<BTreeSet<String>> {
+    let mut headers = BTreeSet::new();
+    for provider in providers {
+        let Some(name) = &provider.forward.value_header else { continue };
+        let mut others = providers.iter().flat_map(|provider| provider.forward.text_headers());
+        if others.any(|other| other == name) || requirements.status_headers().contains(&name.as_str()) {
+            let path = path.field(&provider.name);
+            return Err(path.field("payload_value_header").error(format!("{name:?} is also set by another field")));
+        }
+        headers.insert(name.clone());
+    }
+    Ok(headers)
 }
 
 /// Rejects filter state names that overlap: the claims of a token must not pass for the decision of the filter.

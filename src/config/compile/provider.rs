@@ -96,6 +96,7 @@ pub(super) fn provider(
         claims,
         scopes: wire.required_scopes.clone(),
         forwarded_claims: forward.claims().map(str::to_owned).collect(),
+        forwarded_value: forward.value_header.is_some().then(|| forward.space_delimited.clone()),
     };
     let cache = cache_limits(&path.field("jwt_cache_config"), wire.jwt_cache_config.as_ref())?;
     Ok((Provider { name, policies: vec![rules], cache, forward, keys }, sources))
@@ -118,7 +119,9 @@ fn sources(path: &Path<'_>, wire: &JwtProvider, forward: &Forward) -> Result<Vec
             )));
         }
         if forward.headers().any(|written| written == name) {
-            return Err(path.error(format!("{name:?} is also set by forward_payload_header or claim_to_headers")));
+            return Err(path.error(format!(
+                "{name:?} is also set by forward_payload_header, payload_value_header or claim_to_headers"
+            )));
         }
         add(&mut sources, TokenLocation::Header { name, prefix: value_prefix.clone() });
     }
@@ -156,12 +159,16 @@ fn forward(path: &Path<'_>, wire: &JwtProvider) -> Result<Forward> {
     let payload_header = given(&wire.forward_payload_header)
         .map(|name| writable_header(&path.field("forward_payload_header"), &name))
         .transpose()?;
+    let value_header = given(&wire.payload_value_header)
+        .map(|name| writable_header(&path.field("payload_value_header"), &name))
+        .transpose()?;
     let normalize = wire.normalize_payload_in_metadata.as_ref();
     Ok(Forward {
         token: wire.forward,
         payload_header,
         pad_payload: wire.pad_forward_payload_header,
         claims,
+        value_header,
         payload_state: given(&wire.payload_in_metadata),
         header_state: given(&wire.header_in_metadata),
         failure_state: given(&wire.failed_status_in_metadata),

@@ -12,6 +12,7 @@ use std::fmt;
 use self::self_test::KnownSignature;
 use super::signature::{BadSignature, SignatureCheck, WasmVerifier};
 use crate::{
+    bytes,
     crypto::{der, Hash},
     keys::{Algorithm, Key, Material},
 };
@@ -129,14 +130,7 @@ fn encode_request(hash: Hash, key: &[u8], signature: &[u8], text: &[u8]) -> Vec<
     let mut message =
         Vec::with_capacity([name, key, signature, text].map(<[u8]>::len).iter().sum::<usize>().saturating_add(32));
     for (tag, value) in [(0x0a, name), (0x12, key), (0x1a, signature), (0x22, text)] {
-        message.push(tag);
-        let mut length = value.len();
-        while length >= 0x80 {
-            message.push(length as u8 | 0x80);
-            length >>= 7;
-        }
-        message.push(length as u8);
-        message.extend_from_slice(value);
+        bytes::push_field(&mut message, tag, value);
     }
     message
 }
