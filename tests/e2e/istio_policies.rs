@@ -57,12 +57,11 @@ fn policies() -> Vec<(String, Value)> {
 }
 
 /// What Istio makes of a RequestAuthentication for two issuers (`pilot/pkg/security/authn/policy_applier.go`).
-fn request_authentication(keys: [&SigningKey; 2], field: &str, value: &str) -> Value {
+fn request_authentication(keys: [&SigningKey; 2]) -> Value {
     let provider = |issuer: &str, key: &SigningKey| {
         json!({
             "issuer": issuer,
             "local_jwks": {"inline_string": json!({"keys": [key.public_jwk()]}).to_string()},
-            field: value,
             "normalize_payload_in_metadata": {"space_delimited_claims": ["permission", "scope"]},
         })
     };
@@ -78,6 +77,48 @@ fn request_authentication(keys: [&SigningKey; 2], field: &str, value: &str) -> V
 
 const A: &str = "https://a.test";
 const B: &str = "https://b.test/realm";
+
+/// Two Envoys with the same policies, behind `jwt_authn` and behind jwks-gate.
+struct Pair {
+    envoys: [Envoy; 2],
+    _echo: Echo,
+}
+
+impl Pair {
+    fn start(config: &Value, policies: &[Value]) -> Self {
+        let echo = Echo::start((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let [mut native, ours] = [("payload_in_metadata", "payload"), ("payload_value_header", HEADER)].map(|field| {
+            let mut config = config.clone();
+            for provider in config["providers"].as_object_mut().unwrap().values_mut() {
+                provider[field.0] = json!(field.1);
+            }
+            config
+        });
+        native["@type"] = json!("type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication");
+        let native = vec![json!({"name": "jwt_authn", "typed_config": native})];
+        let envoys = [native, vec![wasm_filter(&ours), header_to_metadata()]].map(|before| {
+            let router = json!({"name": "router", "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router",
+            }});
+            let filters: Vec<_> = before.into_iter().chain(istio_rbac::filters(policies)).chain([router]).collect();
+            let bootstrap = Bootstrap::with_filter(echo.addr(), json!({}));
+            let bootstrap = bootstrap.connection_manager_option("http_filters", filters.into());
+            Envoy::start(&bootstrap.yaml(), EnvoyOptions::default()).unwrap()
+        });
+        Self { envoys, _echo: echo }
+    }
+
+    /// The answers behind `jwt_authn` and behind jwks-gate.
+    fn statuses(&self, request: &Request) -> [u16; 2] {
+        self.envoys.each_ref().map(|envoy| {
+            let response = http::send(envoy.addr(), request).unwrap();
+            if response.status == 200 {
+                assert!(response.json()["headers"][HEADER].is_null(), "{request:?}");
+            }
+            response.status
+        })
+    }
+}
 
 /// Requests with every kind of claims, as headers and query.
 fn requests(a: &SigningKey, b: &SigningKey) -> Vec<(String, Request)> {
@@ -122,15 +163,11 @@ fn requests(a: &SigningKey, b: &SigningKey) -> Vec<(String, Request)> {
             requests.push((format!("{claim} {value}"), Request::get("").bearer(&token)));
         }
     }
-    // Envoy keeps the payload of the last token.
+    // Of two tokens of one issuer, the payload of the last one counts.
     let other = mint(a, A, "bob", json!({"groups": ["banned"]}));
-    let of_b = mint(b, B, "alice", json!({"groups": ["admins"]}));
-    for (name, header, param) in [
-        ("alice, then bob", &alice(json!({})), &other),
-        ("bob, then alice", &other, &alice(json!({}))),
-        ("bob, then b", &other, &of_b),
-        ("b, then bob", &of_b, &other),
-    ] {
+    for (name, header, param) in
+        [("alice and bob", &alice(json!({})), &other), ("bob and alice", &other, &alice(json!({})))]
+    {
         requests.push((name.to_owned(), Request::get(&format!("?access_token={param}")).bearer(header)));
     }
     requests
@@ -140,33 +177,13 @@ fn requests(a: &SigningKey, b: &SigningKey) -> Vec<(String, Request)> {
 fn policies_decide_as_behind_jwt_authn() {
     let [a, b] = ["a", "b"].map(|kid| SigningKey::generate(Alg::Es256, kid));
     let (paths, policies): (Vec<_>, Vec<_>) = policies().into_iter().unzip();
-    let echo = Echo::start((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
-    let start = |before: Vec<Value>| {
-        let router = json!({"name": "router", "typed_config": {
-            "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router",
-        }});
-        let filters: Vec<_> = before.into_iter().chain(istio_rbac::filters(&policies)).chain([router]).collect();
-        let bootstrap = Bootstrap::with_filter(echo.addr(), json!({}));
-        let bootstrap = bootstrap.connection_manager_option("http_filters", filters.into());
-        Envoy::start(&bootstrap.yaml(), EnvoyOptions::default()).unwrap()
-    };
-    let mut native = request_authentication([&a, &b], "payload_in_metadata", "payload");
-    native["@type"] = json!("type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication");
-    let native = start(vec![json!({"name": "jwt_authn", "typed_config": native})]);
-    let ours = request_authentication([&a, &b], "payload_value_header", HEADER);
-    let ours = start(vec![wasm_filter(&ours), header_to_metadata()]);
+    let pair = Pair::start(&request_authentication([&a, &b]), &policies);
     let (mut counts, mut wrong) = (BTreeMap::new(), Vec::new());
     let mut answers = BTreeMap::new();
     for (name, request) in requests(&a, &b) {
         for path in &paths {
             let request = Request { path: format!("/{path}/{}", request.path), ..request.clone() };
-            let [native, ours] = [&native, &ours].map(|envoy| {
-                let response = http::send(envoy.addr(), &request).unwrap();
-                if response.status == 200 {
-                    assert!(response.json()["headers"][HEADER].is_null(), "{name} {path}");
-                }
-                response.status
-            });
+            let [native, ours] = pair.statuses(&request);
             if native != ours {
                 wrong.push(format!("{name}, {path}: {native}, {ours}"));
             }
@@ -204,4 +221,58 @@ fn policies_decide_as_behind_jwt_authn() {
     ] {
         assert_eq!(answers[&(name.to_owned(), path.to_owned())], status, "{name} {path}");
     }
+}
+
+/// Of the tokens of two providers, the one whose claims count is that of `jwt_authn`.
+#[test]
+fn of_two_providers_the_same_payload_counts() {
+    let [a, b] = ["a", "b"].map(|kid| SigningKey::generate(Alg::Es256, kid));
+    let mut config = request_authentication([&a, &b]);
+    for (provider, header) in [("origins-0", "x-a"), ("origins-1", "x-b")] {
+        config["providers"][provider]["from_headers"] = json!([{ "name": header }]);
+    }
+    let istio = config["rules"][0]["requires"].clone();
+    let [of_a, of_b] = ["origins-0", "origins-1"].map(|name| json!({ "provider_name": name }));
+    let all = |first: &Value, second: &Value| json!({"requires_all": {"requirements": [first, second]}});
+    let any = |first: &Value, second: &Value| json!({"requires_any": {"requirements": [first, second]}});
+    let requirements = [
+        ("istio", istio),
+        ("all-ab", all(&of_a, &of_b)),
+        ("all-ba", all(&of_b, &of_a)),
+        ("any-ab", any(&of_a, &of_b)),
+        ("any-ba", any(&of_b, &of_a)),
+    ];
+    let rule =
+        |(name, requires): &(&str, Value)| json!({"match": {"prefix": format!("/{name}/")}, "requires": requires});
+    config["rules"] = requirements.iter().map(rule).collect();
+    let rule = |(name, _): &(&str, Value)| {
+        ["a", "b"].map(|issuer| {
+            let policy = policy("ALLOW", &format!("{name}/{issuer}"), claim("[group]", &[issuer]));
+            json!({"metadata": {"name": format!("{name}-{issuer}")}, "spec": policy["spec"]})
+        })
+    };
+    let pair = Pair::start(&config, &requirements.iter().flat_map(rule).collect::<Vec<_>>());
+    let mint = |key: &SigningKey, iss: &str, group: &str| {
+        key.mint(&json!({"iss": iss, "sub": "s", "exp": 4_000_000_000_u64, "group": group}))
+    };
+    let (of_a, of_b) = (mint(&a, A, "a"), mint(&b, B, "b"));
+    let mut seen = BTreeMap::new();
+    for (name, _) in &requirements {
+        for issuer in ["a", "b"] {
+            let get = || Request::get(&format!("/{name}/{issuer}/x"));
+            for (tokens, request) in [
+                ("both", get().header("x-a", &*of_a).header("x-b", &*of_b)),
+                ("a", get().header("x-a", &*of_a)),
+                ("b", get().header("x-b", &*of_b)),
+                ("a and a bad one", get().header("x-a", &*of_a).header("x-b", "a.b.c")),
+            ] {
+                let [native, ours] = pair.statuses(&request);
+                assert_eq!(native, ours, "{name} {issuer} {tokens}");
+                seen.insert((*name, issuer, tokens), ours);
+            }
+        }
+    }
+    assert_eq!((seen[&("all-ab", "a", "both")], seen[&("all-ab", "b", "both")]), (403, 200));
+    assert_eq!((seen[&("all-ba", "a", "both")], seen[&("all-ba", "b", "both")]), (200, 403));
+    assert_eq!((seen[&("any-ab", "a", "both")], seen[&("any-ab", "b", "both")]), (200, 403));
 }

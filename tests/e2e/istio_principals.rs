@@ -152,6 +152,18 @@ fn a_client_cannot_write_its_own_principal() {
     site.assert_healthy();
 }
 
+/// Report mode lets a request through before there are keys. The header is away by then.
+#[test]
+fn report_mode_gives_no_principal_while_there_are_no_keys() {
+    let site = site(|config| config["mode"] = json!("report")).fault(Fault::Hang, Times::Always).start();
+    let token = site.issuer.token();
+    for (name, forgery) in forgeries("/api/x") {
+        assert_eq!(site.send(&forgery.bearer(&token)).text(), BY_RBAC, "{name}");
+    }
+    assert!(eventually(Duration::from_secs(5), || site.stat("parked") > 0));
+    site.assert_no_vm_restarted();
+}
+
 /// Report mode changes no request, but takes this header away, and sets none.
 #[test]
 fn report_mode_gives_no_principal() {

@@ -52,15 +52,15 @@ fn permission(operation: &Value) -> Value {
 /// One principal for each source; all conditions hold for each.
 fn principals(rule: &Value) -> Vec<Value> {
     let conditions: Vec<Value> = list(&rule["when"]).iter().flat_map(condition).collect();
-    let of_source = |source: &Value| {
-        source.as_object().unwrap().iter().map(|(field, values)| match field.as_str() {
-            "requestPrincipals" => request_principals(&strings(values)),
-            "notRequestPrincipals" => not(&request_principals(&strings(values))),
-            _ => panic!("{field}"),
-        })
+    let of_field = |(field, values): (&String, &Value)| match field.as_str() {
+        "requestPrincipals" => request_principals(&strings(values)),
+        "notRequestPrincipals" => not(&request_principals(&strings(values))),
+        _ => panic!("{field}"),
     };
-    let mut sources: Vec<Vec<Value>> =
-        list(&rule["from"]).iter().map(|from| of_source(&from["source"]).collect()).collect();
+    let mut sources: Vec<Vec<Value>> = list(&rule["from"])
+        .iter()
+        .map(|from| from["source"].as_object().unwrap().iter().map(of_field).collect())
+        .collect();
     if sources.is_empty() {
         sources.push(Vec::new());
     }
