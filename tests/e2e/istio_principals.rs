@@ -252,7 +252,8 @@ fn the_files_for_istio_work_together() {
         assert_eq!(selector(policy), envoy_filter["spec"]["workloadSelector"]["labels"]);
     }
     let jwks_gate = wasm_filter(&plan.config);
-    let filters = |between: &[Value]| [&[jwks_gate.clone()], between, &istio_rbac::filters(&policies)].concat();
+    let filters =
+        |between: &[Value]| [std::slice::from_ref(&jwks_gate), between, &istio_rbac::filters(&policies)].concat();
     let plan = plan.filters(filters(&[]));
     let without = Envoy::start(&plan.yaml(), EnvoyOptions::default()).unwrap();
     let site = plan.filters(filters(&[header_to_metadata()])).start();
