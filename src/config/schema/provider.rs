@@ -41,7 +41,7 @@ message! {
         pad_forward_payload_header: bool,
         /// Addition. Request header for the payload of a valid token, as a `google.protobuf.Value` in base64. Envoy's
         /// `header_to_metadata` turns the header into dynamic metadata, for RBAC filters and Istio's AuthorizationPolicy
-        /// ([istio.md](istio.md)). Values sent by the client are removed. A token whose claims do not fit into 8191 characters
+        /// ([istio.md](istio.md)). Values sent by the client are removed. A token whose claims do not fit into 8188 characters
         /// or are nested more than 32 deep gets a 403.
         payload_value_header: String,
         /// Filter state for the payload of a valid token: `wasm.NAME`, and `wasm.NAME.CLAIM` for each claim.
