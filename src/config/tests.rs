@@ -1,3 +1,4 @@
+mod claim_rules;
 mod claims;
 mod secrets;
 
@@ -13,7 +14,7 @@ use crate::{
     keys::Algorithm,
     policy::provider::KeySource,
     rotation::policy::MaxStale,
-    token::{claims::ClaimName, validation::ClaimValue},
+    token::{claim_rules::ClaimValue, claims::ClaimName},
 };
 
 fn minimal() -> Value {
@@ -154,7 +155,7 @@ fn every_error_names_its_field() {
         (
             "/providers/p/required_claims",
             json!([{"claim": "a", "equals": 1, "contains": 1}]),
-            "providers.p.required_claims[0]: expected at most one of equals, contains; found equals, contains".into(),
+            "providers.p.required_claims[0]: expected at most one of equals, contains, one_of, matches, equals_header; found".into(),
         ),
         (
             "/providers/p/subjects",
@@ -354,7 +355,7 @@ fn the_token_policy_is_read() {
         let values: Vec<_> = rules.claims.iter().map(|rule| (rule.name.clone(), rule.value.clone())).collect();
         let expected = [ClaimValue::Equals(json!("x")), ClaimValue::Contains(json!(7)), ClaimValue::Any];
         let names = ["a.b", "c", "d"].map(|name| ClaimName::Dotted(name.to_owned()));
-        assert_eq!(values, names.into_iter().zip(expected).collect::<Vec<_>>());
+        assert_eq!(format!("{values:?}"), format!("{:?}", names.into_iter().zip(expected).collect::<Vec<_>>()));
         assert_eq!(rules.scopes, ["read"]);
         assert_eq!((provider.cache.entries, provider.cache.max_token_bytes), (7, 4096));
     }

@@ -51,6 +51,7 @@ pub(super) struct Progress {
 /// A token that none of these keys verified. The same keys only become fewer.
 #[derive(Clone, Copy, Debug)]
 struct Failed {
+    /// Without demands: they have no part in this.
     policy: TokenPolicyRef,
     token: usize,
     keys: Fingerprint,
@@ -192,6 +193,7 @@ impl<C: SignatureCheck> Authenticator<'_, C> {
             stage,
             left: CHECKS_PER_REQUEST,
             cheap_left: CHEAP_CHECKS,
+            verified: Vec::new(),
         }
     }
 }
@@ -206,6 +208,8 @@ struct CheckedRequest<'r, C> {
     left: u32,
     /// How many tokens may still be looked into while another waits.
     cheap_left: u32,
+    /// Tokens that were verified, where the request's rule demands more of them: other demands need no other signature check.
+    verified: Vec<(TokenPolicyRef, usize, Verified)>,
 }
 
 impl<C: SignatureCheck> CheckedRequest<'_, C> {
@@ -225,7 +229,12 @@ impl<C: SignatureCheck> CheckedRequest<'_, C> {
             None => return TokenCheck::Unchecked,
         };
         let (cause, error) = match verified {
-            Ok(verified) => return TokenCheck::Verified(Permit::new(provider, token, verified)),
+            Ok(verified) => {
+                return match self.check_demands(policy, candidate) {
+                    Ok(()) => TokenCheck::Verified(Permit::new(provider, token, verified)),
+                    Err(error) => TokenCheck::Denied(Denial::Token(error)),
+                };
+            }
             Err(Unverified::Denied(error)) => return TokenCheck::Denied(Denial::Token(error)),
             Err(Unverified::NoKeys) => (Cause::Schedule, None),
             Err(Unverified::UnknownKey(error)) => (Cause::UnknownKid, Some(error)),
@@ -258,8 +267,18 @@ impl<C: SignatureCheck> CheckedRequest<'_, C> {
         }
     }
 
-    /// Verifies a token, unless the token failed before under the same keys. `None`: that takes a signature check, and the
-    /// effort is not worth it.
+    /// Checks what the request demands of a verified token.
+    fn check_demands(&self, policy: TokenPolicyRef, candidate: &Candidate) -> Result<(), TokenError> {
+        let Some(id) = policy.demands else { return Ok(()) };
+        let demands = self.authenticator.plan.requirements.demands.get(id);
+        let (Some(demands), Some(payload)) = (demands, candidate.payload()) else {
+            return Err(TokenError::ClaimNotAllowed);
+        };
+        demands.check(&payload, |header| self.resolved.headers.get(header))
+    }
+
+    /// Verifies a token, unless that was done before: for other demands, or in vain under the same keys. `None`: that takes a
+    /// signature check, and the effort is not worth it.
     fn verify(
         &mut self,
         policy: TokenPolicyRef,
@@ -267,6 +286,11 @@ impl<C: SignatureCheck> CheckedRequest<'_, C> {
         candidate: &Candidate,
         effort: Effort,
     ) -> Option<Result<Verified, Unverified>> {
+        let (has_demands, policy) = (policy.demands.is_some(), policy.without_demands());
+        let mut before = self.verified.iter();
+        if let Some((.., verified)) = before.find(|(known, index, _)| (*known, *index) == (policy, token)) {
+            return Some(Ok(*verified));
+        }
         let Authenticator { plan, key_sets, check, now } = *self.authenticator;
         let (known, keys) = (&plan.providers[policy.provider], key_sets.of(policy.provider));
         let in_use = keys.keys_in_use(known.remote(), now);
@@ -284,6 +308,9 @@ impl<C: SignatureCheck> CheckedRequest<'_, C> {
         }
         if let (Some(keys), Err(error @ (Unverified::UnknownKey(_) | Unverified::BadSignature))) = (in_use, verified) {
             self.progress.remember_failure(Failed { policy, token, keys, error });
+        }
+        if let (Ok(verified), true) = (verified, has_demands) {
+            self.verified.push((policy, token, verified));
         }
         Some(verified)
     }

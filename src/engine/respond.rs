@@ -9,7 +9,7 @@ use crate::{
         permit::{Clearance, Permit},
         plan::{Mode, Plan},
         reply::{self, Denial, Reply, OWN_STATE},
-        requirement::{Evaluation, ResolvedRequirement},
+        requirement::{Evaluation, ResolvedRequirement, TokenPolicyRef},
     },
     time::UnixTime,
     token::TokenError,
@@ -98,14 +98,17 @@ impl Responder<'_> {
         edits
     }
 
-    /// The scopes that the requirement's providers require.
+    /// The scopes that the requirement's providers require, and those that its rule demands.
     fn scopes(&self, resolved: &ResolvedRequirement) -> Vec<String> {
-        let providers = resolved.providers();
-        let policies = providers.iter().filter_map(|provider| self.plan.providers[*provider].policies.first());
-        let mut scopes = Vec::new();
-        for scope in policies.flat_map(|policy| &policy.scopes) {
-            if !scopes.contains(scope) {
-                scopes.push(scope.clone());
+        let Plan { providers, requirements, .. } = self.plan;
+        let mut scopes: Vec<String> = Vec::new();
+        for TokenPolicyRef { provider, demands, .. } in resolved.policies() {
+            let of_policy = providers[provider].policies.first().into_iter().flat_map(|policy| &policy.scopes);
+            let demanded = demands.and_then(|id| requirements.demands.get(id));
+            for scope in of_policy.chain(demanded.into_iter().flat_map(|demands| &demands.scopes)) {
+                if !scopes.contains(scope) {
+                    scopes.push(scope.clone());
+                }
             }
         }
         scopes

@@ -35,6 +35,14 @@ impl TokenLocation {
         ]
     }
 
+    /// The header of this location, if this is a header.
+    pub fn header(&self) -> Option<&str> {
+        match self {
+            Self::Header { name, .. } => Some(name),
+            Self::Param(_) | Self::Cookie(_) => None,
+        }
+    }
+
     /// Whether this location is the `Authorization` header with the scheme `Bearer`.
     fn is_bearer(&self) -> bool {
         match self {

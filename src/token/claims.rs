@@ -18,7 +18,7 @@ use crate::{
 #[derive(Debug, Default)]
 pub struct Claims {
     pub(super) iss: Option<String>,
-    pub(super) aud: Audiences,
+    pub(super) aud: Option<Audiences>,
     pub(super) sub: Option<String>,
     times: Times,
     /// Whether it is known that no name repeats in the claims that nobody reads. Only the check of large objects is left for
@@ -65,7 +65,7 @@ impl<'de> Deserialize<'de> for Claims {
                 while let Some(Text(name)) = map.next_key::<Text<'de>>()? {
                     match &*name {
                         "iss" => claims.iss = Some(map.next_value()?),
-                        "aud" => claims.aud = map.next_value()?,
+                        "aud" => claims.aud = Some(map.next_value()?),
                         "sub" => claims.sub = Some(map.next_value()?),
                         "jti" => drop(map.next_value::<String>()?),
                         "exp" => claims.times.exp = Some(map.next_value()?),
@@ -122,7 +122,7 @@ impl<'de> Deserialize<'de> for NumericDate {
 }
 
 /// `aud`: one string or an array of strings.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Audiences(Vec<String>);
 
 impl Audiences {

@@ -1,11 +1,13 @@
 //! Is this token good under these keys?
 //!
 //! [`jws`] and [`claims`] parse, [`validation`] checks what the token says, [`signature`] checks who said it, and [`verify`]
-//! alone puts the checks together. [`host_verifier`] lets the host check signatures; [`cache`] remembers verified tokens.
-//! [`payload_value`] writes a payload in the form that Envoy's dynamic metadata have.
+//! alone puts the checks together. [`claim_rules`] checks what rules say of claims. [`host_verifier`] lets the host check
+//! signatures; [`cache`] remembers verified tokens. [`payload_value`] writes a payload in the form that Envoy's dynamic metadata
+//! have.
 
 #[doc(hidden)]
 pub mod cache;
+pub mod claim_rules;
 #[doc(hidden)]
 pub mod claims;
 mod error;

@@ -1,5 +1,6 @@
 //! Checks the wire form and builds the plan. A configuration that cannot work is rejected here, before any request.
 
+mod claims;
 mod provider;
 mod remote;
 mod rules;
@@ -14,6 +15,7 @@ use super::{
     schema::{self, ErrorFormat, JwtAuthentication},
 };
 use crate::{
+    ids::ProviderId,
     policy::{
         plan::{Mode, Plan},
         provider::{KeySource, Provider},
@@ -42,11 +44,13 @@ pub(super) fn plan(config: JwtAuthentication, variable: Option<&[u8]>) -> Result
     value::unsupported(&root, [("filter_state_rules", &config.filter_state_rules)], reason)?;
     let (mut ids, mut providers, mut known) = (Vec::new(), Vec::new(), Vec::new());
     let mut token_locations: Vec<Vec<TokenLocation>> = Vec::new();
-    let mut warnings = Vec::new();
+    let (mut warnings, mut compared, mut demands) = (Vec::new(), Vec::new(), Vec::new());
     let path = root.field("providers");
     for (name, wire) in &config.providers.0 {
         ids.push((name.clone(), providers.len()));
-        let (provider, sources) = provider::provider(&path.field(name), name.clone(), wire, &mut warnings)?;
+        let (provider, sources, of_provider) =
+            provider::provider(&path.field(name), name.clone(), wire, &mut compared, &mut warnings)?;
+        demands.push((ProviderId::new(providers.len()), of_provider));
         let index = token_locations.iter().position(|other| *other == sources).unwrap_or(token_locations.len());
         if index == token_locations.len() {
             token_locations.push(sources);
@@ -55,10 +59,24 @@ pub(super) fn plan(config: JwtAuthentication, variable: Option<&[u8]>) -> Result
         providers.push(provider);
     }
     let max_token_bytes = max_token_bytes(&root.field("max_token_bytes"), config.max_token_bytes)?;
+    let token_headers = token_locations.iter().flatten().filter_map(TokenLocation::header).map(str::to_owned).collect();
     let mut requirements = Requirements::new(known, token_locations, max_token_bytes);
+    demands.into_iter().for_each(|(provider, demands)| requirements.demands.add_of_provider(provider, demands));
     let ids = sorted::group(ids);
-    let mut compiler = rules::Compiler { ids: &ids, providers: &mut providers, requirements: &mut requirements };
+    let mut compiler = rules::Compiler {
+        ids: &ids,
+        providers: &mut providers,
+        requirements: &mut requirements,
+        compared: &mut compared,
+    };
     let rules = RouteTable::new(compiler.rules(&config.rules, &config.requirement_map)?);
+    for ((name, wire), provider) in config.providers.0.iter().zip(&providers) {
+        let has_audiences = provider.policies.iter().any(|policy| !policy.audiences.is_empty());
+        if !wire.audience_claims.is_empty() && !has_audiences {
+            let reason = "requires audiences, of the provider or of a provider_and_audiences";
+            return Err(path.field(name).field("audience_claims").error(reason));
+        }
+    }
     let max_parked_requests = max_parked_requests(&root.field("max_parked_requests"), config.max_parked_requests)?;
     let seal = match (&*config.shared_data_secret, variable) {
         ("", None) => None,
@@ -71,6 +89,7 @@ pub(super) fn plan(config: JwtAuthentication, variable: Option<&[u8]>) -> Result
     own_headers.extend(providers.iter().flat_map(|provider| provider.forward.headers()).map(str::to_owned));
     own_headers.extend(requirements.status_headers().into_iter().map(str::to_owned));
     let value_headers = value_headers(&path, &providers, &requirements)?;
+    claims::check_headers(&compared, &own_headers, &token_headers)?;
     check_states(&path, &providers)?;
     warnings.extend(likely_mistakes(&rules, &requirements, &providers, seal.as_ref()));
     Ok(Plan {

@@ -2,10 +2,8 @@
 
 use std::{ops::RangeInclusive, rc::Rc, time::Duration};
 
-use base64::{engine::general_purpose::STANDARD, Engine as _};
-use serde_json::Value;
-
 use super::{
+    claims::{self, check_scopes, ComparedHeaders},
     remote::remote,
     value::{check_items, header_name, in_range, string_matcher, unsupported, writable_header},
 };
@@ -14,7 +12,7 @@ use crate::{
         error::Result,
         oneof,
         path::Path,
-        schema::{DataSource, JwtCacheConfig, JwtClaimToHeader, JwtHeader, JwtProvider, RemoteJwks, RequiredClaim},
+        schema::{DataSource, JwtCacheConfig, JwtClaimToHeader, JwtHeader, JwtProvider, RemoteJwks},
     },
     keys::{
         document::{self, Document},
@@ -27,10 +25,12 @@ use crate::{
     },
     token::{
         cache,
+        claim_rules::Demands,
         claims::{normalize_audience, ClaimName},
-        validation::{normalize_media_type, ClaimRule, ClaimValue, TokenPolicy, DEFAULT_CLOCK_SKEW},
+        validation::{normalize_media_type, TokenPolicy, DEFAULT_CLOCK_SKEW},
     },
 };
+use base64::{engine::general_purpose::STANDARD, Engine as _};
 
 /// Headers that the filter must not remove, and thus must not read tokens from.
 const RESERVED_HEADERS: [&str; 2] = ["host", "transfer-encoding"];
@@ -49,13 +49,15 @@ enum Jwks<'a> {
     Local(&'a DataSource),
 }
 
-/// A provider, and where its tokens are found. What is valid but a likely mistake is added to `warnings`.
+/// A provider, where its tokens are found, and what each request demands of them. What is valid but a likely mistake is added to
+/// `warnings`.
 pub(super) fn provider(
     path: &Path<'_>,
     name: String,
     wire: &JwtProvider,
+    compared: &mut ComparedHeaders,
     warnings: &mut Vec<String>,
-) -> Result<(Provider, Vec<TokenLocation>)> {
+) -> Result<(Provider, Vec<TokenLocation>, Demands)> {
     let forward = forward(path, wire)?;
     let sources = sources(path, wire, &forward)?;
     let remote_jwks = wire.remote_jwks.as_ref().map(Jwks::Remote);
@@ -68,18 +70,16 @@ pub(super) fn provider(
     let is_not_blank = |item: &str| !item.trim().is_empty();
     check_items(&path.field("audiences"), &wire.audiences, is_not_blank, NOT_EMPTY)?;
     check_items(&path.field("types"), &wire.types, is_not_blank, NOT_EMPTY)?;
-    let required_scopes = path.field("required_scopes");
-    check_items(&required_scopes, &wire.required_scopes, is_not_blank, NOT_EMPTY)?;
-    let scope = "must be one scope (RFC 6749 §3.3): printable ASCII without spaces, quotes and backslashes";
-    check_items(&required_scopes, &wire.required_scopes, is_scope, scope)?;
+    check_items(&path.field("audience_claims"), &wire.audience_claims, is_not_blank, NOT_EMPTY)?;
+    check_scopes(&path.field("required_scopes"), &wire.required_scopes)?;
     let algorithms = algorithms(&path.field("algorithms"), wire.algorithms.as_deref(), &keys)?;
-    let mut claims = Vec::new();
-    for (index, wire) in wire.required_claims.iter().enumerate() {
-        claims.push(required_claim(&path.field("required_claims").index(index), wire)?);
-    }
+    let claims::Rules { claims, headers } =
+        claims::rules(&path.field("required_claims"), &wire.required_claims, compared)?;
+    let is_aud_alone = wire.audience_claims.iter().all(|name| name == "aud");
     let rules = TokenPolicy {
         issuer: Some(wire.issuer.clone()).filter(|issuer| !issuer.is_empty()),
         audiences: wire.audiences.iter().map(|audience| normalize_audience(audience).to_owned()).collect(),
+        audience_claims: if is_aud_alone { Vec::new() } else { wire.audience_claims.clone() },
         subjects: wire.subjects.as_ref().map(|wire| string_matcher(&path.field("subjects"), wire)).transpose()?,
         algorithms,
         types: wire.types.iter().map(|typ| normalize_media_type(typ)).collect(),
@@ -99,11 +99,8 @@ pub(super) fn provider(
         forwarded_value: forward.value_header.is_some().then(|| forward.space_delimited.clone()),
     };
     let cache = cache_limits(&path.field("jwt_cache_config"), wire.jwt_cache_config.as_ref())?;
-    Ok((Provider { name, policies: vec![rules], cache, forward, keys }, sources))
-}
-
-fn is_scope(scope: &str) -> bool {
-    scope.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\')
+    let provider = Provider { name, policies: vec![rules], cache, forward, keys };
+    Ok((provider, sources, Demands { headers, ..Demands::default() }))
 }
 
 fn sources(path: &Path<'_>, wire: &JwtProvider, forward: &Forward) -> Result<Vec<TokenLocation>> {
@@ -216,29 +213,6 @@ fn algorithms(path: &Path<'_>, wire: Option<&[String]>, keys: &KeySource) -> Res
         }
         None => Ok(Algorithm::ASYMMETRIC.to_vec()),
         Some(_) => Ok(algorithms),
-    }
-}
-
-fn required_claim(path: &Path<'_>, wire: &RequiredClaim) -> Result<ClaimRule> {
-    if wire.claim.split('.').any(str::is_empty) {
-        return Err(path.field("claim").error("must be the name of a claim, or names joined by dots"));
-    }
-    let equals = wire.equals.clone().map(ClaimValue::Equals);
-    let contains = wire.contains.clone().map(ClaimValue::Contains);
-    let value = match oneof::at_most_one(path, &mut [("equals", equals), ("contains", contains)])? {
-        None => ClaimValue::Any,
-        Some((_, value)) if is_scalar(&value) => value,
-        Some((field, _)) => return Err(path.field(field).error("must be a string, a number or a boolean")),
-    };
-    Ok(ClaimRule { name: ClaimName::Dotted(wire.claim.clone()), value })
-}
-
-fn is_scalar(value: &ClaimValue) -> bool {
-    match value {
-        ClaimValue::Any => true,
-        ClaimValue::Equals(value) | ClaimValue::Contains(value) => {
-            matches!(value, Value::String(_) | Value::Number(_) | Value::Bool(_))
-        }
     }
 }
 

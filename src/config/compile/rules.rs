@@ -1,6 +1,9 @@
 //! `rules` and `requirement_map`: which requests need which tokens.
 
-use super::value::{check_items, header_name, regex, string_matcher, unsupported, writable_header};
+use super::{
+    claims::{self, ComparedHeaders},
+    value::{check_items, header_name, regex, string_matcher, unsupported, writable_header},
+};
 use crate::{
     config::{
         error::Result,
@@ -21,7 +24,7 @@ use crate::{
     },
     sorted,
     string_matcher::{Pattern, StringMatcher},
-    token::{claims::normalize_audience, validation::TokenPolicy},
+    token::{claim_rules::Demands, claims::normalize_audience, validation::TokenPolicy},
 };
 
 /// Nesting limit of requirements.
@@ -32,6 +35,7 @@ pub(super) struct Compiler<'a> {
     pub(super) ids: &'a [(String, Vec<usize>)],
     pub(super) providers: &'a mut [Provider],
     pub(super) requirements: &'a mut Requirements,
+    pub(super) compared: &'a mut ComparedHeaders,
 }
 
 /// What a rule requires: a requirement, or the name of one.
@@ -97,14 +101,26 @@ impl Compiler<'_> {
             ("allow_missing_or_failed", wire.allow_missing_or_failed.as_ref().map(|_| Kind::AllowMissingOrFailed)),
             ("extract_only_without_validation", wire.extract_only_without_validation.as_ref().map(Kind::ExtractOnly)),
         ];
-        let Some((field, kind)) = oneof::at_most_one(path, &mut kinds)? else { return Ok(Requirement::Nothing) };
+        let kind = oneof::at_most_one(path, &mut kinds)?;
+        if !matches!(kind, Some((_, Kind::Provider(_) | Kind::ProviderAndAudiences(_)))) {
+            let demands = [("scopes", !wire.scopes.is_empty()), ("claims", !wire.claims.is_empty())];
+            if let Some((field, _)) = demands.into_iter().find(|(_, is_set)| *is_set) {
+                return Err(path.field(field).error("requires provider_name or provider_and_audiences"));
+            }
+        }
+        let Some((field, kind)) = kind else { return Ok(Requirement::Nothing) };
+        let demands = claims::demands(path, &wire.claims, &wire.scopes, self.compared)?;
         let path = path.field(field);
         match kind {
             Kind::Provider(name) => {
                 let provider = self.provider(&path, name)?;
-                Ok(Requirement::Provider(TokenPolicyRef { provider, policy: 0 }))
+                Ok(self.token(TokenPolicyRef::new(provider, 0), demands))
             }
-            Kind::ProviderAndAudiences(wire) => self.provider_and_audiences(&path, wire),
+            Kind::ProviderAndAudiences(wire) => {
+                let policy = self.provider_and_audiences(&path, wire)?;
+                let more = claims::demands(&path, &wire.claims, &wire.scopes, self.compared)?;
+                Ok(self.token(policy, demands.and(more)))
+            }
             Kind::Any(wire) => self.any(&path, wire, depth),
             Kind::All(wire) => self.list(&path, wire, depth).map(Requirement::All),
             Kind::AllowMissing => Ok(Requirement::AllowMissing),
@@ -121,12 +137,25 @@ impl Compiler<'_> {
         id.ok_or_else(|| path.error(format!("unknown provider {name:?}")))
     }
 
+    /// A good token, of which these demands are made besides those of its provider.
+    fn token(&mut self, policy: TokenPolicyRef, demands: Demands) -> Requirement {
+        let table = &mut self.requirements.demands;
+        let of_provider = table.of_provider(policy.provider);
+        let demands = if demands.is_empty() {
+            of_provider
+        } else {
+            let known = of_provider.and_then(|id| table.get(id)).cloned().unwrap_or_default();
+            table.add(known.and(demands))
+        };
+        Requirement::Provider(TokenPolicyRef { demands, ..policy })
+    }
+
     /// The token policy of the provider with other audiences. Equal lists of audiences share a policy.
-    fn provider_and_audiences(&mut self, path: &Path<'_>, wire: &ProviderWithAudiences) -> Result<Requirement> {
+    fn provider_and_audiences(&mut self, path: &Path<'_>, wire: &ProviderWithAudiences) -> Result<TokenPolicyRef> {
         let provider = self.provider(&path.field("provider_name"), &wire.provider_name)?;
         check_items(&path.field("audiences"), &wire.audiences, |audience| !audience.is_empty(), "must not be empty")?;
         let audiences: Vec<_> = wire.audiences.iter().map(|audience| normalize_audience(audience).to_owned()).collect();
-        let policy_ref = |rules| Requirement::Provider(TokenPolicyRef { provider, policy: rules });
+        let policy_ref = |policy| TokenPolicyRef::new(provider, policy);
         let Some(entry) = self.providers.get_mut(provider.index()).filter(|_| !audiences.is_empty()) else {
             return Ok(policy_ref(0));
         };

@@ -66,6 +66,10 @@ message! {
         /// `HS` requires a secret key in `local_jwks`. `ES384` and `ES512` require the host's `verify_signature`, unless the
         /// build has `all-curves`. Unset: all except `HS`.
         algorithms: Option<Vec<String>>,
+        /// Addition. Claims in which the audience is looked for, by their whole names. The first of them that the token has
+        /// decides; its value is a string or a list of strings. Requires `audiences`, here or in a `provider_and_audiences`
+        /// ([claims.md](claims.md#tokens-without-aud)). Empty: `aud`.
+        audience_claims: Vec<String>,
         /// Addition. Accepted values of `typ`, such as `at+jwt`. Case and the prefix `application/` are ignored. Empty:
         /// `typ` is not checked.
         types: Vec<String>,
@@ -117,15 +121,27 @@ message! {
         disabled: bool,
     }
 
-    /// A condition on a claim. With neither `equals` nor `contains`, the claim must be present and not `null`.
+    /// A condition on a claim ([claims.md](claims.md)): exactly one of `claim` and `path`, and at most one of the other fields.
+    /// Without them, the claim must be present and not `null`.
     RequiredClaim {
-        /// Required. Name of the claim; for a nested claim, names joined by dots. A dot may also be part of a name, as in
+        /// Name of the claim; for a nested claim, names joined by dots. A dot may also be part of a name, as in
         /// `https://example.com/roles` and `kubernetes.io.namespace`; the whole name counts first.
         claim: String,
+        /// Path of the claim: the name of each member, from the outermost in. A dot is part of a name. No path leads into a list.
+        path: Option<Vec<String>>,
         /// The claim equals this string, number or boolean.
         equals: Option<Value>,
         /// The claim is a list containing this value, or a space-separated string containing it as a word.
         contains: Option<Value>,
+        /// The claim equals one of these strings, numbers and booleans, or is a list containing one of them.
+        one_of: Option<Vec<Value>>,
+        /// Pattern that the claim must match, or one string of a list. A regular expression is tried on strings of up to 4096
+        /// bytes, and on 16384 bytes of a list; longer strings do not match.
+        matches: Option<StringMatcher>,
+        /// Name of a request header. The claim equals the value of the header, or is a list containing the value. A header that
+        /// is missing, empty, longer than 8192 bytes or given more than once equals no claim
+        /// ([claims.md](claims.md#a-claim-that-must-equal-a-header)).
+        equals_header: Option<String>,
     }
 
     /// A JWKS that the issuer publishes: Envoy's `RemoteJwks`.

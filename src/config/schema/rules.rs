@@ -1,6 +1,6 @@
 //! `rules` and `requirement_map`: which requests need which tokens.
 
-use super::{Empty, RegexMatcher, StringMatcher, Unsupported};
+use super::{Empty, RegexMatcher, RequiredClaim, StringMatcher, Unsupported};
 use crate::config::read::message;
 
 message! {
@@ -102,7 +102,7 @@ message! {
         present_match: Option<bool>,
     }
 
-    /// Envoy's `JwtRequirement`: at most one field; without a field, no token is needed.
+    /// Envoy's `JwtRequirement`: at most one of Envoy's fields; without a field, no token is needed.
     JwtRequirement {
         /// A valid token of this provider.
         provider_name: Option<String>,
@@ -121,6 +121,13 @@ message! {
         /// Tokens are verified, and every request is allowed; a request header reports invalid tokens. Envoy verifies too,
         /// despite the name.
         extract_only_without_validation: Option<ExtractOnlyWithoutValidation>,
+        /// Addition, beside `provider_name` or `provider_and_audiences`. Scopes that the token must have in addition to the
+        /// provider's `required_scopes`. If one is missing, the response is 403
+        /// ([claims.md](claims.md#claims-and-scopes-of-a-rule)).
+        scopes: Vec<String>,
+        /// Addition, beside `provider_name` or `provider_and_audiences`. Conditions on claims in addition to the provider's
+        /// `required_claims`. If one fails, the response is 403.
+        claims: Vec<RequiredClaim>,
     }
 
     /// Envoy's `ExtractOnlyWithoutValidation`.
@@ -136,6 +143,10 @@ message! {
         provider_name: String,
         /// Accepted audiences, instead of those of the provider. Empty: those of the provider.
         audiences: Vec<String>,
+        /// Addition. As `scopes` of `JwtRequirement`.
+        scopes: Vec<String>,
+        /// Addition. As `claims` of `JwtRequirement`.
+        claims: Vec<RequiredClaim>,
     }
 
     /// Envoy's `JwtRequirementOrList` and `JwtRequirementAndList`.

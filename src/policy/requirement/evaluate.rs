@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::{resolved::Node, Fallback, OnInvalid, TokenPolicyRef};
+use super::{demands::DemandsId, resolved::Node, Fallback, OnInvalid, TokenPolicyRef};
 use crate::{
     ids::ProviderId,
     policy::{
@@ -65,6 +65,8 @@ pub struct Finding {
     pub provider: ProviderId,
     /// The index of the policy among the provider's.
     pub policy: usize,
+    /// What was demanded besides.
+    pub demands: Option<DemandsId>,
     /// The index of the token. `None`: the request has no token for the provider.
     pub token: Option<usize>,
     /// What the check says.
@@ -140,7 +142,9 @@ pub fn verdict_without_waiting(
 ) -> Verdict {
     let now = evaluate(root, |policy, token, effort| {
         let is_known = |finding: &&Finding| {
-            (finding.provider, finding.policy, finding.token) == (policy.provider, policy.policy, Some(token))
+            let TokenPolicyRef { provider, policy, demands } = policy;
+            (finding.provider, finding.policy, finding.demands, finding.token)
+                == (provider, policy, demands, Some(token))
         };
         let known = earlier.findings.iter().find(is_known).map(|finding| finding.check);
         let known = known.filter(|check| !matches!(check, TokenCheck::Unchecked));
@@ -251,8 +255,7 @@ impl Evaluator<'_> {
             Node::Good(policy, tokens) if tokens.is_empty() => {
                 let denial = Denial::Token(TokenError::Missing);
                 let check = TokenCheck::Denied(denial);
-                let TokenPolicyRef { provider, policy } = *policy;
-                self.findings.push(Finding { provider, policy, token: None, check });
+                self.found(*policy, None, check);
                 Verdict::Deny(denial)
             }
             Node::Good(policy, tokens) => self.all(tokens, |this, token| this.token(*policy, *token)),
@@ -353,9 +356,13 @@ impl Evaluator<'_> {
 
     fn token(&mut self, policy: TokenPolicyRef, token: usize) -> Verdict {
         let check = (self.check)(policy, token, self.effort);
-        let TokenPolicyRef { provider, policy } = policy;
-        self.findings.push(Finding { provider, policy, token: Some(token), check });
+        self.found(policy, Some(token), check);
         check.verdict()
+    }
+
+    fn found(&mut self, policy: TokenPolicyRef, token: Option<usize>, check: TokenCheck) {
+        let TokenPolicyRef { provider, policy, demands } = policy;
+        self.findings.push(Finding { provider, policy, demands, token, check });
     }
 }
 

@@ -2,8 +2,9 @@
 //!
 //! [`table`] holds all requirements of a configuration and indexes providers by issuer, so that a request is evaluated against
 //! the providers of its token's `iss` only. [`resolve`] finds the tokens of one request, [`resolved`] is what must hold of
-//! them, and [`evaluate`] decides whether it does.
+//! them, and [`evaluate`] decides whether it does. [`demands`] is what rules demand of tokens that a provider accepts.
 
+pub mod demands;
 pub mod evaluate;
 mod resolve;
 pub mod resolved;
@@ -11,6 +12,7 @@ pub mod table;
 
 use std::collections::BTreeMap;
 
+use self::demands::DemandsId;
 pub use self::{
     evaluate::{Evaluation, Finding, TokenCheck, Verdict},
     resolved::ResolvedRequirement,
@@ -21,13 +23,29 @@ use crate::ids::ProviderId;
 /// The header by which Envoy tells an upstream that a token is invalid and was let through.
 pub const SIGNATURE_VERIFIED: &str = "x-jwt-signature-verified";
 
-/// One of a provider's token policies.
+/// One of a provider's token policies, and what is demanded besides. Whatever the demands are, they share the policy's cache and
+/// its signature checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TokenPolicyRef {
     /// The provider.
     pub provider: ProviderId,
     /// The index in [`super::provider::Provider::policies`].
     pub policy: usize,
+    /// What each request demands of a token that satisfies the policy. `None`: nothing.
+    pub demands: Option<DemandsId>,
+}
+
+impl TokenPolicyRef {
+    /// A policy, without demands.
+    pub const fn new(provider: ProviderId, policy: usize) -> Self {
+        Self { provider, policy, demands: None }
+    }
+
+    /// The policy alone.
+    #[must_use]
+    pub const fn without_demands(self) -> Self {
+        Self { demands: None, ..self }
+    }
 }
 
 /// What is required of a request.

@@ -1,9 +1,10 @@
 //! Resolves a requirement for one request: finds the tokens, and the providers that their issuers leave.
 
 use super::{
+    demands::CapturedHeaders,
     resolved::{Node, ResolvedRequirement},
     table::Requirements,
-    AnyOf, OnInvalid, Requirement,
+    AnyOf, OnInvalid, Requirement, TokenPolicyRef,
 };
 use crate::{
     ids::RequirementId,
@@ -23,13 +24,13 @@ impl Requirements {
     /// What this requirement requires of a request with these headers.
     pub fn resolve(&self, id: RequirementId, headers: Headers<'_>) -> ResolvedRequirement {
         let Some(requirement) = self.requirements.get(id.0) else {
-            return ResolvedRequirement { tokens: Vec::new(), root: Node::Denied(TokenError::Missing) };
+            return ResolvedRequirement::denied(TokenError::Missing);
         };
         let mut resolver = Resolver::new(self, headers);
         let root = resolver.resolve(requirement);
-        let tokens = resolver.into_tokens();
+        let Resolver { tokens, captured, .. } = resolver;
         if tokens.len() <= MAX_TOKENS {
-            return ResolvedRequirement { tokens, root };
+            return ResolvedRequirement { tokens, root, headers: captured };
         }
         // Too many tokens: none is checked.
         let root = if requirement.can_deny() {
@@ -41,7 +42,7 @@ impl Requirements {
             let on_invalid = header.map_or(OnInvalid::Allow, OnInvalid::AllowWithHeader);
             Node::Each { tokens: vec![(0, Err(TokenError::TooLarge))], on_invalid }
         };
-        ResolvedRequirement { tokens: Vec::new(), root }
+        ResolvedRequirement { root, ..ResolvedRequirement::satisfied() }
     }
 }
 
@@ -49,9 +50,11 @@ impl Requirements {
 struct Resolver<'r, 'h> {
     requirements: &'r Requirements,
     headers: Headers<'h>,
+    /// The tokens that were found; one more than [`MAX_TOKENS`] if the request has too many.
     tokens: Vec<Candidate>,
     /// The tokens that were found at a list of locations.
     found: Vec<(usize, Vec<usize>)>,
+    captured: CapturedHeaders,
 }
 
 /// Nodes in the order of the children that they stand for. The order decides which denial is told.
@@ -66,12 +69,7 @@ impl Ordered {
 
 impl<'r, 'h> Resolver<'r, 'h> {
     fn new(requirements: &'r Requirements, headers: Headers<'h>) -> Self {
-        Self { requirements, headers, tokens: Vec::new(), found: Vec::new() }
-    }
-
-    /// The tokens that were found; one more than [`MAX_TOKENS`] if the request has too many.
-    fn into_tokens(self) -> Vec<Candidate> {
-        self.tokens
+        Self { requirements, headers, tokens: Vec::new(), found: Vec::new(), captured: CapturedHeaders::default() }
     }
 
     fn resolve(&mut self, requirement: &Requirement) -> Node {
@@ -79,7 +77,8 @@ impl<'r, 'h> Resolver<'r, 'h> {
             Requirement::Nothing => Node::Satisfied,
             Requirement::Provider(policy) => {
                 let locations = self.requirements.providers[policy.provider].locations;
-                Node::Good(*policy, self.tokens_at(locations))
+                let tokens = self.tokens_at(locations);
+                self.good(*policy, tokens)
             }
             Requirement::All(children) => Node::All(children.iter().map(|child| self.resolve(child)).collect()),
             Requirement::Any(any) => self.resolve_any(any),
@@ -101,7 +100,7 @@ impl<'r, 'h> Resolver<'r, 'h> {
             if group.size == 1 {
                 let policy = group.by_issuer.values().flatten().chain(&group.of_any_issuer).next();
                 if let Some((index, policy)) = policy {
-                    nodes.add(*index, Node::Good(*policy, tokens));
+                    nodes.add(*index, self.good(*policy, tokens));
                 }
                 continue;
             }
@@ -111,7 +110,7 @@ impl<'r, 'h> Resolver<'r, 'h> {
                     let of_issuer = issuer.and_then(|issuer| group.by_issuer.get(issuer)).into_iter().flatten();
                     let mut remaining = group.size;
                     for (index, policy) in of_issuer.chain(&group.of_any_issuer) {
-                        nodes.add(*index, Node::Good(*policy, tokens.clone()));
+                        nodes.add(*index, self.good(*policy, tokens.clone()));
                         remaining = remaining.saturating_sub(1);
                     }
                     if remaining > 0 {
@@ -137,12 +136,25 @@ impl<'r, 'h> Resolver<'r, 'h> {
                     let issuer = issuer.unwrap_or_default();
                     let is_expected_here = shared.issuers.as_ref().is_none_or(|issuers| issuers.contains(issuer));
                     let provider = requirements.provider_of(issuer).filter(|_| is_expected_here);
-                    provider.map(Requirements::policy_of).ok_or(TokenError::IssuerNotConfigured)
+                    provider.map(|id| requirements.policy_of(id)).ok_or(TokenError::IssuerNotConfigured)
                 });
+                policy.iter().for_each(|policy| self.capture(*policy));
                 found.push((token, policy));
             }
         }
         Node::Each { tokens: found, on_invalid }
+    }
+
+    fn good(&mut self, policy: TokenPolicyRef, tokens: Vec<usize>) -> Node {
+        self.capture(policy);
+        Node::Good(policy, tokens)
+    }
+
+    /// Keeps the headers that the token is compared with: a request that waits is decided without its headers.
+    fn capture(&mut self, policy: TokenPolicyRef) {
+        if let Some(demands) = policy.demands.and_then(|id| self.requirements.demands.get(id)) {
+            self.captured.capture(demands, self.headers);
+        }
     }
 
     /// The tokens at a list of locations, in the order in which they are tried.

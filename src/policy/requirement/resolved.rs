@@ -1,6 +1,6 @@
 //! What a requirement requires of one request. The answer may change with the keys; the question does not.
 
-use super::{Fallback, OnInvalid, TokenPolicyRef};
+use super::{demands::CapturedHeaders, Fallback, OnInvalid, TokenPolicyRef};
 use crate::{ids::ProviderId, policy::token_location::Candidate, token::TokenError};
 
 /// A requirement resolved for one request.
@@ -10,6 +10,8 @@ pub struct ResolvedRequirement {
     pub tokens: Vec<Candidate>,
     /// What must hold of the tokens.
     pub root: Node,
+    /// The headers with which claims are compared.
+    pub headers: CapturedHeaders,
 }
 
 /// What must hold of a request's tokens.
@@ -37,12 +39,12 @@ pub enum Node {
 impl ResolvedRequirement {
     /// A requirement that every request satisfies.
     pub fn satisfied() -> Self {
-        Self { tokens: Vec::new(), root: Node::Satisfied }
+        Self { tokens: Vec::new(), root: Node::Satisfied, headers: CapturedHeaders::default() }
     }
 
     /// A requirement that no request satisfies.
     pub fn denied(error: TokenError) -> Self {
-        Self { tokens: Vec::new(), root: Node::Denied(error) }
+        Self { root: Node::Denied(error), ..Self::satisfied() }
     }
 
     /// Whether the requirement is satisfied whatever the tokens are.
@@ -50,16 +52,28 @@ impl ResolvedRequirement {
         matches!(self.root, Node::Satisfied)
     }
 
-    /// About the memory that the requirement takes besides its tokens. Grows with the number of tokens.
+    /// About the memory that the requirement takes besides its tokens. Grows with the number of tokens
+    /// and with the headers that claims are compared with.
     pub fn bytes(&self) -> usize {
-        self.root.bytes()
+        self.root.bytes().saturating_add(self.headers.bytes())
     }
 
     /// The providers whose keys the evaluation may need.
     pub fn providers(&self) -> Vec<ProviderId> {
         let mut providers = Vec::new();
-        self.root.providers(&mut providers);
+        self.root.for_each_policy(&mut |TokenPolicyRef { provider, .. }| {
+            if !providers.contains(&provider) {
+                providers.push(provider);
+            }
+        });
         providers
+    }
+
+    /// The token policies that the evaluation may check, each with its demands.
+    pub fn policies(&self) -> Vec<TokenPolicyRef> {
+        let mut policies = Vec::new();
+        self.root.for_each_policy(&mut |policy| policies.push(policy));
+        policies
     }
 }
 
@@ -77,18 +91,11 @@ impl Node {
         rest.saturating_add(size_of::<Self>())
     }
 
-    fn providers(&self, providers: &mut Vec<ProviderId>) {
-        let mut add = |provider| {
-            if !providers.contains(&provider) {
-                providers.push(provider);
-            }
-        };
+    fn for_each_policy(&self, apply: &mut dyn FnMut(TokenPolicyRef)) {
         match self {
-            Self::Good(policy, _) => add(policy.provider),
-            Self::All(nodes) | Self::Any(nodes, _) => nodes.iter().for_each(|node| node.providers(providers)),
-            Self::Each { tokens, .. } => {
-                tokens.iter().filter_map(|(_, policy)| policy.ok()).for_each(|p| add(p.provider))
-            }
+            Self::Good(policy, _) => apply(*policy),
+            Self::All(nodes) | Self::Any(nodes, _) => nodes.iter().for_each(|node| node.for_each_policy(apply)),
+            Self::Each { tokens, .. } => tokens.iter().filter_map(|(_, policy)| policy.ok()).for_each(apply),
             Self::Satisfied | Self::Denied(_) => {}
         }
     }

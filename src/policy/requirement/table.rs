@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{AnyOf, Fallback, Group, Requirement, TokenPolicyRef};
+use super::{demands::DemandsTable, AnyOf, Fallback, Group, Requirement, TokenPolicyRef};
 use crate::{
     ids::{ProviderId, ProviderMap, RequirementId},
     policy::token_location::TokenLocation,
@@ -40,6 +40,8 @@ pub struct Requirements {
     first_of_any_issuer: Option<ProviderId>,
     /// The longest token that is parsed.
     pub(super) max_token_bytes: usize,
+    /// What rules demand of tokens that a provider accepts.
+    pub demands: DemandsTable,
 }
 
 impl Requirements {
@@ -68,7 +70,17 @@ impl Requirements {
             }
         }
         let (requirements, of_issuer) = (Vec::new(), sorted::group(of_issuer));
-        Self { requirements, providers, locations, everywhere, of_issuer, first_of_any_issuer, max_token_bytes }
+        let demands = DemandsTable::default();
+        Self {
+            requirements,
+            providers,
+            locations,
+            everywhere,
+            of_issuer,
+            first_of_any_issuer,
+            max_token_bytes,
+            demands,
+        }
     }
 
     /// Adds a requirement.
@@ -122,8 +134,8 @@ impl Requirements {
         sorted::first(&self.of_issuer, issuer).map(ProviderId::new).or(self.first_of_any_issuer)
     }
 
-    /// The own token policy of a provider.
-    pub(super) fn policy_of(provider: ProviderId) -> TokenPolicyRef {
-        TokenPolicyRef { provider, policy: 0 }
+    /// The own token policy of a provider, with what each request demands of its tokens.
+    pub(super) fn policy_of(&self, provider: ProviderId) -> TokenPolicyRef {
+        TokenPolicyRef { demands: self.demands.of_provider(provider), ..TokenPolicyRef::new(provider, 0) }
     }
 }

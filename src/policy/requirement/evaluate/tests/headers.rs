@@ -24,7 +24,7 @@ const ANY_ISSUER: ProviderId = ProviderId::new(4);
 const ISSUERS: [Option<&str>; 5] = [Some("a"), Some("b"), Some("c"), Some("a"), None];
 
 fn is(provider: ProviderId) -> Requirement {
-    Requirement::Provider(TokenPolicyRef { provider, policy: 0 })
+    Requirement::Provider(TokenPolicyRef::new(provider, 0))
 }
 
 fn any<const N: usize>(providers: [ProviderId; N]) -> impl Fn(&Requirements) -> Requirement {

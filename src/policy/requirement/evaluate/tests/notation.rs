@@ -216,7 +216,7 @@ impl Tree {
             states.push(state);
             states.len() - 1
         };
-        let policy_of = |index| TokenPolicyRef { provider: ProviderId::new(index), policy: 0 };
+        let policy_of = |index| TokenPolicyRef::new(ProviderId::new(index), 0);
         match self {
             Self::Nothing => Node::Satisfied,
             Self::One(state) => {

@@ -59,7 +59,7 @@ fn states() -> impl Strategy<Value = States> {
 }
 
 fn policies() -> impl Strategy<Value = TokenPolicyRef> {
-    (0..PROVIDERS).prop_map(|index| TokenPolicyRef { provider: ProviderId::new(index), policy: 0 })
+    (0..PROVIDERS).prop_map(|index| TokenPolicyRef::new(ProviderId::new(index), 0))
 }
 
 fn nodes() -> impl Strategy<Value = Node> {
