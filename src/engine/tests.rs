@@ -1,5 +1,6 @@
 //! Two workers and one issuer: what each does when keys come, go and cannot be had.
 
+mod demands;
 mod fairness;
 mod fetching;
 mod key_changes;

@@ -7,6 +7,7 @@
 
 #[doc(hidden)]
 pub mod cache;
+#[doc(hidden)]
 pub mod claim_rules;
 #[doc(hidden)]
 pub mod claims;

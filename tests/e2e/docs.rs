@@ -57,6 +57,9 @@ fn the_blocks_of_the_documents_are_tested() {
                     config["providers"] = json!({"issuer": {"local_jwks": {"inline_string": local_jwks()}}});
                     jwks_gate::config::parse(config.to_string().as_bytes()).unwrap();
                 }
+                // The others run in `claim_rules.rs`.
+                "claims.md" if block.starts_with("providers:") => {}
+                "claims.md" => assert!(is_within(&block, &rbac), "{block}"),
                 "jwt_authn.md" => assert!(is_within(&block, &rbac), "{block}"),
                 // A test in istio_principals.rs runs the block.
                 "istio.md" if block.starts_with("pluginConfig:") => {}
@@ -75,7 +78,7 @@ fn the_blocks_of_the_documents_are_tested() {
             }
         }
     }
-    assert_eq!(seen, 15);
+    assert_eq!(seen, 21);
     let problem: Value = serde_json::from_str(&blocks(&read("docs/denials.md"), "json")[0]).unwrap();
     let format = reply::ResponseFormat { json: true, ..reply::ResponseFormat::default() };
     let answer = reply::reply(Denial::Token(TokenError::Expired), &format, reply::ChallengeContext::default());
@@ -229,6 +232,7 @@ fn every_make_command_of_the_documents_is_a_target() {
         "SECURITY.md",
         "tests/README.md",
         "docs/architecture.md",
+        "docs/claims.md",
         "docs/jwt_authn.md",
         "docs/configuration.md",
         "docs/key-sets.md",

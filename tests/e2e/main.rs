@@ -14,6 +14,7 @@ mod artifact;
 mod body;
 mod bypass;
 mod caching;
+mod claim_rules;
 mod claims;
 mod cold_start;
 mod compose;

@@ -13,6 +13,9 @@ use crate::{
     },
 };
 
+/// Each item of a list is compared with each value.
+const MAX_VALUES: usize = 1000;
+
 const NOT_EMPTY: &str = "must not be empty";
 
 /// Headers with which claims are compared, each with the path of the field that names it.
@@ -114,6 +117,9 @@ fn condition(path: &Path<'_>, wire: &RequiredClaim) -> Result<Condition> {
     match &condition {
         Condition::Value(ClaimValue::Equals(value) | ClaimValue::Contains(value)) => check_scalar(&path, value)?,
         Condition::Value(ClaimValue::OneOf(values)) if values.is_empty() => return Err(path.error(NOT_EMPTY)),
+        Condition::Value(ClaimValue::OneOf(values)) if values.len() > MAX_VALUES => {
+            return Err(path.error(format!("must have at most {MAX_VALUES} values")));
+        }
         Condition::Value(ClaimValue::OneOf(values)) => {
             for (index, value) in values.iter().enumerate() {
                 check_scalar(&path.index(index), value)?;

@@ -133,7 +133,7 @@ message! {
         equals: Option<Value>,
         /// The claim is a list containing this value, or a space-separated string containing it as a word.
         contains: Option<Value>,
-        /// The claim equals one of these strings, numbers and booleans, or is a list containing one of them.
+        /// The claim equals one of these strings, numbers and booleans, at most 1000, or is a list containing one of them.
         one_of: Option<Vec<Value>>,
         /// Pattern that the claim must match, or one string of a list. A regular expression is tried on strings of up to 4096
         /// bytes, and on 16384 bytes of a list; longer strings do not match.

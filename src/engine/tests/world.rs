@@ -86,8 +86,12 @@ pub(super) fn jwks(kids: &[&str]) -> Vec<u8> {
 }
 
 pub(super) fn token(kid: &str) -> String {
+    token_of(kid, json!({"iss": "i"}))
+}
+
+pub(super) fn token_of(kid: &str, claims: serde_json::Value) -> String {
     let part = |json: serde_json::Value| BASE64.encode(json.to_string());
-    format!("{}.{}.{}", part(json!({"alg": "RS256", "kid": kid})), part(json!({"iss": "i"})), BASE64.encode(kid))
+    format!("{}.{}.{}", part(json!({"alg": "RS256", "kid": kid})), part(claims), BASE64.encode(kid))
 }
 
 pub(super) const SECOND: Duration = Duration::from_secs(1);
@@ -103,10 +107,15 @@ impl World {
     }
 
     pub(super) fn request_to(&mut self, worker: usize, path: Vec<u8>, token: &str) -> Option<u16> {
+        self.request_of(worker, &[(":path", &path)], token)
+    }
+
+    /// A request with these headers.
+    pub(super) fn request_of(&mut self, worker: usize, headers: &[(&str, &[u8])], token: &str) -> Option<u16> {
         self.streams += 1;
         let stream = StreamId(self.streams);
         let bearer = format!("Bearer {token}");
-        let list = [(":path", &path[..]), ("authorization", bearer.as_bytes())];
+        let list = [headers, &[("authorization", bearer.as_bytes())]].concat();
         let headers = Headers::new(&list);
         let resolved = self.engines[worker].resolve(headers);
         for provider in resolved.providers() {

@@ -11,6 +11,10 @@ use crate::{
         requirement::{Fallback, IndexedProvider, Requirement, Requirements, TokenPolicyRef, SIGNATURE_VERIFIED},
         token_location::TokenLocation,
     },
+    token::{
+        claim_rules::{Demands, HeaderRule},
+        claims::ClaimName,
+    },
 };
 
 // Each provider is named after its issuer. All but C look in `Authorization` and `?access_token`; C looks in the header `x-c`.
@@ -23,8 +27,12 @@ const ANY_ISSUER: ProviderId = ProviderId::new(4);
 
 const ISSUERS: [Option<&str>; 5] = [Some("a"), Some("b"), Some("c"), Some("a"), None];
 
+fn is_of(provider: ProviderId) -> TokenPolicyRef {
+    TokenPolicyRef::new(provider, 0)
+}
+
 fn is(provider: ProviderId) -> Requirement {
-    Requirement::Provider(TokenPolicyRef::new(provider, 0))
+    Requirement::Provider(is_of(provider))
 }
 
 fn any<const N: usize>(providers: [ProviderId; N]) -> impl Fn(&Requirements) -> Requirement {
@@ -123,6 +131,37 @@ fn a_token_that_no_provider_accepts_is_denied_unchecked() {
     row(any([A, B]), &[("authorization", b"Bearer x".to_vec())], deny(Malformed), &[]);
     row(any_or([A, B], Fallback::Missing), &[authorization("z", Good)], deny(Foreign), &[]);
     row(any_or([A, B], Fallback::MissingOrFailed), &[authorization("z", Good)], allow([]), &[]);
+}
+
+/// Children of one provider that differ in their demands are children of their own, also where the index finds them.
+#[test]
+fn children_of_one_provider_differ_by_their_demands() {
+    let mut requirements = requirements(false);
+    let scoped = |scope: &str| Demands { scopes: vec![scope.to_owned()], ..Demands::default() };
+    let of_header = HeaderRule { claim: ClaimName::Dotted("t".to_owned()), header: "x-t".into() };
+    let demands = [scoped("a"), scoped("b"), Demands { headers: vec![of_header], ..Demands::default() }];
+    let demands = demands.map(|demands| requirements.demands.add(demands));
+    let [a, b, header] = demands.map(|demands| TokenPolicyRef { demands, ..TokenPolicyRef::new(A, 0) });
+    let children = || [a, is_of(B), b, header].map(Requirement::Provider).into();
+    let any = requirements.any(children(), Fallback::Nothing);
+    let ids = [any, Requirement::All(children())].map(|requirement| requirements.add(requirement));
+    let (_, value) = authorization("a", Good);
+    let list = [("authorization", &value[..]), ("X-T", b"acme")];
+    let resolved = ids.map(|id| requirements.resolve(id, Headers::new(&list)));
+    assert_eq!(resolved.each_ref().map(|resolved| resolved.headers.get("x-t")), [Some(&b"acme"[..]); 2]);
+    assert_eq!(resolved[0].policies(), [a, b, header]);
+    assert_eq!(resolved[0].providers(), [A]);
+    for met in [a, b, header] {
+        let check = |policy: TokenPolicyRef, token: usize| match policy == met {
+            true => Good.check(policy.provider, token),
+            false => OtherIssuer.check(policy.provider, token),
+        };
+        let checks = [a, b, header].iter().position(|policy| *policy == met).unwrap() + 1;
+        check_node("any", &resolved[0].root, check, &allow([0]));
+        assert_eq!(check_node("any", &resolved[0].root, check, &allow([0])).len(), checks);
+        let denied = check_node("all", &resolved[1].root, check, &deny(OtherIssuer));
+        assert_eq!(denied.len(), if met == a { 2 } else { 1 });
+    }
 }
 
 #[test]
