@@ -29,7 +29,7 @@ fn with_scope(scope: &str) -> String {
 }
 
 impl World {
-    fn to_rule(&mut self, rule: usize, token: &str) -> Option<u16> {
+    fn request_of_rule(&mut self, rule: usize, token: &str) -> Option<u16> {
         self.request_to(0, format!("/{rule}").into_bytes(), token)
     }
 
@@ -59,7 +59,7 @@ fn a_cached_token_is_compared_with_the_header_of_each_request() {
         {
             assert_eq!(world.of_tenant(0, &token, tenant.as_bytes()), Some(status), "{tenant}");
         }
-        assert_eq!(world.to_rule(0, &token), Some(403), "without the header");
+        assert_eq!(world.request_of_rule(0, &token), Some(403), "without the header");
         let twice = [(":path", &b"/0"[..]), ("x-tenant", b"acme"), ("X-Tenant", b"acme")];
         assert_eq!(world.request_of(0, &twice, &token), Some(403));
         assert_eq!(world.signature_checks(), 1);
@@ -79,7 +79,7 @@ fn a_request_that_waits_keeps_its_header() {
         for tenant in ["acme", "evil", "acme"] {
             assert_eq!(world.of_tenant(0, &token, tenant.as_bytes()), None);
         }
-        assert_eq!(world.to_rule(0, &token), None);
+        assert_eq!(world.request_of_rule(0, &token), None);
         world.fetched(Ok(jwks(&["a"])));
         let mut answers = std::mem::take(&mut world.answers);
         answers.sort_unstable();
@@ -117,14 +117,14 @@ fn rules_of_one_provider_share_its_signature_checks() {
         let mut world = world_with_rules(json!({ "jwt_cache_config": cache }), &rules).started(&["a"]);
         let reader = with_scope("read");
         for ((rule, status), checks) in [(0, 200), (1, 403), (2, 200), (3, 403), (0, 200)].into_iter().zip(checks) {
-            assert_eq!(world.to_rule(rule, &reader), Some(status), "{rule}");
+            assert_eq!(world.request_of_rule(rule, &reader), Some(status), "{rule}");
             assert_eq!(world.signature_checks(), checks, "{rule}");
         }
-        assert_eq!(world.to_rule(3, &with_scope("write read")), Some(200));
+        assert_eq!(world.request_of_rule(3, &with_scope("write read")), Some(200));
         // A bad signature is found once, too.
         let before = world.signature_checks();
         let bad = format!("{}.{}", reader.rsplit_once('.').unwrap().0, BASE64.encode("b"));
-        world.to_rule(2, &bad);
+        world.request_of_rule(2, &bad);
         assert_eq!(world.signature_checks(), before + 1);
     }
 }

@@ -48,28 +48,36 @@ impl DemandsTable {
 
 /// The values of those headers of one request that demands name.
 #[derive(Debug, Default)]
-pub struct CapturedHeaders(Vec<(Rc<str>, Option<Box<[u8]>>)>);
+pub struct CapturedHeaders(Vec<CapturedHeader>);
+
+#[derive(Debug)]
+struct CapturedHeader {
+    name: Rc<str>,
+    /// `None`: the header has no value that could equal a claim.
+    value: Option<Box<[u8]>>,
+}
 
 impl CapturedHeaders {
     /// Keeps the values of the headers that these demands name.
     pub(super) fn capture(&mut self, demands: &Demands, headers: Headers<'_>) {
         for rule in &demands.headers {
-            if !self.0.iter().any(|(name, _)| *name == rule.header) {
-                self.0.push((rule.header.clone(), only_value(headers, &rule.header).map(Box::from)));
+            if !self.0.iter().any(|known| known.name == rule.header) {
+                let value = only_value(headers, &rule.header).map(Box::from);
+                self.0.push(CapturedHeader { name: rule.header.clone(), value });
             }
         }
     }
 
     /// The value of this header. `None`: the header has no value that could equal a claim, or was not captured.
     pub fn get(&self, name: &str) -> Option<&[u8]> {
-        self.0.iter().find(|(known, _)| **known == *name)?.1.as_deref()
+        self.0.iter().find(|known| *known.name == *name)?.value.as_deref()
     }
 
     /// About the memory that the values take.
     pub(super) fn bytes(&self) -> usize {
-        let of_value = |value: &Option<Box<[u8]>>| value.as_ref().map_or(0, |value| value.len());
-        let entry = size_of::<(Rc<str>, Option<Box<[u8]>>)>();
-        self.0.iter().map(|(_, value)| of_value(value).saturating_add(entry)).fold(0, usize::saturating_add)
+        let of_value = |header: &CapturedHeader| header.value.as_ref().map_or(0, |value| value.len());
+        let of_headers = self.0.iter().map(|header| of_value(header).saturating_add(size_of::<CapturedHeader>()));
+        of_headers.fold(0, usize::saturating_add)
     }
 }
 
