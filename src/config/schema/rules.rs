@@ -121,11 +121,11 @@ message! {
         /// Tokens are verified, and every request is allowed; a request header reports invalid tokens. Envoy verifies too,
         /// despite the name.
         extract_only_without_validation: Option<ExtractOnlyWithoutValidation>,
-        /// Addition, beside `provider_name` or `provider_and_audiences`. Scopes that the token must have in addition to the
+        /// Addition. Only beside `provider_name` or `provider_and_audiences`. Scopes that the token must have in addition to the
         /// provider's `required_scopes`. If one is missing, the response is 403
         /// ([claims.md](claims.md#claims-and-scopes-of-a-rule)).
         scopes: Vec<String>,
-        /// Addition, beside `provider_name` or `provider_and_audiences`. Conditions on claims in addition to the provider's
+        /// Addition. Only beside `provider_name` or `provider_and_audiences`. Conditions on claims in addition to the provider's
         /// `required_claims`. If one fails, the response is 403.
         claims: Vec<RequiredClaim>,
     }
