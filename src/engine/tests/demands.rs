@@ -3,6 +3,7 @@
 use serde_json::{json, Value};
 
 use super::{world::*, *};
+use crate::policy::reply::Denial;
 
 /// Rules `/0`, `/1` and so on with these requirements, and `p` with these fields.
 fn world_with_rules(provider: Value, requirements: &[Value]) -> World {
@@ -149,5 +150,9 @@ fn alternatives_with_other_demands_are_told_apart_while_a_token_waits() {
     let reader = with_scope("read");
     assert_eq!(world.request_of(0, &[(":path", b"/"), ("x-j", &good)], &reader), Some(200));
     assert_eq!(world.request_of(0, &[(":path", b"/"), ("x-j", &new)], &reader), None, "the second alternative waits");
+    // Were the first alternative's denial taken for the second's, the request would be denied for its scope where there is no
+    // room.
+    let parked = world.engines[0].waiting.request(StreamId(world.streams)).unwrap();
+    assert_eq!(parked.without_room, Denial::TooManyParked);
     assert_eq!(world.request_of(0, &[(":path", b"/"), ("x-j", &new)], &with_scope("x")), Some(403), "none can hold");
 }
