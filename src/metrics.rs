@@ -210,6 +210,8 @@ impl Series {
 pub enum Metric {
     /// Requests allowed with verified tokens.
     Allowed,
+    /// Requests allowed with tokens of no configured issuer only.
+    Foreign,
     /// Tokens found in the token cache.
     CacheHit,
     /// Fetches that brought or confirmed a JWKS.
@@ -243,6 +245,7 @@ impl Metric {
     pub fn all() -> impl Iterator<Item = Self> {
         let plain = [
             Self::Allowed,
+            Self::Foreign,
             Self::CacheHit,
             Self::FetchSucceeded,
             Self::FetchFailed,
@@ -267,6 +270,7 @@ impl Metric {
     fn short_name(self) -> String {
         let name = match self {
             Self::Allowed => "allowed",
+            Self::Foreign => "allowed_foreign",
             Self::CacheHit => "jwt_cache_hit",
             Self::FetchSucceeded => "jwks_fetch_success",
             Self::FetchFailed => "jwks_fetch_failed",

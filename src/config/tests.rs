@@ -1,5 +1,6 @@
 mod claim_rules;
 mod claims;
+mod issuers;
 mod secrets;
 
 use std::time::Duration;
@@ -93,7 +94,7 @@ fn both_spellings_mean_the_same() {
     assert_eq!(remote.rotation.retired_key_grace, Duration::from_secs(9));
     assert_eq!((remote.rotation.limits.max_document_bytes, remote.rotation.limits.max_keys), (1000, 8));
     assert!(remote.revoked.contains_name("k") && plans[0].max_parked_requests == 5);
-    assert!(provider.forward.token && provider.issuer().is_none());
+    assert!(provider.forward.token && provider.issuers().is_any());
 }
 
 #[test]

@@ -39,7 +39,11 @@ impl Telemetry {
     /// Counts an allowed request.
     pub(super) fn allowed(&mut self, evaluation: &Evaluation) {
         self.add(Metric::Allowed);
-        for permit in evaluation.permits() {
+        let permits = evaluation.permits();
+        if evaluation.is_foreign && permits.is_empty() {
+            self.add(Metric::Foreign);
+        }
+        for permit in permits {
             self.add_of(permit.provider(), Counter::Requests(RequestOutcome::Allowed));
             if permit.is_by_retired_key() {
                 self.add_of(permit.provider(), Counter::Requests(RequestOutcome::AllowedByRetiredKey));

@@ -213,7 +213,7 @@ impl<'a> Reading<'a> {
                     reading.skipped.push((index, KeyError::Exposed));
                 }
                 // A repeated key changes nothing. Another key under the same kid is a key of its own.
-                Ok((key, _)) if reading.keys.iter().any(|(known, _)| known.is_same(&key)) => {}
+                Ok((key, _)) if reading.keys.iter().any(|(known, _)| known.is_same_entry(&key)) => {}
                 Ok(key) => reading.keys.push(key),
                 Err(error) => reading.skipped.push((index, error)),
             }

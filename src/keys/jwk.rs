@@ -14,8 +14,10 @@ use super::{
 };
 
 /// The members that are read. All others are ignored.
-const NAMES: [&str; 18] =
-    ["kty", "kid", "alg", "use", "key_ops", "crv", "n", "e", "x", "y", "d", "p", "q", "dp", "dq", "qi", "oth", "k"];
+const NAMES: [&str; 19] = [
+    "kty", "kid", "alg", "use", "key_ops", "issuer", "crv", "n", "e", "x", "y", "d", "p", "q", "dp", "dq", "qi", "oth",
+    "k",
+];
 
 /// The members of [`NAMES`] that a JWK has.
 struct Jwk {
@@ -88,6 +90,15 @@ impl Jwk {
         is_permitted && (operations.is_empty() || operations.contains(&"verify"))
     }
 
+    /// The issuer for which the key is published. What is no string is no issuer of a token.
+    fn issuer(&self) -> Option<String> {
+        match self.member("issuer") {
+            Member::Absent | Member::Null => None,
+            Member::Text(issuer) => Some(issuer.clone()),
+            Member::List(_) | Member::Other => Some(String::new()),
+        }
+    }
+
     fn prepare(&self, kty: &str, allow_secret: bool) -> Result<Prepared, KeyError> {
         match kty {
             "EC" => Prepared::ec(self.curve()?, &self.member("x").bytes()?, &self.member("y").bytes()?),
@@ -150,7 +161,7 @@ fn read(json: &str, allow_secret: bool) -> Result<Key, KeyError> {
         return Err(KeyError::NotForVerifying);
     }
     let (kid, alg) = (jwk.member("kid").text(), jwk.member("alg").text());
-    Key::new(kid.map(str::to_owned), alg, jwk.prepare(kty, allow_secret)?)
+    Ok(Key::new(kid.map(str::to_owned), alg, jwk.prepare(kty, allow_secret)?)?.of_issuer(jwk.issuer()))
 }
 
 impl<'de> Deserialize<'de> for Jwk {

@@ -46,6 +46,7 @@ impl fmt::Debug for Secret {
 pub struct Key {
     kid: Option<String>,
     algorithm: Option<Algorithm>,
+    issuer: Option<String>,
     material: Material,
     thumbprint: String,
     /// SubjectPublicKeyInfo for the host's verifier; `None` if the host does not support the key type.
@@ -92,12 +93,22 @@ impl Key {
         let Prepared { material, public_der, .. } = prepared;
         let fitting = |name| Algorithm::from_name(name).filter(|algorithm| material.fits(*algorithm));
         let algorithm = alg.map(|name| fitting(name).ok_or(KeyError::NotForVerifying)).transpose()?;
-        Ok(Self { kid, algorithm, material, thumbprint, public_der })
+        Ok(Self { kid, algorithm, issuer: None, material, thumbprint, public_der })
+    }
+
+    /// The same key, published for this issuer.
+    pub(super) fn of_issuer(self, issuer: Option<String>) -> Self {
+        Self { issuer, ..self }
     }
 
     /// The `kid` of the key.
     pub fn kid(&self) -> Option<&str> {
         self.kid.as_deref()
+    }
+
+    /// The `issuer` of the key: the `iss` for which the key is published. Empty: no issuer that a token can name.
+    pub fn issuer(&self) -> Option<&str> {
+        self.issuer.as_deref()
     }
 
     /// The RFC 7638 thumbprint with SHA-256, in base64url.
@@ -108,6 +119,11 @@ impl Key {
     /// Whether both keys have the same key material, `kid` and `alg`.
     pub fn is_same(&self, other: &Self) -> bool {
         (&self.thumbprint, &self.kid, self.algorithm) == (&other.thumbprint, &other.kid, other.algorithm)
+    }
+
+    /// Whether both are the same key, published for the same issuer.
+    pub fn is_same_entry(&self, other: &Self) -> bool {
+        self.is_same(other) && self.issuer == other.issuer
     }
 
     /// The DER SubjectPublicKeyInfo (RFC 5280 §4.1) of an RSA or EC key.

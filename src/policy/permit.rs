@@ -46,6 +46,8 @@ pub enum NoAuthRequired {
     NoRequirement,
     /// The requirement is satisfied without a verified token, as `allow_missing` is by a request without a token.
     RequirementSatisfied,
+    /// `allow_foreign` lets the tokens of other issuers pass.
+    ForeignTokens,
     /// `mode: report` lets every request through.
     ReportMode,
 }

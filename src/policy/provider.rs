@@ -6,7 +6,7 @@ use super::forward::Forward;
 use crate::{
     keys::{revoked::RevokedKeys, KeySet},
     rotation::{http_cache::Validators, policy::RotationPolicy},
-    token::{cache, validation::TokenPolicy},
+    token::{cache, issuers::Issuers, validation::TokenPolicy},
 };
 
 /// Some issuers answer 403 to a request without a user agent.
@@ -28,9 +28,9 @@ pub struct Provider {
 }
 
 impl Provider {
-    /// The only issuer whose tokens the provider accepts. `None`: any issuer.
-    pub fn issuer(&self) -> Option<&str> {
-        self.policies.first()?.issuer.as_deref()
+    /// The issuers whose tokens the provider accepts.
+    pub fn issuers(&self) -> Issuers {
+        self.policies.first().map(|policy| policy.issuers.clone()).unwrap_or_default()
     }
 
     /// How the keys are fetched. `None`: the keys are part of the configuration.

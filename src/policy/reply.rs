@@ -91,6 +91,7 @@ fn status(error: TokenError) -> u16 {
         | TokenError::NoExpiration
         | TokenError::NotYetValid
         | TokenError::PayloadEncoding
+        | TokenError::KeyIssuerMismatch
         | TokenError::RevokedKey
         | TokenError::SignatureEncoding
         | TokenError::SubjectNotAllowed

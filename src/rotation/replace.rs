@@ -49,7 +49,7 @@ pub fn replace(record: &Record, new: &KeySet, limits: Limits, now: UnixTime) -> 
     for (key, retired) in known {
         let total = bytes.saturating_add(retired.jwk.len());
         let is_full = kept.len() >= limits.max_keys || total > limits.max_document_bytes;
-        let is_kept = kept.iter().any(|(known, _)| known.is_same(&key));
+        let is_kept = kept.iter().any(|(known, _)| known.is_same_entry(&key));
         if retired.can_still_verify(now) && !new.publishes(&key) && !new.exposes(&key) && !is_full && !is_kept {
             bytes = total;
             kept.push((key, retired));

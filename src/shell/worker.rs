@@ -78,7 +78,8 @@ impl Worker {
         let mut manifest = Manifest::default();
         let cells = plan.providers.map(|id, provider| {
             let remote = provider.remote()?;
-            let name = key_cell::name(&plugin, provider.issuer().unwrap_or_default(), remote);
+            let issuers = provider.issuers();
+            let name = key_cell::name(&plugin, issuers.exact().first().map_or("", String::as_str), remote);
             providers.entry(name).or_default().push(id);
             let stat = ProviderStat::Gauge(Gauge::Keys);
             let gauges = Series { provider: id, stat }.name(&plan.stat_prefix, &provider.name);

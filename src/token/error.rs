@@ -23,6 +23,8 @@ pub enum TokenError {
     InsufficientScope,
     /// `iss` is not the provider's.
     IssuerNotConfigured,
+    /// The issuer publishes the key for another `iss`, and the provider sets `bind_key_issuer`.
+    KeyIssuerMismatch,
     /// `exp` is further away than the provider's `max_lifetime`.
     LifetimeTooLong,
     /// The token is no compact JWS with three sections.
@@ -102,6 +104,7 @@ impl TokenError {
         Self::Expired,
         Self::InsufficientScope,
         Self::IssuerNotConfigured,
+        Self::KeyIssuerMismatch,
         Self::LifetimeTooLong,
         Self::Malformed,
         Self::HeaderEncoding,
@@ -142,6 +145,7 @@ impl TokenError {
             Self::Expired => "expired",
             Self::InsufficientScope => "insufficient_scope",
             Self::IssuerNotConfigured => "issuer_not_configured",
+            Self::KeyIssuerMismatch => "key_issuer_mismatch",
             Self::LifetimeTooLong => "lifetime_too_long",
             Self::Malformed => "malformed",
             Self::HeaderEncoding => "header_encoding",
@@ -175,6 +179,7 @@ impl TokenError {
             Self::Expired => "Jwt is expired",
             Self::InsufficientScope => "Jwt scope is insufficient",
             Self::IssuerNotConfigured => "Jwt issuer is not configured",
+            Self::KeyIssuerMismatch => "Jwks key is of another issuer than Jwt",
             Self::Malformed => "Jwt is not in the form of Header.Payload.Signature with two dots and 3 sections",
             Self::HeaderEncoding => "Jwt header is an invalid Base64url encoded",
             Self::PayloadEncoding => "Jwt payload is an invalid Base64url encoded",

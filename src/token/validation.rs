@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::{
     claim_rules::{self, ClaimRule, SCOPE_CLAIMS},
     claims::{normalize_audience, Claims, NumericDate, SelectedClaims, Times},
+    issuers::Issuers,
     jws::Jws,
     payload_value, TokenError,
 };
@@ -22,8 +23,10 @@ pub const DEFAULT_CLOCK_SKEW: Duration = Duration::from_secs(60);
 /// What a provider requires of a token besides a valid signature.
 #[derive(Clone, Debug)]
 pub struct TokenPolicy {
-    /// The required `iss`; `None` allows any.
-    pub issuer: Option<String>,
+    /// The allowed `iss`.
+    pub issuers: Issuers,
+    /// Whether a key that its issuer publishes for an `iss` verifies tokens of that `iss` only.
+    pub bind_key_issuer: bool,
     /// The audience must be one of these; empty allows any. Both sides are compared in the form of [`normalize_audience`].
     pub audiences: Vec<String>,
     /// The claims that may name the audience, of which the first that the token has decides. Empty: `aud` alone.
@@ -55,7 +58,8 @@ impl TokenPolicy {
     /// skew.
     pub fn permissive() -> Self {
         Self {
-            issuer: None,
+            issuers: Issuers::default(),
+            bind_key_issuer: false,
             audiences: Vec::new(),
             audience_claims: Vec::new(),
             subjects: None,
@@ -77,9 +81,7 @@ impl TokenPolicy {
     /// # Errors
     /// The first requirement that the token does not meet.
     pub fn check_unsigned(&self, jws: &Jws, claims: &Claims, now: UnixTime) -> Result<(), TokenError> {
-        if self.issuer.is_some() && self.issuer.as_deref() != claims.issuer() {
-            return Err(TokenError::IssuerNotConfigured);
-        }
+        self.issuers.check(jws, claims)?;
         if !self.algorithms.contains(&jws.algorithm) {
             return Err(TokenError::AlgorithmNotAllowed);
         }
@@ -211,7 +213,8 @@ mod tests {
     }
 
     fn strict() -> TokenPolicy {
-        TokenPolicy { issuer: Some("i".into()), audiences: vec!["a".into(), "b".into()], ..TokenPolicy::permissive() }
+        let issuers = Issuers::new(vec!["i".into()], Vec::new());
+        TokenPolicy { issuers, audiences: vec!["a".into(), "b".into()], ..TokenPolicy::permissive() }
     }
 
     #[test]

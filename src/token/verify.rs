@@ -1,7 +1,10 @@
 //! The only place where a token becomes [`Verified`].
 
 use super::{claims::Times, jws::Jws, signature::SignatureCheck, validation::TokenPolicy, TokenError};
-use crate::{keys::KeySet, time::UnixTime};
+use crate::{
+    keys::{Key, KeySet},
+    time::UnixTime,
+};
 
 /// Proof that a token was verified. Only [`verify`] makes a proof.
 #[derive(Clone, Copy, Debug)]
@@ -73,7 +76,11 @@ pub fn verify(
     }
     let claims = jws.claims()?;
     policy.check_unsigned(jws, claims, now)?;
-    let until = signed_by(jws, keys.ok_or(Unverified::NoKeys)?, check, now)?;
+    let may_verify = |key: &Key| match key.issuer().filter(|_| policy.bind_key_issuer) {
+        Some(issuer) => policy.issuers.fits_key(issuer, jws, claims),
+        None => true,
+    };
+    let until = signed_by(jws, keys.ok_or(Unverified::NoKeys)?, may_verify, check, now)?;
     policy.check_signed(jws, claims)?;
     Ok(Verified { times: claims.times(), until })
 }
@@ -81,10 +88,11 @@ pub fn verify(
 /// Finds the key that signed the token. Returns when the key stops verifying, if it is retired.
 ///
 /// # Errors
-/// [`Unverified`]: no key did.
+/// [`Unverified`]: no key did, or none that may verify the token.
 pub fn signed_by(
     jws: &Jws,
     keys: &KeySet,
+    may_verify: impl Fn(&Key) -> bool,
     check: &impl SignatureCheck,
     now: UnixTime,
 ) -> Result<Option<UnixTime>, Unverified> {
@@ -93,15 +101,20 @@ pub fn signed_by(
     if kid.is_some_and(|kid| keys.is_revoked(kid, now)) {
         return Err(TokenError::RevokedKey.into());
     }
-    let (mut tried, mut tried_named) = (false, false);
+    let (mut tried, mut tried_named, mut is_misused) = (false, false, false);
     for (key, until) in keys.candidates(kid, jws.algorithm, now) {
         tried = true;
         tried_named |= kid.is_some() && key.kid() == kid;
         if check.check(key, jws.algorithm, jws.signed(), &jws.signature).is_ok() {
-            return Ok(until);
+            if may_verify(key) {
+                return Ok(until);
+            }
+            // The key may be published a second time, for another issuer.
+            is_misused = true;
         }
     }
     Err(match tried {
+        true if is_misused => TokenError::KeyIssuerMismatch.into(),
         // The key that the token names is in the set.
         true if tried_named => Unverified::BadSignature,
         // Other keys stood in; the right key may be new.
@@ -118,9 +131,9 @@ mod tests {
 
     use super::*;
     use crate::{
-        keys::{Algorithm, Key},
+        keys::Algorithm,
         string_matcher::{Pattern, StringMatcher},
-        token::signature::BadSignature,
+        token::{issuers::Issuers, signature::BadSignature},
     };
 
     /// Says of every signature whether it is good, and counts the checks.
@@ -143,7 +156,7 @@ mod tests {
         let regex = || TokenPolicy { subjects: subject(Pattern::regex("a+").unwrap()), ..any() };
         let exact = TokenPolicy { subjects: subject(Pattern::Exact("a".into())), ..any() };
         let scopes = TokenPolicy { scopes: vec!["read".into()], ..any() };
-        let issuer = TokenPolicy { issuer: Some("i".into()), ..regex() };
+        let issuer = TokenPolicy { issuers: Issuers::new(vec!["i".into()], Vec::new()), ..regex() };
         let both = TokenPolicy { scopes: vec!["read".into()], ..regex() };
         for (policy, error, is_cheap) in [
             (regex(), TokenError::SubjectNotAllowed, false),
@@ -194,9 +207,9 @@ mod tests {
             let token = format!("{}.{}.AA", BASE64.encode(header), BASE64.encode("{}"));
             let jws = Jws::parse(token.as_bytes().into()).unwrap();
             let (bad, good) = (Verdict(false, Cell::new(0)), Verdict(true, Cell::new(0)));
-            assert_eq!(signed_by(&jws, &keys, &bad, UnixTime::default()), Err(error), "{header}");
+            assert_eq!(signed_by(&jws, &keys, |_| true, &bad, UnixTime::default()), Err(error), "{header}");
             assert_eq!(bad.1.get(), checks, "{header}");
-            assert_eq!(signed_by(&jws, &keys, &good, UnixTime::default()).is_ok(), checks > 0, "{header}");
+            assert_eq!(signed_by(&jws, &keys, |_| true, &good, UnixTime::default()).is_ok(), checks > 0, "{header}");
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Checks the wire form and builds the plan. A configuration that cannot work is rejected here, before any request.
 
 mod claims;
+mod issuers;
 mod provider;
 mod remote;
 mod rules;
@@ -55,7 +56,7 @@ pub(super) fn plan(config: JwtAuthentication, variable: Option<&[u8]>) -> Result
         if index == token_locations.len() {
             token_locations.push(sources);
         }
-        known.push(IndexedProvider { issuer: provider.issuer().map(str::to_owned), locations: index });
+        known.push(IndexedProvider { issuers: provider.issuers(), locations: index });
         providers.push(provider);
     }
     let max_token_bytes = max_token_bytes(&root.field("max_token_bytes"), config.max_token_bytes)?;
@@ -203,7 +204,7 @@ fn likely_mistakes(
     seal: Option<&Seal>,
 ) -> Vec<String> {
     let mut warnings = Vec::new();
-    for provider in providers.iter().filter(|provider| provider.issuer().is_none()) {
+    for provider in providers.iter().filter(|provider| provider.issuers().is_any()) {
         warnings.push(format!("providers.{}.issuer: not set; tokens of any issuer are accepted", provider.name));
     }
     for provider in providers.iter().filter(|provider| has_short_wait(provider)) {

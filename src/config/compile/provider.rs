@@ -4,6 +4,7 @@ use std::{ops::RangeInclusive, rc::Rc, time::Duration};
 
 use super::{
     claims::{self, check_scopes, ComparedHeaders},
+    issuers::{self, issuers},
     remote::remote,
     value::{check_items, header_name, in_range, string_matcher, unsupported, writable_header},
 };
@@ -77,7 +78,8 @@ pub(super) fn provider(
         claims::rules(&path.field("required_claims"), &wire.required_claims, compared)?;
     let is_aud_alone = wire.audience_claims.iter().all(|name| name == "aud");
     let rules = TokenPolicy {
-        issuer: Some(wire.issuer.clone()).filter(|issuer| !issuer.is_empty()),
+        issuers: issuers(path, wire)?,
+        bind_key_issuer: wire.bind_key_issuer,
         audiences: wire.audiences.iter().map(|audience| normalize_audience(audience).to_owned()).collect(),
         audience_claims: if is_aud_alone { Vec::new() } else { wire.audience_claims.clone() },
         subjects: wire.subjects.as_ref().map(|wire| string_matcher(&path.field("subjects"), wire)).transpose()?,
@@ -98,6 +100,7 @@ pub(super) fn provider(
         forwarded_claims: forward.claims().map(str::to_owned).collect(),
         forwarded_value: forward.value_header.is_some().then(|| forward.space_delimited.clone()),
     };
+    issuers::likely_mistakes(path, wire, warnings);
     let cache = cache_limits(&path.field("jwt_cache_config"), wire.jwt_cache_config.as_ref())?;
     let provider = Provider { name, policies: vec![rules], cache, forward, keys };
     Ok((provider, sources, Demands { headers, ..Demands::default() }))

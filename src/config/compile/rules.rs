@@ -51,6 +51,7 @@ enum Kind<'a> {
     Any(&'a JwtRequirements),
     All(&'a JwtRequirements),
     AllowMissing,
+    AllowForeign,
     AllowMissingOrFailed,
     ExtractOnly(&'a ExtractOnlyWithoutValidation),
 }
@@ -98,6 +99,7 @@ impl Compiler<'_> {
             ("requires_any", wire.requires_any.as_ref().map(Kind::Any)),
             ("requires_all", wire.requires_all.as_ref().map(Kind::All)),
             ("allow_missing", wire.allow_missing.as_ref().map(|_| Kind::AllowMissing)),
+            ("allow_foreign", wire.allow_foreign.as_ref().map(|_| Kind::AllowForeign)),
             ("allow_missing_or_failed", wire.allow_missing_or_failed.as_ref().map(|_| Kind::AllowMissingOrFailed)),
             ("extract_only_without_validation", wire.extract_only_without_validation.as_ref().map(Kind::ExtractOnly)),
         ];
@@ -124,6 +126,7 @@ impl Compiler<'_> {
             Kind::Any(wire) => self.any(&path, wire, depth),
             Kind::All(wire) => self.list(&path, wire, depth).map(Requirement::All),
             Kind::AllowMissing => Ok(Requirement::AllowMissing),
+            Kind::AllowForeign => self.allow_foreign(&path),
             Kind::AllowMissingOrFailed => Ok(Requirement::AllowMissingOrFailed),
             Kind::ExtractOnly(wire) => match wire.verification_status_header.as_str() {
                 "" => Ok(Requirement::ExtractOnly(SIGNATURE_VERIFIED.to_owned())),
@@ -167,21 +170,36 @@ impl Compiler<'_> {
         Ok(policy_ref(entry.policies.len().saturating_sub(1)))
     }
 
+    /// If a provider accepts any issuer, no token is foreign.
+    fn allow_foreign(&mut self, path: &Path<'_>) -> Result<Requirement> {
+        if let Some(provider) = self.providers.iter().find(|provider| provider.issuers().is_any()) {
+            let name = &provider.name;
+            return Err(path.error(format!("no token is foreign: the provider {name:?} accepts any issuer")));
+        }
+        self.requirements.tell_foreign_tokens();
+        Ok(Requirement::AllowForeign { or_missing: false })
+    }
+
     fn any(&mut self, path: &Path<'_>, wire: &JwtRequirements, depth: u8) -> Result<Requirement> {
-        let mut allow = Fallback::Nothing;
+        let (mut allow, mut allows_foreign) = (Fallback::Nothing, false);
         let mut children = Vec::new();
         for child in self.list(path, wire, depth)? {
             match child {
                 Requirement::AllowMissing => allow = allow.max(Fallback::Missing),
+                Requirement::AllowForeign { or_missing } => {
+                    allows_foreign = true;
+                    allow = allow.max(if or_missing { Fallback::Missing } else { Fallback::Nothing });
+                }
                 Requirement::AllowMissingOrFailed => allow = Fallback::MissingOrFailed,
                 child => children.push(child),
             }
         }
         // As in Envoy: without other requirements, they apply to the tokens of all providers.
         Ok(match (children.is_empty(), allow) {
-            (true, Fallback::Missing) => Requirement::AllowMissing,
             (true, Fallback::MissingOrFailed) => Requirement::AllowMissingOrFailed,
-            _ => self.requirements.any(children, allow),
+            (true, allow) if allows_foreign => Requirement::AllowForeign { or_missing: allow == Fallback::Missing },
+            (true, Fallback::Missing) => Requirement::AllowMissing,
+            _ => self.requirements.any(children, allow, allows_foreign),
         })
     }
 

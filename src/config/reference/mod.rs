@@ -7,7 +7,7 @@ use serde_json::{json, Map, Value};
 
 use super::{
     read::{camel_case, Named},
-    schema::{ErrorFormat, JwtAuthentication, Mode, Staleness, Unsupported},
+    schema::{ErrorFormat, JwtAuthentication, Mode, Staleness, Tenants, Texts, Unsupported},
 };
 
 /// The type of a field.
@@ -21,6 +21,10 @@ pub(super) enum Kind {
     DurationOr(&'static str),
     /// One of these words.
     Word(&'static [&'static str]),
+    /// A list of strings, or a string.
+    TextOrList,
+    /// A list of strings, or this word.
+    ListOr(&'static str),
     /// Any JSON value.
     Any,
     /// No value: setting the field is an error.
@@ -125,6 +129,8 @@ described! {
     i64 => Kind::Number(i64::MIN, i64::MAX),
     Duration => Kind::Duration,
     Staleness => Kind::DurationOr("unbounded"),
+    Tenants => Kind::ListOr("any"),
+    Texts => Kind::TextOrList,
     Mode => Kind::Word(&["enforce", "report"]),
     ErrorFormat => Kind::Word(&["text", "json"]),
     Value => Kind::Any,
@@ -172,6 +178,7 @@ fn schema_of(kind: &Kind) -> Value {
             },
         ]})
     };
+    let texts = || json!({"type": "array", "items": {"type": "string"}});
     match kind {
         Kind::Text => json!({"type": "string"}),
         Kind::Flag => json!({"type": "boolean"}),
@@ -179,6 +186,8 @@ fn schema_of(kind: &Kind) -> Value {
         Kind::Duration => duration(),
         Kind::DurationOr(word) => json!({"anyOf": [duration(), {"const": word}]}),
         Kind::Word(words) => json!({"enum": words}),
+        Kind::TextOrList => json!({"anyOf": [texts(), {"type": "string"}]}),
+        Kind::ListOr(word) => json!({"anyOf": [texts(), {"const": word}]}),
         Kind::Any => json!({}),
         Kind::Unsupported => json!({"not": {}}),
         Kind::List(kind) => json!({"type": "array", "items": schema_of(kind)}),
@@ -232,6 +241,8 @@ fn type_name(kind: &Kind, messages: &Messages) -> String {
         Kind::Duration => "duration".to_owned(),
         Kind::DurationOr(word) => format!("duration or `{word}`"),
         Kind::Word(words) => words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(" or "),
+        Kind::TextOrList => "string or list of string".to_owned(),
+        Kind::ListOr(word) => format!("list of string or `{word}`"),
         Kind::Any => "any".to_owned(),
         Kind::Unsupported => "**unsupported**".to_owned(),
         Kind::List(kind) => format!("list of {}", type_name(kind, messages)),

@@ -119,6 +119,23 @@ pub(super) enum Staleness {
     Unbounded,
 }
 
+/// A list of strings, of which one may stand alone.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Texts(pub(super) Vec<String>);
+
+/// A list of tenants, or the word `any`.
+#[derive(Clone, Debug)]
+pub(super) enum Tenants {
+    Any,
+    Listed(Vec<String>),
+}
+
+impl Default for Tenants {
+    fn default() -> Self {
+        Self::Listed(Vec::new())
+    }
+}
+
 impl Read for Unsupported {
     fn set(&mut self, _: Value, _: &Path<'_>) -> Result<()> {
         Ok(())
@@ -143,6 +160,19 @@ impl Read for ErrorFormat {
             Some("json") => Self::Json,
             _ => return unexpected(&value, path, "\"text\" or \"json\""),
         };
+        Ok(())
+    }
+}
+
+impl Read for Texts {
+    fn set(&mut self, value: Value, path: &Path<'_>) -> Result<()> {
+        self.0.set(value, path)
+    }
+}
+
+impl Read for Tenants {
+    fn set(&mut self, value: Value, path: &Path<'_>) -> Result<()> {
+        *self = if value == "any" { Self::Any } else { Self::Listed(read(value, path)?) };
         Ok(())
     }
 }

@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Staleness, StringMatcher, Unsupported};
+use super::{Staleness, StringMatcher, Tenants, Texts, Unsupported};
 use crate::config::read::message;
 
 message! {
     /// A token issuer: Envoy's `JwtProvider`, with exactly one of `remote_jwks` and `local_jwks`.
     JwtProvider {
-        /// Accepted value of `iss`. Unset: tokens of any issuer are accepted.
+        /// Accepted value of `iss`. `issuers` and `issuer_template` add to it. All three unset: tokens of any issuer are
+        /// accepted.
         issuer: String,
         /// Accepted audiences, of which `aud` must contain at least one. `http://`, `https://` and one trailing slash are
         /// ignored. Empty: `aud` is not checked.
@@ -73,6 +74,19 @@ message! {
         /// Addition. Accepted values of `typ`, such as `at+jwt`. Case and the prefix `application/` are ignored. Empty:
         /// `typ` is not checked.
         types: Vec<String>,
+        /// Addition. More accepted values of `iss`.
+        issuers: Vec<String>,
+        /// Addition. Accepted form of `iss`, or a list of forms: text with one placeholder that names a claim, such as
+        /// `https://login.microsoftonline.com/{tid}/v2.0`. `iss` must be the text with the value of the token's claim in the
+        /// place of the placeholder: a string of 1 to 128 letters, digits, `-`, `.`, `_` and `~`, not of dots alone
+        /// ([tenants.md](tenants.md)).
+        issuer_template: Texts,
+        /// Addition. Values that the claim of `issuer_template` may have, or `any`. Required with `issuer_template`.
+        tenants: Option<Tenants>,
+        /// Addition. A key whose JWK has an `issuer` verifies tokens of that issuer only. `{tenantid}` in the `issuer` stands
+        /// for the tenant of the token. A key without `issuer` verifies tokens of all issuers of the provider
+        /// ([tenants.md](tenants.md#keys-of-one-tenant)).
+        bind_key_issuer: bool,
         /// Addition. Conditions on claims. If one fails, the response is 403.
         required_claims: Vec<RequiredClaim>,
         /// Addition. Scopes that `scope` or `scp` must contain. If one is missing, the response is 403.

@@ -115,6 +115,10 @@ message! {
         /// Within `requires_any`: also allows requests without a token. Otherwise: every token in the request must be valid
         /// for its provider, and a request without a token is allowed.
         allow_missing: Option<Empty>,
+        /// Addition. Within `requires_any`: also allows requests whose tokens all are of no configured issuer, unverified.
+        /// Otherwise: every token of a configured issuer must be valid for its provider, at least one token is there, and the
+        /// tokens of other issuers are ignored ([tenants.md](tenants.md#tokens-of-other-issuers)).
+        allow_foreign: Option<Empty>,
         /// Within `requires_any`: also allows requests without a token or with an invalid one. Otherwise: tokens are
         /// verified, and every request is allowed.
         allow_missing_or_failed: Option<Empty>,

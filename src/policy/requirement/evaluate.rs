@@ -113,6 +113,8 @@ pub struct Evaluation {
     pub findings: Vec<Finding>,
     /// The header that tells the upstream of an invalid token.
     pub invalid_header: Option<String>,
+    /// Whether a part of the requirement holds because all tokens are of no configured issuer.
+    pub is_foreign: bool,
 }
 
 /// Evaluates a requirement. `check` checks one token under one policy.
@@ -129,9 +131,11 @@ pub fn evaluate(root: &Node, mut check: impl FnMut(TokenPolicyRef, usize, Effort
         allows_missing: false,
         findings: Vec::new(),
         invalid_header: None,
+        is_foreign: false,
     };
     let verdict = evaluator.node(root);
-    Evaluation { verdict, findings: evaluator.findings, invalid_header: evaluator.invalid_header }
+    let Evaluator { findings, invalid_header, is_foreign, .. } = evaluator;
+    Evaluation { verdict, findings, invalid_header, is_foreign }
 }
 
 /// The verdict if no fetch could tell anything. What `earlier` found is not checked again.
@@ -200,8 +204,11 @@ impl Evaluation {
     pub fn outcome(&self) -> Outcome {
         match self.verdict {
             Verdict::Allow => {
-                let satisfied = || NoAuthRequired::RequirementSatisfied.into();
-                Outcome::Allow(Clearance::by_permits(self.permits()).unwrap_or_else(satisfied))
+                let reason = match self.is_foreign {
+                    true => NoAuthRequired::ForeignTokens,
+                    false => NoAuthRequired::RequirementSatisfied,
+                };
+                Outcome::Allow(Clearance::by_permits(self.permits()).unwrap_or_else(|| reason.into()))
             }
             Verdict::Deny(denial) => Outcome::Deny(denial),
             Verdict::Wait => {
@@ -245,12 +252,17 @@ struct Evaluator<'a> {
     allows_missing: bool,
     findings: Vec<Finding>,
     invalid_header: Option<String>,
+    is_foreign: bool,
 }
 
 impl Evaluator<'_> {
     fn node(&mut self, node: &Node) -> Verdict {
         match node {
             Node::Satisfied => Verdict::Allow,
+            Node::Foreign => {
+                self.is_foreign = true;
+                Verdict::Allow
+            }
             Node::Denied(error) => Verdict::Deny(Denial::Token(*error)),
             Node::Good(policy, tokens) if tokens.is_empty() => {
                 let denial = Denial::Token(TokenError::Missing);

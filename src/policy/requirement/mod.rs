@@ -1,18 +1,18 @@
 //! What a rule requires: Envoy's `JwtRequirement`.
 //!
-//! [`table`] holds all requirements of a configuration and indexes providers by issuer, so that a request is evaluated against
+//! [`table`] holds all requirements of a configuration and indexes providers by issuer ([`issuer_index`]), so that a request is evaluated against
 //! the providers of its token's `iss` only. [`resolve`] finds the tokens of one request, [`resolved`] is what must hold of
 //! them, and [`evaluate`] decides whether it does. [`demands`] is what rules demand of tokens that a provider accepts.
 
 pub mod demands;
 pub mod evaluate;
+mod foreign;
+mod issuer_index;
 mod resolve;
 pub mod resolved;
 pub mod table;
 
-use std::collections::BTreeMap;
-
-use self::demands::DemandsId;
+use self::{demands::DemandsId, issuer_index::IssuerIndex};
 pub use self::{
     evaluate::{Evaluation, Finding, TokenCheck, Verdict},
     resolved::ResolvedRequirement,
@@ -61,6 +61,9 @@ pub enum Requirement {
     Any(AnyOf),
     /// Every token of the request is good. A request without a token satisfies the requirement.
     AllowMissing,
+    /// The request has a token, and every token of a configured issuer is good. With `or_missing`, a request without a token
+    /// satisfies the requirement, too.
+    AllowForeign { or_missing: bool },
     /// Every request satisfies the requirement.
     AllowMissingOrFailed,
     /// Every request satisfies the requirement; this header tells the upstream that a token is invalid. Envoy 1.40's
@@ -74,6 +77,8 @@ pub struct AnyOf {
     groups: Vec<Group>,
     others: Vec<(usize, Requirement)>,
     fallback: Fallback,
+    /// Whether a request satisfies the requirement whose tokens all are of no configured issuer.
+    allows_foreign: bool,
 }
 
 /// What satisfies an [`AnyOf`] when no child does.
@@ -100,14 +105,14 @@ pub enum OnInvalid {
 }
 
 /// Children of an [`AnyOf`] that look for tokens in the same locations.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 struct Group {
     /// The index of the list of locations.
     locations: usize,
     /// Each child's position among the children, and its token policy.
-    by_issuer: BTreeMap<String, Vec<(usize, TokenPolicyRef)>>,
-    of_any_issuer: Vec<(usize, TokenPolicyRef)>,
-    size: usize,
+    children: Vec<(usize, TokenPolicyRef)>,
+    /// The indices in `children`.
+    by_issuer: IssuerIndex,
     last: usize,
 }
 
@@ -118,7 +123,11 @@ impl Requirement {
             Self::ExtractOnly(header) => headers.push(header),
             Self::All(children) => children.iter().for_each(|child| child.status_headers(headers)),
             Self::Any(any) => any.others.iter().for_each(|(_, child)| child.status_headers(headers)),
-            Self::Nothing | Self::Provider(_) | Self::AllowMissing | Self::AllowMissingOrFailed => {}
+            Self::Nothing
+            | Self::Provider(_)
+            | Self::AllowMissing
+            | Self::AllowForeign { .. }
+            | Self::AllowMissingOrFailed => {}
         }
     }
 
@@ -126,7 +135,7 @@ impl Requirement {
     fn can_deny(&self) -> bool {
         match self {
             Self::Nothing | Self::AllowMissingOrFailed | Self::ExtractOnly(_) => false,
-            Self::Provider(_) | Self::AllowMissing => true,
+            Self::Provider(_) | Self::AllowMissing | Self::AllowForeign { .. } => true,
             Self::All(children) => children.iter().any(Self::can_deny),
             Self::Any(any) => {
                 any.fallback != Fallback::MissingOrFailed && any.others.iter().all(|(_, child)| child.can_deny())

@@ -83,6 +83,7 @@ impl<'r, 'h> Resolver<'r, 'h> {
             Requirement::All(children) => Node::All(children.iter().map(|child| self.resolve(child)).collect()),
             Requirement::Any(any) => self.resolve_any(any),
             Requirement::AllowMissing => self.resolve_each(OnInvalid::Deny),
+            Requirement::AllowForeign { or_missing } => self.resolve_foreign(*or_missing),
             Requirement::AllowMissingOrFailed => self.resolve_each(OnInvalid::Allow),
             Requirement::ExtractOnly(header) => self.resolve_each(OnInvalid::AllowWithHeader(header.clone())),
         }
@@ -97,19 +98,17 @@ impl<'r, 'h> Resolver<'r, 'h> {
                 nodes.add(group.last, Node::Denied(TokenError::Missing));
                 continue;
             };
-            if group.size == 1 {
-                let policy = group.by_issuer.values().flatten().chain(&group.of_any_issuer).next();
-                if let Some((index, policy)) = policy {
-                    nodes.add(*index, self.good(*policy, tokens));
-                }
+            if let [(index, policy)] = group.children.as_slice() {
+                nodes.add(*index, self.good(*policy, tokens));
                 continue;
             }
             match self.issuer(*first) {
                 Err(error) => nodes.add(group.last, Node::Denied(error)),
                 Ok(issuer) => {
-                    let of_issuer = issuer.and_then(|issuer| group.by_issuer.get(issuer)).into_iter().flatten();
-                    let mut remaining = group.size;
-                    for (index, policy) in of_issuer.chain(&group.of_any_issuer) {
+                    let of_issuer = issuer.map(|issuer| group.by_issuer.of(issuer)).unwrap_or_default();
+                    let found = of_issuer.iter().chain(group.by_issuer.of_any());
+                    let mut remaining = group.children.len();
+                    for (index, policy) in found.filter_map(|child| group.children.get(*child)) {
                         nodes.add(*index, self.good(*policy, tokens.clone()));
                         remaining = remaining.saturating_sub(1);
                     }
@@ -123,18 +122,48 @@ impl<'r, 'h> Resolver<'r, 'h> {
             let node = self.resolve(other);
             nodes.add(*index, node);
         }
+        if any.allows_foreign && self.has_only_foreign() {
+            nodes.add(usize::MAX, Node::Foreign);
+        }
         Node::Any(nodes.0.into_iter().map(|(_, node)| node).collect(), any.fallback)
     }
 
-    /// The tokens of all locations, each with the policy of the first provider of its issuer.
+    /// The tokens of configured issuers, each with the policy of the first provider of its issuer.
+    fn resolve_foreign(&mut self, or_missing: bool) -> Node {
+        let mut tokens = self.each_token();
+        if self.has_only_foreign() {
+            return Node::Foreign;
+        }
+        if tokens.is_empty() && !or_missing {
+            return Node::Denied(TokenError::Missing);
+        }
+        tokens.retain(|(token, policy)| policy.is_ok() || !self.is_foreign(*token));
+        Node::Each { tokens, on_invalid: OnInvalid::Deny }
+    }
+
+    /// Whether the request has a token, and all its tokens are of no configured issuer.
+    fn has_only_foreign(&mut self) -> bool {
+        let tokens = self.each_token();
+        !tokens.is_empty() && tokens.iter().all(|(token, policy)| policy.is_err() && self.is_foreign(*token))
+    }
+
+    fn is_foreign(&self, token: usize) -> bool {
+        self.tokens.get(token).is_some_and(|token| self.requirements.is_foreign(token))
+    }
+
     fn resolve_each(&mut self, on_invalid: OnInvalid) -> Node {
+        Node::Each { tokens: self.each_token(), on_invalid }
+    }
+
+    /// The tokens of all locations, each with the policy of the first provider of its issuer.
+    fn each_token(&mut self) -> Vec<(usize, Result<TokenPolicyRef, TokenError>)> {
         let requirements = self.requirements;
         let mut found = Vec::new();
         for shared in requirements.everywhere.iter().rev() {
             for token in self.add_tokens(&shared.location) {
                 let policy = self.issuer(token).and_then(|issuer| {
                     let issuer = issuer.unwrap_or_default();
-                    let is_expected_here = shared.issuers.as_ref().is_none_or(|issuers| issuers.contains(issuer));
+                    let is_expected_here = shared.of_issuer.first(issuer).is_some();
                     let provider = requirements.provider_of(issuer).filter(|_| is_expected_here);
                     provider.map(|id| requirements.policy_of(id)).ok_or(TokenError::IssuerNotConfigured)
                 });
@@ -142,7 +171,7 @@ impl<'r, 'h> Resolver<'r, 'h> {
                 found.push((token, policy));
             }
         }
-        Node::Each { tokens: found, on_invalid }
+        found
     }
 
     fn good(&mut self, policy: TokenPolicyRef, tokens: Vec<usize>) -> Node {

@@ -19,6 +19,8 @@ pub struct ResolvedRequirement {
 pub enum Node {
     /// Always holds.
     Satisfied,
+    /// Holds, since all tokens of the request are of no configured issuer.
+    Foreign,
     /// Never holds.
     Denied(TokenError),
     /// There is a token, and all these tokens satisfy this policy.
@@ -81,7 +83,7 @@ impl Node {
     fn bytes(&self) -> usize {
         let of_tokens = |count: usize, size: usize| count.saturating_mul(size);
         let rest = match self {
-            Self::Satisfied | Self::Denied(_) => 0,
+            Self::Satisfied | Self::Foreign | Self::Denied(_) => 0,
             Self::Good(_, tokens) => of_tokens(tokens.len(), size_of::<usize>()),
             Self::All(nodes) | Self::Any(nodes, _) => nodes.iter().map(Self::bytes).fold(0, usize::saturating_add),
             Self::Each { tokens, .. } => {
@@ -96,7 +98,7 @@ impl Node {
             Self::Good(policy, _) => apply(*policy),
             Self::All(nodes) | Self::Any(nodes, _) => nodes.iter().for_each(|node| node.for_each_policy(apply)),
             Self::Each { tokens, .. } => tokens.iter().filter_map(|(_, policy)| policy.ok()).for_each(apply),
-            Self::Satisfied | Self::Denied(_) => {}
+            Self::Satisfied | Self::Foreign | Self::Denied(_) => {}
         }
     }
 }

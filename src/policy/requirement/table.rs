@@ -1,29 +1,30 @@
 //! All requirements of a configuration, and the providers by issuer and by the locations of their tokens.
 
-use std::collections::BTreeSet;
-
-use super::{demands::DemandsTable, AnyOf, Fallback, Group, Requirement, TokenPolicyRef};
+use super::{
+    demands::DemandsTable, foreign::OwnIssuers, issuer_index::IssuerIndex, AnyOf, Fallback, Group, Requirement,
+    TokenPolicyRef,
+};
 use crate::{
     ids::{ProviderId, ProviderMap, RequirementId},
-    policy::token_location::TokenLocation,
-    sorted,
+    policy::token_location::{Candidate, TokenLocation},
+    token::issuers::Issuers,
 };
 
 /// A provider as requirements see it.
 #[derive(Clone, Debug)]
 pub struct IndexedProvider {
-    /// The only issuer whose tokens the provider accepts. `None`: any issuer.
-    pub issuer: Option<String>,
+    /// The issuers whose tokens the provider accepts.
+    pub issuers: Issuers,
     /// The index of the list of locations in which the provider looks for tokens.
     pub locations: usize,
 }
 
 /// A location in which any provider looks for tokens.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) struct SharedLocation {
     pub(super) location: TokenLocation,
-    /// The issuers whose tokens may be at this location. `None`: any issuer.
-    pub(super) issuers: Option<BTreeSet<String>>,
+    /// The providers that look here.
+    pub(super) of_issuer: IssuerIndex,
 }
 
 /// All requirements of a configuration.
@@ -35,9 +36,10 @@ pub struct Requirements {
     pub(super) locations: Vec<Vec<TokenLocation>>,
     /// The locations of all providers, sorted.
     pub(super) everywhere: Vec<SharedLocation>,
-    /// The providers of each issuer, by their positions.
-    of_issuer: Vec<(String, Vec<usize>)>,
-    first_of_any_issuer: Option<ProviderId>,
+    /// All providers, by their positions.
+    of_issuer: IssuerIndex,
+    /// Tells which tokens are foreign. `None`: no requirement asks, and no token is.
+    own_issuers: Option<OwnIssuers>,
     /// The longest token that is parsed.
     pub(super) max_token_bytes: usize,
     /// What rules demand of tokens that a provider accepts.
@@ -48,39 +50,32 @@ impl Requirements {
     /// No requirement yet, of these providers. `locations` are the lists that the providers name by index.
     pub fn new(providers: Vec<IndexedProvider>, locations: Vec<Vec<TokenLocation>>, max_token_bytes: usize) -> Self {
         let providers = ProviderMap::from(providers);
-        let (mut of_issuer, mut first_of_any_issuer) = (Vec::new(), None);
-        let mut everywhere: Vec<SharedLocation> = Vec::new();
-        for (id, provider) in providers.iter() {
-            match &provider.issuer {
-                Some(issuer) => of_issuer.push((issuer.clone(), id.index())),
-                None => drop(first_of_any_issuer.get_or_insert(id)),
-            }
-            for location in locations.get(provider.locations).into_iter().flatten() {
-                let at = everywhere.partition_point(|shared| shared.location < *location);
-                if everywhere.get(at).is_none_or(|shared| shared.location != *location) {
-                    let issuers = Some(BTreeSet::new());
-                    everywhere.insert(at, SharedLocation { location: location.clone(), issuers });
-                }
-                let Some(shared) = everywhere.get_mut(at) else { continue };
-                match (&provider.issuer, &mut shared.issuers) {
-                    (Some(issuer), Some(issuers)) => drop(issuers.insert(issuer.clone())),
-                    (None, issuers) => *issuers = None,
-                    (Some(_), None) => {}
-                }
-            }
-        }
-        let (requirements, of_issuer) = (Vec::new(), sorted::group(of_issuer));
-        let demands = DemandsTable::default();
-        Self {
-            requirements,
-            providers,
-            locations,
-            everywhere,
-            of_issuer,
-            first_of_any_issuer,
-            max_token_bytes,
-            demands,
-        }
+        let of_issuer = IssuerIndex::new(providers.iter().map(|(id, provider)| (id.index(), &provider.issuers)));
+        let mut all: Vec<&TokenLocation> = locations.iter().flatten().collect();
+        all.sort_unstable();
+        all.dedup();
+        let shared = |location: &TokenLocation| {
+            let lists: Vec<bool> = locations.iter().map(|list| list.contains(location)).collect();
+            let looks_here = |provider: &IndexedProvider| lists.get(provider.locations) == Some(&true);
+            let here = providers.iter().filter(|(_, provider)| looks_here(provider));
+            let of_issuer = IssuerIndex::new(here.map(|(id, provider)| (id.index(), &provider.issuers)));
+            SharedLocation { location: location.clone(), of_issuer }
+        };
+        let everywhere = all.into_iter().map(shared).collect();
+        let (requirements, own_issuers, demands) = Default::default();
+        Self { requirements, providers, locations, everywhere, of_issuer, own_issuers, demands, max_token_bytes }
+    }
+
+    /// Some requirement will allow tokens of no configured issuer.
+    pub fn tell_foreign_tokens(&mut self) {
+        let issuers = self.providers.iter().map(|(_, provider)| &provider.issuers);
+        self.own_issuers = Some(OwnIssuers::new(issuers));
+    }
+
+    /// Whether a token is of no configured issuer.
+    pub(super) fn is_foreign(&self, token: &Candidate) -> bool {
+        let is_readable = token.token().len() <= self.max_token_bytes;
+        is_readable && self.own_issuers.as_ref().is_some_and(|own| own.is_foreign(token.token()))
     }
 
     /// Adds a requirement.
@@ -89,9 +84,9 @@ impl Requirements {
         RequirementId::new(self.requirements.len().saturating_sub(1))
     }
 
-    /// A requirement that one of `children` satisfies, or else `fallback`.
-    pub fn any(&self, children: Vec<Requirement>, fallback: Fallback) -> Requirement {
-        let mut any = AnyOf { fallback, ..AnyOf::default() };
+    /// A requirement that one of `children` satisfies, or else `fallback`; or that all tokens are foreign, if that is allowed.
+    pub fn any(&self, children: Vec<Requirement>, fallback: Fallback, allows_foreign: bool) -> Requirement {
+        let mut any = AnyOf { fallback, allows_foreign, ..AnyOf::default() };
         for (index, child) in children.into_iter().enumerate() {
             let policy = match child {
                 Requirement::Provider(policy) => policy,
@@ -100,19 +95,18 @@ impl Requirements {
                     continue;
                 }
             };
-            let IndexedProvider { issuer, locations } = &self.providers[policy.provider];
+            let IndexedProvider { locations, .. } = &self.providers[policy.provider];
             let at = any.groups.iter().position(|group| group.locations == *locations).unwrap_or(any.groups.len());
             if at == any.groups.len() {
-                let (by_issuer, of_any_issuer) = Default::default();
-                any.groups.push(Group { locations: *locations, by_issuer, of_any_issuer, size: 0, last: index });
+                any.groups.push(Group { locations: *locations, last: index, ..Group::default() });
             }
             let Some(group) = any.groups.get_mut(at) else { continue };
-            match issuer {
-                Some(issuer) => group.by_issuer.entry(issuer.clone()).or_default().push((index, policy)),
-                None => group.of_any_issuer.push((index, policy)),
-            }
-            group.size = group.size.saturating_add(1);
+            group.children.push((index, policy));
             group.last = index;
+        }
+        for group in &mut any.groups {
+            let issuers = |(_, policy): &(usize, TokenPolicyRef)| &self.providers[policy.provider].issuers;
+            group.by_issuer = IssuerIndex::new(group.children.iter().map(issuers).enumerate());
         }
         Requirement::Any(any)
     }
@@ -131,7 +125,7 @@ impl Requirements {
 
     /// The first provider that accepts tokens of this issuer.
     pub(super) fn provider_of(&self, issuer: &str) -> Option<ProviderId> {
-        sorted::first(&self.of_issuer, issuer).map(ProviderId::new).or(self.first_of_any_issuer)
+        self.of_issuer.first(issuer).map(ProviderId::new)
     }
 
     /// The own token policy of a provider, with what each request demands of its tokens.

@@ -14,6 +14,7 @@ use crate::{
     token::{
         claim_rules::{Demands, HeaderRule},
         claims::ClaimName,
+        issuers::Issuers,
     },
 };
 
@@ -40,7 +41,7 @@ fn any<const N: usize>(providers: [ProviderId; N]) -> impl Fn(&Requirements) -> 
 }
 
 fn any_or<const N: usize>(providers: [ProviderId; N], fallback: Fallback) -> impl Fn(&Requirements) -> Requirement {
-    move |all| all.any(providers.map(is).into(), fallback)
+    move |all| all.any(providers.map(is).into(), fallback, false)
 }
 
 fn extract_only() -> Requirement {
@@ -81,7 +82,7 @@ fn x_c(issuer: &str, state: State, number: usize) -> Header {
 fn requirements(with_any_issuer: bool) -> Requirements {
     let count = if with_any_issuer { 5 } else { 4 };
     let providers = ISSUERS.iter().take(count).enumerate().map(|(index, issuer)| IndexedProvider {
-        issuer: issuer.map(str::to_owned),
+        issuers: Issuers::new(issuer.map(str::to_owned).into_iter().collect(), Vec::new()),
         locations: usize::from(index == C.index()),
     });
     let x_c = TokenLocation::Header { name: "x-c".into(), prefix: String::new() };

@@ -100,7 +100,7 @@ fn without_tokens(node: &Node) -> Node {
     let each = |nodes: &[Node]| nodes.iter().map(without_tokens).collect();
     match node {
         Node::Satisfied => Node::Satisfied,
-        Node::Denied(_) => Node::Denied(TokenError::Missing),
+        Node::Foreign | Node::Denied(_) => Node::Denied(TokenError::Missing),
         Node::Good(policy, _) => Node::Good(*policy, Vec::new()),
         Node::All(nodes) => Node::All(each(nodes)),
         Node::Any(nodes, fallback) => Node::Any(each(nodes), *fallback),

@@ -40,7 +40,7 @@ fn truth(node: &Node, check: Check<'_>, allows_missing: bool) -> Truth {
     let of_each =
         |(index, policy): &(usize, Result<TokenPolicyRef, TokenError>)| policy.map(|policy| token(policy, *index));
     match node {
-        Node::Satisfied => Allow,
+        Node::Satisfied | Node::Foreign => Allow,
         Node::Denied(_) => Deny,
         Node::Good(policy, tokens) => tokens.iter().map(|index| token(*policy, *index)).min().unwrap_or(Deny),
         Node::All(nodes) => {
@@ -83,6 +83,6 @@ fn lacks_token(node: &Node, check: Check<'_>, allows_missing: bool) -> bool {
             let allows_missing = allows_missing || *fallback == Fallback::Missing;
             nodes.iter().all(|node| lacks_token(node, check, allows_missing))
         }
-        Node::Satisfied | Node::Each { .. } => false,
+        Node::Satisfied | Node::Foreign | Node::Each { .. } => false,
     }
 }
