@@ -26,6 +26,16 @@ pub(crate) fn get<'a, V>(map: &'a [(String, V)], key: &[u8]) -> Option<&'a V> {
     map.get(index).map(|(_, value)| value)
 }
 
+/// These texts, each once, for [`contains`].
+pub(crate) fn texts(texts: Vec<String>) -> Vec<String> {
+    group(texts.into_iter().map(|text| (text, 0)).collect()).into_iter().map(|(text, _)| text).collect()
+}
+
+/// Whether `text` is among what [`texts`] has ordered.
+pub(crate) fn contains(texts: &[String], text: &str) -> bool {
+    texts.binary_search_by(|known| compare(known, text.as_bytes())).is_ok()
+}
+
 /// The least number of this key.
 pub(crate) fn first(groups: &[(String, Vec<usize>)], key: &str) -> Option<usize> {
     get(groups, key.as_bytes())?.first().copied()

@@ -9,6 +9,7 @@ use super::{
     jws::Jws,
     TokenError,
 };
+use crate::sorted;
 
 /// The longest tenant.
 pub const MAX_TENANT_BYTES: usize = 128;
@@ -46,15 +47,14 @@ pub enum Tenants {
 
 impl Tenants {
     /// These tenants.
-    pub fn listed(mut tenants: Vec<String>) -> Self {
-        tenants.sort_unstable();
-        Self::Listed(tenants.into())
+    pub fn listed(tenants: Vec<String>) -> Self {
+        Self::Listed(sorted::texts(tenants).into())
     }
 
     fn contains(&self, tenant: &str) -> bool {
         match self {
             Self::Any => true,
-            Self::Listed(tenants) => tenants.binary_search_by(|known| known.as_str().cmp(tenant)).is_ok(),
+            Self::Listed(tenants) => sorted::contains(tenants, tenant),
         }
     }
 }
@@ -105,9 +105,8 @@ fn tenant_between<'i>(before: &str, iss: &'i str, after: &str) -> Option<&'i str
 
 impl Issuers {
     /// These values and these forms of `iss`; any issuer if there are none of both.
-    pub fn new(mut exact: Vec<String>, templates: Vec<Template>) -> Self {
-        exact.sort_unstable();
-        Self { exact, templates }
+    pub fn new(exact: Vec<String>, templates: Vec<Template>) -> Self {
+        Self { exact: sorted::texts(exact), templates }
     }
 
     /// The same with other texts: for each exact issuer, and for the texts before and after a tenant.
@@ -142,7 +141,7 @@ impl Issuers {
     }
 
     fn is_exact(&self, iss: &str) -> bool {
-        self.exact.binary_search_by(|known| known.as_str().cmp(iss)).is_ok()
+        sorted::contains(&self.exact, iss)
     }
 
     /// The templates that accept a token, each with the tenant: `iss` names the tenant, and so does the claim of the template.

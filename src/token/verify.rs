@@ -185,6 +185,37 @@ mod tests {
         }
     }
 
+    /// A key that is published for other issuers verifies nothing else, and its good signature is no cause for a fetch.
+    #[test]
+    fn a_key_verifies_tokens_of_its_issuer_only() {
+        let key = |issuer: &str| {
+            let point = r#""x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0""#;
+            Key::from_json(&format!(r#"{{"kty":"EC","crv":"P-256","kid":"k",{issuer}{point}}}"#)).unwrap()
+        };
+        let [none, a, b] = [key(""), key(r#""issuer":"a","#), key(r#""issuer":"b","#)];
+        let token = format!("{}.{}.AA", BASE64.encode(r#"{"alg":"ES256","kid":"k"}"#), BASE64.encode(r#"{"iss":"b"}"#));
+        let jws = Jws::parse(token.as_bytes().into()).unwrap();
+        let now = UnixTime::default();
+        for (keys, is_good, error) in [
+            (vec![a.clone()], true, Some(Unverified::Denied(TokenError::KeyIssuerMismatch))),
+            (vec![a.clone()], false, Some(Unverified::BadSignature)),
+            (vec![b.clone()], true, None),
+            (vec![none], true, None),
+            // The same key, published for both.
+            (vec![a.clone(), b], true, None),
+        ] {
+            let (keys, check) = (KeySet::new(keys), Verdict(is_good, Cell::new(0)));
+            let retired = KeySet::new(Vec::new());
+            let retired = retired.with_retired(keys.published().map(|key| (key.clone(), UnixTime::from_millis(1))));
+            for keys in [keys, retired] {
+                let bound = TokenPolicy { bind_key_issuer: true, ..TokenPolicy::permissive() };
+                assert_eq!(verify(&jws, &bound, Some(&keys), &check, now).err(), error);
+                let verified = verify(&jws, &TokenPolicy::permissive(), Some(&keys), &check, now);
+                assert_eq!(verified.is_ok(), is_good);
+            }
+        }
+    }
+
     /// A key without `kid` is tried for any token. Only a key that the token names shows that the signature is bad.
     #[test]
     fn keys_without_kid_stand_in_for_any_key() {

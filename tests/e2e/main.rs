@@ -39,6 +39,7 @@ mod rotation;
 mod secret;
 mod setup;
 mod shared_data;
+mod tenants;
 mod traps;
 mod unknown_kid;
 mod verdicts;

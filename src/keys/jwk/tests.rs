@@ -243,3 +243,28 @@ fn a_secret_may_be_padded() {
     assert_eq!(secret("AAAA").unwrap_err(), KeyError::Weak);
     assert_eq!(secret("").unwrap_err(), KeyError::Weak);
 }
+
+#[test]
+fn a_key_may_be_published_for_an_issuer() {
+    let issuer = |member: &str| key_of(member).map(|key| key.issuer().map(str::to_owned));
+    fn key_of(member: &str) -> Result<Key, KeyError> {
+        let point =
+            r#""x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0""#;
+        Key::from_json(&format!(r#"{{"kty":"EC","crv":"P-256","kid":"k",{member}{point}}}"#))
+    }
+    for (member, expected) in [
+        ("", None),
+        (r#""issuer":null,"#, None),
+        (r#""issuer":"https://e/{tenantid}","#, Some("https://e/{tenantid}")),
+        // No token has such an issuer.
+        (r#""issuer":"","#, Some("")),
+        (r#""issuer":["https://e"],"#, Some("")),
+        (r#""issuer":7,"#, Some("")),
+    ] {
+        assert_eq!(issuer(member), Ok(expected.map(str::to_owned)), "{member}");
+    }
+    assert_eq!(issuer(r#""issuer":"a","issuer":"a","#), Err(KeyError::Malformed));
+    let [none, a, b] = ["", r#""issuer":"a","#, r#""issuer":"b","#].map(|member| key_of(member).unwrap());
+    assert!(a.is_same(&b) && a.is_same(&none) && a.thumbprint() == none.thumbprint());
+    assert!(a.is_same_entry(&a.clone()) && !a.is_same_entry(&b) && !a.is_same_entry(&none));
+}

@@ -27,15 +27,15 @@ impl IssuerIndex {
             for template in issuers.templates() {
                 let (start, _) = template.parts();
                 by_start.push((start.to_owned(), index.templates.len()));
-                index.lengths.push(start.len());
+                if !index.lengths.contains(&start.len()) {
+                    index.lengths.push(start.len());
+                }
                 index.templates.push((template.clone(), number));
             }
             if issuers.is_any() {
                 index.of_any.push(number);
             }
         }
-        index.lengths.sort_unstable();
-        index.lengths.dedup();
         Self { exact: sorted::group(exact), by_start: sorted::group(by_start), ..index }
     }
 
@@ -45,10 +45,12 @@ impl IssuerIndex {
         let starts = self.lengths.iter().filter_map(|length| iss.get(..*length));
         for template in starts.filter_map(|start| sorted::get(&self.by_start, start.as_bytes())).flatten() {
             let entry = self.templates.get(*template);
-            numbers.extend(entry.filter(|(template, _)| template.tenant(iss).is_some()).map(|(_, number)| *number));
+            if let Some((_, number)) = entry.filter(|(template, _)| template.tenant(iss).is_some()) {
+                if let Err(at) = numbers.binary_search(number) {
+                    numbers.insert(at, *number);
+                }
+            }
         }
-        numbers.sort_unstable();
-        numbers.dedup();
         numbers
     }
 

@@ -51,17 +51,18 @@ impl Requirements {
     pub fn new(providers: Vec<IndexedProvider>, locations: Vec<Vec<TokenLocation>>, max_token_bytes: usize) -> Self {
         let providers = ProviderMap::from(providers);
         let of_issuer = IssuerIndex::new(providers.iter().map(|(id, provider)| (id.index(), &provider.issuers)));
-        let mut all: Vec<&TokenLocation> = locations.iter().flatten().collect();
-        all.sort_unstable();
-        all.dedup();
-        let shared = |location: &TokenLocation| {
+        let mut everywhere: Vec<SharedLocation> = Vec::new();
+        for location in locations.iter().flatten() {
+            let at = everywhere.partition_point(|shared| shared.location < *location);
+            if everywhere.get(at).is_some_and(|shared| shared.location == *location) {
+                continue;
+            }
             let lists: Vec<bool> = locations.iter().map(|list| list.contains(location)).collect();
             let looks_here = |provider: &IndexedProvider| lists.get(provider.locations) == Some(&true);
             let here = providers.iter().filter(|(_, provider)| looks_here(provider));
             let of_issuer = IssuerIndex::new(here.map(|(id, provider)| (id.index(), &provider.issuers)));
-            SharedLocation { location: location.clone(), of_issuer }
-        };
-        let everywhere = all.into_iter().map(shared).collect();
+            everywhere.insert(at, SharedLocation { location: location.clone(), of_issuer });
+        }
         let (requirements, own_issuers, demands) = Default::default();
         Self { requirements, providers, locations, everywhere, of_issuer, own_issuers, demands, max_token_bytes }
     }

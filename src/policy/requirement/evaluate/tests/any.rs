@@ -3,6 +3,17 @@
 use super::notation::{State::*, *};
 
 table! {
+    foreign_tokens_pass_after_the_other_requirements_were_tried {
+        foreign() => allow([]);
+        any![Foreign, foreign()] => allow([]).checks([]);
+        any![OtherIssuer, foreign()] => allow([]).checks([0]);
+        any![Malformed, foreign(); missing] => allow([]);
+        any![any![Foreign, foreign()], Good] => allow([]).checks([]);
+        all![any![Foreign, foreign()], Missing] => deny(Missing);
+        all![any![Foreign, foreign()], Expired] => deny(Expired);
+        any![extract_only![Malformed], foreign()] => allow([]).invalid();
+    }
+
     one_good_token_suffices {
         any![Good] => allow([0]);
         any![Good, Expired] => allow([0]);

@@ -102,6 +102,7 @@ fn row(
     // Resolving does not depend on providers that a row does not name, except for this provider.
     let has_any_issuer = checks.iter().any(|(provider, _)| *provider == ANY_ISSUER);
     let mut requirements = requirements(has_any_issuer);
+    requirements.tell_foreign_tokens();
     let id = requirements.add(requirement(&requirements));
     let list: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_slice())).collect();
     let resolved = requirements.resolve(id, Headers::new(&list));
@@ -246,4 +247,60 @@ fn an_unknown_requirement_denies() {
     let (name, value) = authorization("a", Good);
     let resolved = requirements(false).resolve(RequirementId::new(0), Headers::new(&[(name, &value)]));
     check_node("an unknown requirement", &resolved.root, |_, _| unreachable!(), &deny(Missing));
+}
+
+/// A requirement that one of these providers satisfies, or that all tokens are foreign.
+fn any_or_foreign<const N: usize>(
+    providers: [ProviderId; N],
+    fallback: Fallback,
+) -> impl Fn(&Requirements) -> Requirement {
+    move |all| all.any(providers.map(is).into(), fallback, true)
+}
+
+fn alone(or_missing: bool) -> impl Fn(&Requirements) -> Requirement {
+    move |_| Requirement::AllowForeign { or_missing }
+}
+
+fn bearer(token: &str) -> Header {
+    ("authorization", format!("Bearer {token}").into())
+}
+
+#[test]
+fn a_request_passes_whose_tokens_all_are_foreign() {
+    let any = || any_or_foreign([A, B], Fallback::Nothing);
+    let foreign = || [authorization("z", Good), access_token("y", Expired), ("x-c", b"opaque".to_vec())];
+    row(any(), &foreign(), allow([]), &[]);
+    row(any(), &[bearer("opaque")], allow([]), &[]);
+    row(any(), &[authorization("", Good)], allow([]), &[]);
+    row(any_or_foreign([A], Fallback::Nothing), &[authorization("z", Good)], allow([]), &[(A, 0)]);
+    row(any(), &[authorization("a", Good)], allow([0]), &[(A, 0)]);
+    row(any(), &[authorization("a", Expired)], deny(Expired), &[(A, 0)]);
+    row(any(), &[authorization("a", UnknownKid)], wait([0]), &[(A, 0)]);
+    row(any(), &[authorization("a", Unavailable)], deny(Unavailable), &[(A, 0)]);
+    // Of a provider that the requirement does not name, here or at another location.
+    row(any(), &[authorization("c", Good)], deny(Foreign), &[]);
+    row(any(), &[authorization("z", Good), x_c("c", Good, 0)], deny(Foreign), &[]);
+    row(any(), &[authorization("z", Good), x_c("a", Good, 0)], deny(Foreign), &[]);
+    // One of ours among others.
+    row(any(), &[access_token("z", Good), authorization("a", Good)], deny(Foreign), &[]);
+    // No token is not a foreign token.
+    row(any(), &[], deny(Missing), &[]);
+    row(any_or_foreign([A, B], Fallback::Missing), &[], allow([]), &[]);
+    row(any_or_foreign([A, B], Fallback::Missing), &foreign(), allow([]), &[]);
+    row(any_or_foreign([A, B], Fallback::Missing), &[authorization("a", Expired)], deny(Expired), &[(A, 0)]);
+    row(any(), &[bearer("a b")], deny(Malformed), &[]);
+}
+
+#[test]
+fn allow_foreign_alone_ignores_the_tokens_of_other_issuers() {
+    row(alone(false), &[authorization("z", Good), x_c("z", Good, 0)], allow([]), &[]);
+    row(alone(false), &[access_token("z", Good), authorization("a", Good)], allow([1]), &[(A, 1)]);
+    row(alone(false), &[access_token("z", Good), authorization("a", Expired)], deny(Expired), &[(A, 1)]);
+    row(alone(false), &[access_token("z", Good), authorization("a", UnknownKid)], wait([1]), &[(A, 1)]);
+    // The issuer is ours, and expected elsewhere.
+    row(alone(false), &[x_c("a", Good, 0)], deny(Foreign), &[]);
+    row(alone(false), &[], deny(Missing), &[]);
+    row(alone(true), &[], allow([]), &[]);
+    row(alone(true), &[authorization("a", Expired)], deny(Expired), &[(A, 0)]);
+    row(alone(true), &[authorization("z", Expired)], allow([]), &[]);
 }

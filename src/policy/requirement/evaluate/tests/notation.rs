@@ -14,6 +14,7 @@
 //! | `allow_missing_or_failed![Good]` | `allow_missing_or_failed`, likewise |
 //! | `extract_only![Good]` | `extract_only_without_validation`, likewise |
 //! | `nothing()` | no requirement |
+//! | `foreign()` | the tokens of the request are of no configured issuer, and that is allowed |
 //!
 //! | expectation | meaning |
 //! |---|---|
@@ -125,6 +126,7 @@ impl State {
 #[derive(Clone, Debug)]
 pub(super) enum Tree {
     Nothing,
+    Foreign,
     One(State),
     Tokens(Vec<State>),
     All(Vec<Tree>),
@@ -140,6 +142,10 @@ impl From<State> for Tree {
 
 pub(super) fn nothing() -> Tree {
     Tree::Nothing
+}
+
+pub(super) fn foreign() -> Tree {
+    Tree::Foreign
 }
 
 macro_rules! any {
@@ -219,6 +225,7 @@ impl Tree {
         let policy_of = |index| TokenPolicyRef::new(ProviderId::new(index), 0);
         match self {
             Self::Nothing => Node::Satisfied,
+            Self::Foreign => Node::Foreign,
             Self::One(state) => {
                 let index = next(*state);
                 match state {
@@ -323,7 +330,11 @@ pub(super) fn check_node(
             assert_eq!(expected.verdict, Verdict::Allow, "{row}");
             let permits: Vec<_> = clearance.permits().iter().map(Permit::token).collect();
             assert_eq!(permits, expected.tokens, "the permits of {row}");
-            let reason = permits.is_empty().then_some(NoAuthRequired::RequirementSatisfied);
+            let reason = match evaluation.is_foreign {
+                true => NoAuthRequired::ForeignTokens,
+                false => NoAuthRequired::RequirementSatisfied,
+            };
+            let reason = permits.is_empty().then_some(reason);
             assert_eq!(clearance.not_required(), reason, "{row}");
         }
         Outcome::Wait(waits) => {
