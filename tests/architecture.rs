@@ -25,7 +25,7 @@ const IMPORTS: [(&str, &[&str]); 16] = [
     ("keys", &["crypto", "time"]),
     ("shared", &["time"]),
     ("rotation", &["keys", "shared", "time"]),
-    ("token", &["bytes", "crypto", "json", "keys", "string_matcher", "time"]),
+    ("token", &["bytes", "crypto", "json", "keys", "sorted", "string_matcher", "time"]),
     ("metrics", &["ids", "token"]),
     ("policy", &["bytes", "ids", "json", "keys", "rotation", "shared", "sorted", "string_matcher", "token"]),
     ("engine", &["ids", "keys", "metrics", "policy", "rotation", "time", "token"]),

@@ -1,4 +1,4 @@
-//! What a request costs under many rules, issuers and keys.
+//! What a request costs under many rules, issuers, tenants and keys.
 
 use jwks_gate_issuer::{Alg, SigningKey};
 use jwks_gate_testbed::wasm_filter;
@@ -18,7 +18,7 @@ const TOKENS: usize = 4_500;
 type Condition = fn(number: usize) -> Value;
 
 fn claims(issuer: usize, number: usize) -> Value {
-    json!({"iss": format!("https://{issuer}.test"), "sub": number.to_string(), "exp": in_a_day()})
+    json!({"iss": format!("https://{issuer}.test"), "tid": issuer.to_string(), "sub": number.to_string(), "exp": in_a_day()})
 }
 
 fn provider(issuer: usize, keys: &[Value]) -> Value {
@@ -45,6 +45,18 @@ fn issuers(key: &SigningKey, count: usize) -> Value {
         _ => json!({"requires_any": {"requirements": any}}),
     };
     json!({"providers": providers, "rules": [{"match": {"prefix": "/"}, "requires": requires}]})
+}
+
+/// So many tenants of one provider, which the token's issuer names. The token is of the last.
+fn tenants(key: &SigningKey, count: usize) -> Value {
+    let mut provider = provider(0, &[key.public_jwk()]);
+    provider["issuer"] = Value::Null;
+    provider["issuer_template"] = json!("https://{tid}.test");
+    provider["tenants"] = (0..count).rev().map(|tenant| tenant.to_string()).collect();
+    json!({
+        "providers": {"p": provider},
+        "rules": [{"match": {"prefix": "/"}, "requires": {"provider_name": "p"}}],
+    })
 }
 
 /// So many keys. The token's key is the last.
@@ -86,6 +98,7 @@ pub fn run() {
         pair(format!("1,000 rules by {name}, token seen before"), of(1), of(1_000), known);
     }
     pair("1,000 issuers, token seen before".into(), issuers(&key, 1), issuers(&key, 1_000), known);
+    pair("500 tenants, token seen for the first time".into(), tenants(&key, 1), tenants(&key, 500), &fresh);
     pair("100 keys, token seen for the first time".into(), keys(&key, 1), keys(&key, 100), &fresh);
-    table::run("scale", "ES256; ratios to one rule, issuer or key.", &sites, &rows, ROUNDS);
+    table::run("scale", "ES256; ratios to one rule, issuer, tenant or key.", &sites, &rows, ROUNDS);
 }

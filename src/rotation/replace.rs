@@ -127,6 +127,30 @@ pub(super) mod tests {
         assert_eq!(kids(&step(&[3], &[3], &second, at(86_400))), ["k2"]);
     }
 
+    /// The `issuer` of a key is no name of the key, and stays with the key.
+    #[test]
+    fn a_key_retires_with_its_issuer_and_not_for_another_issuer() {
+        let with = |members: &[(u8, &str)]| {
+            let key = |(number, issuer): &(u8, &str)| {
+                let key = String::from_utf8(set(&[*number])).unwrap();
+                let issuer = format!(r#""issuer":"{issuer}","kty""#);
+                key.trim_start_matches(r#"{"keys":["#).trim_end_matches("]}").replacen(r#""kty""#, &issuer, 1)
+            };
+            format!(r#"{{"keys":[{}]}}"#, members.iter().map(key).collect::<Vec<_>>().join(",")).into_bytes()
+        };
+        let replaced = |old: &[(u8, &str)], new: &[(u8, &str)]| {
+            let record =
+                Record { document: Some(CachedJwks { body: with(old).into(), ..stored(&[]) }), ..record(&[], &[]) };
+            let new = document::parse(&with(new), POLICY.limits).unwrap().keys;
+            replace(&record, &new, POLICY.limits, at(5))
+        };
+        let changed = replaced(&[(1, "a"), (2, "a")], &[(1, "b"), (2, "a")]);
+        assert!(changed.retired.is_empty() && changed.rotated_at != at(5), "{changed:?}");
+        let gone = replaced(&[(1, "a"), (1, "b"), (2, "a")], &[(2, "a")]);
+        let keys: Vec<_> = gone.retired.iter().map(|retired| document::parse_key(&retired.jwk).unwrap()).collect();
+        assert!(keys.iter().map(Key::issuer).eq([Some("a"), Some("b")]));
+    }
+
     #[test]
     fn a_key_published_in_pem_retires_as_a_jwk() {
         let [rsa, p256] = [

@@ -79,7 +79,12 @@ impl Worker {
         let cells = plan.providers.map(|id, provider| {
             let remote = provider.remote()?;
             let issuers = provider.issuers();
-            let name = key_cell::name(&plugin, issuers.exact().first().map_or("", String::as_str), remote);
+            // Who is added to several issuers changes no name.
+            let issuer = match issuers.exact() {
+                [issuer] if issuers.templates().is_empty() => issuer,
+                _ => "",
+            };
+            let name = key_cell::name(&plugin, issuer, remote);
             providers.entry(name).or_default().push(id);
             let stat = ProviderStat::Gauge(Gauge::Keys);
             let gauges = Series { provider: id, stat }.name(&plan.stat_prefix, &provider.name);

@@ -94,7 +94,7 @@ pub enum MalformedField {
 
 impl TokenError {
     /// Every error; those with a [`MalformedField`] once.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::AlgorithmNotAllowed,
         Self::AlgorithmNotSupported,
         Self::AudienceNotAllowed,

@@ -72,25 +72,18 @@ fn the_blocks_of_the_documents_are_tested() {
                     let names = ["compromised-2026-11", "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"];
                     assert!(names.iter().all(|name| remote.revoked.contains_name(name)));
                 }
-<<<<<<< HEAD
                 // The module `providers` sends tokens to each.
                 "providers.md" => drop(jwks_gate::config::parse(yaml(&block)[0].to_string().as_bytes()).unwrap()),
-=======
                 "tenants.md" => {
                     let plan = jwks_gate::config::parse(yaml(&block)[0].to_string().as_bytes()).unwrap();
                     let warnings = &plan.warnings;
                     assert!(matches!(&warnings[..], [one] if one.starts_with("shared_data_secret")), "{warnings:?}");
                 }
->>>>>>> 0af61fe (Test tenants, bound keys and foreign tokens)
                 _ => panic!("{name}: no test runs this block\n{block}"),
             }
         }
     }
-<<<<<<< HEAD
-    assert_eq!(seen, 21);
-=======
-    assert_eq!(seen, 6);
->>>>>>> 0af61fe (Test tenants, bound keys and foreign tokens)
+    assert_eq!(seen, 23);
     let problem: Value = serde_json::from_str(&blocks(&read("docs/denials.md"), "json")[0]).unwrap();
     let format = reply::ResponseFormat { json: true, ..reply::ResponseFormat::default() };
     let answer = reply::reply(Denial::Token(TokenError::Expired), &format, reply::ChallengeContext::default());

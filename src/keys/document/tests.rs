@@ -305,3 +305,12 @@ fn distinct_keys(number: u16) -> Vec<u8> {
     };
     set(&(0..number).map(jwk).collect::<Vec<_>>())
 }
+
+#[test]
+fn a_key_that_is_published_for_two_issuers_is_two_entries() {
+    let of = |issuer: &str| EC.replacen('{', &format!(r#"{{"issuer":"{issuer}","#), 1);
+    let body = format!(r#"{{"keys":[{},{},{},{EC}]}}"#, of("a"), of("b"), of("a"));
+    let keys = parse(body.as_bytes(), Limits::default()).unwrap().keys;
+    assert!(keys.published().map(Key::issuer).eq([Some("a"), Some("b"), None]));
+    assert!(entries(body.as_bytes()).iter().map(|(key, _)| key.issuer()).eq([Some("a"), Some("b"), None]));
+}

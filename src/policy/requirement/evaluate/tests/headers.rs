@@ -14,7 +14,7 @@ use crate::{
     token::{
         claim_rules::{Demands, HeaderRule},
         claims::ClaimName,
-        issuers::Issuers,
+        issuers::{Issuers, Template, Tenants},
     },
 };
 
@@ -303,4 +303,29 @@ fn allow_foreign_alone_ignores_the_tokens_of_other_issuers() {
     row(alone(true), &[], allow([]), &[]);
     row(alone(true), &[authorization("a", Expired)], deny(Expired), &[(A, 0)]);
     row(alone(true), &[authorization("z", Expired)], allow([]), &[]);
+}
+
+/// The providers of a template are found by the tenant, as those of an issuer are by the issuer.
+#[test]
+fn a_template_finds_its_provider() {
+    let template = |tenant: &str| {
+        let tenants = Tenants::listed(vec![tenant.to_owned()]);
+        Issuers::new(Vec::new(), vec![Template::parse("https://e/{tid}", tenants).unwrap()])
+    };
+    let all = [Issuers::new(vec!["a".into()], Vec::new()), template("x"), template("y")];
+    let providers: Vec<_> = all.into_iter().map(|issuers| IndexedProvider { issuers, locations: 0 }).collect();
+    let requirements = || Requirements::new(Vec::clone(&providers), vec![TokenLocation::defaults()], 1024);
+    for (iss, provider) in [("a", Some(0)), ("https://e/x", Some(1)), ("https://e/y", Some(2)), ("https://e/z", None)] {
+        let (_, value) = authorization(iss, Good);
+        let headers = [("authorization", value.as_slice())];
+        for requirement in
+            [requirements().any([A, B, C].map(is).into(), Fallback::Nothing, false), Requirement::AllowMissing]
+        {
+            let mut requirements = requirements();
+            let id = requirements.add(requirement);
+            let resolved = requirements.resolve(id, Headers::new(&headers));
+            let expected: Vec<_> = provider.map(ProviderId::new).into_iter().collect();
+            assert_eq!(resolved.providers(), expected, "{iss} {:?}", resolved.root);
+        }
+    }
 }
