@@ -145,7 +145,7 @@ fn children_of_one_provider_differ_by_their_demands() {
     let demands = demands.map(|demands| requirements.demands.add(demands));
     let [a, b, header] = demands.map(|demands| TokenPolicyRef { demands, ..TokenPolicyRef::new(A, 0) });
     let children = || [a, is_of(B), b, header].map(Requirement::Provider).into();
-    let any = requirements.any(children(), Fallback::Nothing);
+    let any = requirements.any(children(), Fallback::Nothing, false);
     let ids = [any, Requirement::All(children())].map(|requirement| requirements.add(requirement));
     let (_, value) = authorization("a", Good);
     let list = [("authorization", &value[..]), ("X-T", b"acme")];
