@@ -123,6 +123,8 @@ pub enum Gauge {
     KeysUnusableTimestampSeconds,
     /// When a key last appeared, or the first JWKS did.
     KeysRotatedTimestampSeconds,
+    /// When the seed ends, while it takes the place of the first JWKS.
+    SeedEndsTimestampSeconds,
     FetchFailuresInARow,
     KeySetGeneration,
     InConfiguration,
@@ -132,12 +134,13 @@ pub enum Gauge {
 
 impl Gauge {
     /// Every gauge.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Keys,
         Self::KeysFetchedTimestampSeconds,
         Self::KeysExpiresTimestampSeconds,
         Self::KeysUnusableTimestampSeconds,
         Self::KeysRotatedTimestampSeconds,
+        Self::SeedEndsTimestampSeconds,
         Self::FetchFailuresInARow,
         Self::KeySetGeneration,
         Self::InConfiguration,
@@ -152,6 +155,7 @@ impl Gauge {
             Self::KeysExpiresTimestampSeconds => "keys_expires_timestamp_seconds",
             Self::KeysUnusableTimestampSeconds => "keys_unusable_timestamp_seconds",
             Self::KeysRotatedTimestampSeconds => "keys_rotated_timestamp_seconds",
+            Self::SeedEndsTimestampSeconds => "seed_ends_timestamp_seconds",
             Self::FetchFailuresInARow => "fetch_failures_in_a_row",
             Self::KeySetGeneration => "key_set_generation",
             Self::InConfiguration => "in_configuration",

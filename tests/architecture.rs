@@ -29,7 +29,7 @@ const IMPORTS: [(&str, &[&str]); 16] = [
     ("metrics", &["ids", "token"]),
     ("policy", &["bytes", "ids", "json", "keys", "rotation", "shared", "sorted", "string_matcher", "token"]),
     ("engine", &["ids", "keys", "metrics", "policy", "rotation", "time", "token"]),
-    ("config", &["ids", "json", "keys", "policy", "rotation", "shared", "sorted", "string_matcher", "token"]),
+    ("config", &["ids", "json", "keys", "policy", "rotation", "shared", "sorted", "string_matcher", "time", "token"]),
     ("shell", &["config", "engine", "ids", "keys", "metrics", "policy", "rotation", "shared", "time", "token"]),
 ];
 

@@ -13,6 +13,7 @@ mod protobuf;
 mod read;
 mod schema;
 mod suggest;
+mod timestamp;
 
 #[cfg(test)]
 mod reference;

@@ -2,6 +2,7 @@ mod claim_rules;
 mod claims;
 mod issuers;
 mod secrets;
+mod seed;
 
 use std::time::Duration;
 

@@ -237,6 +237,8 @@ impl<C: SignatureCheck> CheckedRequest<'_, C> {
             }
             Err(Unverified::Denied(error)) => return TokenCheck::Denied(Denial::Token(error)),
             Err(Unverified::NoKeys) => (Cause::Schedule, None),
+            // The seed does not tell what the issuer has.
+            Err(_) if keys.seed().is_some() => (Cause::Schedule, None),
             Err(Unverified::UnknownKey(error)) => (Cause::UnknownKid, Some(error)),
             Err(Unverified::BadSignature) => (Cause::BadSignature, Some(TokenError::BadSignature)),
         };

@@ -34,7 +34,7 @@ pub(super) fn when_over(plan: &Plan) -> Vec<(Series, u64)> {
     plan.remotes().flat_map(of).collect()
 }
 
-fn key_set_gauges(keys: &ProviderKeys, remote: &Remote) -> [(Gauge, u64); 8] {
+fn key_set_gauges(keys: &ProviderKeys, remote: &Remote) -> [(Gauge, u64); 9] {
     let cached = keys.record.document.as_ref();
     let published = cached.and(keys.keys.as_ref()).map_or(0, |keys| keys.len() as u64);
     let expires = cached.map(|cached| schedule::expires_at(cached.fetched_at, &cached.freshness, &remote.rotation));
@@ -45,6 +45,7 @@ fn key_set_gauges(keys: &ProviderKeys, remote: &Remote) -> [(Gauge, u64); 8] {
         (Gauge::KeysExpiresTimestampSeconds, timestamp(expires)),
         (Gauge::KeysUnusableTimestampSeconds, timestamp(ends)),
         (Gauge::KeysRotatedTimestampSeconds, timestamp(cached.map(|cached| cached.rotated_at))),
+        (Gauge::SeedEndsTimestampSeconds, timestamp(keys.seed().map(|seed| seed.not_after))),
         (Gauge::FetchFailuresInARow, u64::from(keys.record.failures)),
         (Gauge::KeySetGeneration, cached.map_or(0, |cached| cached.generation)),
         (Gauge::InConfiguration, 1),

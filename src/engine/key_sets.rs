@@ -23,6 +23,7 @@ use crate::{
     rotation::{
         http_cache,
         record::Record,
+        seed::Seed,
         transition::{Cause, Effect, Event, FetchedJwks, Outcome},
         update::{Applied, Update},
     },
@@ -38,14 +39,34 @@ pub(super) struct KeySets {
     touched: BTreeSet<ProviderId>,
     /// The providers with tokens found in the cache and not yet counted.
     with_cache_hits: RefCell<BTreeSet<ProviderId>>,
+    /// When seeds end that have not ended by their time.
+    seed_ends: BTreeSet<(UnixTime, ProviderId)>,
 }
 
 impl KeySets {
     pub(super) fn new(plan: &Plan) -> Self {
         let caches = Default::default();
         let sets = plan.providers.map(|_, provider| ProviderKeys::new(provider, &caches));
-        let (touched, with_cache_hits) = Default::default();
-        Self { sets, touched, with_cache_hits }
+        let (touched, with_cache_hits, seed_ends) = Default::default();
+        let mut key_sets = Self { sets, touched, with_cache_hits, seed_ends };
+        let ends: Vec<_> = key_sets.seeds().map(|(provider, seed)| (seed.not_after, provider)).collect();
+        key_sets.seed_ends.extend(ends);
+        key_sets
+    }
+
+    /// The seeds of key sets for which no JWKS was seen.
+    pub(super) fn seeds(&self) -> impl Iterator<Item = (ProviderId, &Seed)> {
+        self.sets.iter().filter_map(|(provider, keys)| Some((provider, keys.seed()?)))
+    }
+
+    /// The key sets without a JWKS whose seeds ended by their time since this was last called.
+    pub(super) fn take_expired_seeds(&mut self, now: UnixTime) -> Vec<ProviderId> {
+        let mut expired = Vec::new();
+        while let Some((_, provider)) = self.seed_ends.first().copied().filter(|(not_after, _)| *not_after <= now) {
+            self.seed_ends.pop_first();
+            expired.extend(Some(provider).filter(|provider| self.of(*provider).seed().is_some()));
+        }
+        expired
     }
 
     pub(super) fn of(&self, provider: ProviderId) -> &ProviderKeys {

@@ -94,7 +94,8 @@ impl<C: SignatureCheck> Engine<C> {
     pub fn new(plan: Plan, check: C) -> Self {
         let (key_sets, refreshes) = (KeySets::new(&plan), Refreshes::new(&plan));
         let waiting = WaitingRoom::new(plan.max_parked_requests);
-        let (key_log, evicted, is_woken, telemetry) = Default::default();
+        let (mut key_log, evicted, is_woken, telemetry): (KeyLog, _, _, _) = Default::default();
+        key_log.begin_seeds(&key_sets);
         Self { plan, check, key_sets, key_log, refreshes, waiting, evicted, is_woken, telemetry }
     }
 
@@ -219,6 +220,9 @@ impl<C: SignatureCheck> Engine<C> {
     /// are.
     pub fn on_wake(&mut self, now: UnixTime) -> Vec<Action> {
         self.is_woken = false;
+        for provider in self.key_sets.take_expired_seeds(now) {
+            self.key_log.on_seed_expired(provider, self.key_sets.of(provider));
+        }
         let mut actions = self.decide_parked(now);
         let Self { plan, key_sets, refreshes, waiting, .. } = self;
         let updates = refreshes.start_due(Situation { plan, key_sets, waiting, now });

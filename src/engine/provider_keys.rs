@@ -24,6 +24,7 @@ use crate::{
         policy::RotationPolicy,
         record::{Fingerprint, Record},
         retired::RetiredKey,
+        seed::Seed,
         transition::{self, Cause, Event},
         update::{Knowledge, Update},
     },
@@ -47,6 +48,8 @@ pub(super) struct ProviderKeys {
     learned: Duration,
     /// The parsed keys.
     pub(super) keys: Option<Rc<KeySet>>,
+    /// The keys that verify until the first JWKS, without those that are revoked. `None`: there are none, or a JWKS was seen.
+    seed: Option<Seed>,
     /// What the parsed keys follow from.
     fingerprint: Option<Fingerprint>,
     /// The newest conditional fetch, and the JWKS that it asks about.
@@ -89,12 +92,12 @@ pub(super) struct Watermark {
 
 impl ProviderKeys {
     pub(super) fn new(provider: &Provider, caches: &Rc<RefCell<TokenCaches>>) -> Self {
-        let keys = match &provider.keys {
-            KeySource::Local(keys) => Some(keys.clone()),
-            KeySource::Remote(_) => None,
+        let (keys, seed) = match &provider.keys {
+            KeySource::Local(keys) => (Some(keys.clone()), None),
+            KeySource::Remote(remote) => (None, remote.seed.as_ref().map(|seed| seed.without_revoked(&remote.revoked))),
         };
         let verified = provider.policies.iter().map(|_| caches.borrow_mut().add(provider.cache)).collect();
-        Self { keys, caches: caches.clone(), verified, ..Self::default() }
+        Self { keys, seed, caches: caches.clone(), verified, ..Self::default() }
     }
 
     /// Takes over a record, unless this worker knows a newer one. The keys are parsed once; not even once where this worker
@@ -106,11 +109,12 @@ impl ProviderKeys {
         self.set_back(learned);
         self.clock = clock;
         let record = record.caught_up(&self.known, clock, now);
+        let has_ended_seed = record.knows_of_jwks() && self.end_seed();
         self.unreadable = None;
         let is_older = record.is_older_than(&self.known) && self.known.is_plausible(now);
         self.is_lost = is_older || (record.document.is_none() && self.known.document.is_some());
         if is_older {
-            return false;
+            return has_ended_seed;
         }
         let before = self.record.decision_fingerprint();
         let has_other_keys = self.parse(&record, fetched, remote);
@@ -122,7 +126,7 @@ impl ProviderKeys {
             self.refresh_wanted = None;
         }
         // A lease that somebody took changes no verdict: deciding all parked requests again would only cost signatures.
-        has_other_keys || self.record.decision_fingerprint() != before
+        has_other_keys || has_ended_seed || self.record.decision_fingerprint() != before
     }
 
     /// Parses the keys of a record, if they are others than the parsed keys. Returns whether this worker has other keys now.
@@ -226,14 +230,35 @@ impl ProviderKeys {
         if std::mem::replace(&mut self.revoked_elsewhere, names) == self.revoked_elsewhere {
             return false;
         }
+        let revoked = self.revoked(remote);
+        if let (Some(_), Some(seed)) = (&self.seed, &remote.seed) {
+            self.seed = Some(seed.without_revoked(&revoked));
+            self.fingerprint = Some(self.known.keys_fingerprint(&self.revoked_elsewhere));
+            self.forget_verified();
+            return true;
+        }
         let Some(keys) = self.keys.take() else { return false };
         self.forget_verified();
         (self.fingerprint, self.keys) = (None, None);
         if !self.parse(&self.known.clone(), None, remote) {
-            let revoked = self.revoked(remote).resolved(&self.known.former);
+            let revoked = revoked.resolved(&self.known.former);
             self.keys = Some(Rc::new(KeySet::clone(&keys).without_revoked(&revoked)));
         }
         true
+    }
+
+    /// The seed, unless a JWKS was seen. It may have ended by its time.
+    pub(super) fn seed(&self) -> Option<&Seed> {
+        self.seed.as_ref()
+    }
+
+    /// There is a JWKS, or nobody can tell the time: the seed never verifies again. Returns whether there was a seed.
+    fn end_seed(&mut self) -> bool {
+        let had_seed = self.seed.take().is_some();
+        if had_seed {
+            self.forget_verified();
+        }
+        had_seed
     }
 
     /// The newest fetch that can have begun by now. This worker may not know of the newest fetch, if another plugin has hidden
@@ -263,8 +288,12 @@ impl ProviderKeys {
     pub(super) fn usable_keys(&self, policy: Option<&RotationPolicy>, now: UnixTime) -> Option<&KeySet> {
         let Some(policy) = policy else { return self.keys.as_deref() };
         // By the record's time, in which a step of the clock to the epoch takes no age from a document.
-        let cached = self.known.document.as_ref()?;
-        transition::is_usable(cached, policy, self.clock.at(now)).then_some(self.keys.as_deref()).flatten()
+        let time = self.clock.at(now);
+        match (&self.known.document, &self.seed) {
+            (Some(cached), _) => transition::is_usable(cached, policy, time).then_some(self.keys.as_deref()).flatten(),
+            (None, Some(seed)) => seed.keys_at(time),
+            (None, None) => None,
+        }
     }
 
     /// What the keys follow from that may be used now.

@@ -87,7 +87,10 @@ impl Telemetry {
 
 /// The keys that a provider has while its issuer fails, for the log.
 pub(super) fn keys_in_hand(keys: &ProviderKeys, remote: &Remote, now: UnixTime) -> String {
-    let Some(cached) = &keys.record.document else { return "there are no keys yet".to_owned() };
+    let Some(cached) = &keys.record.document else {
+        let seed = keys.usable_keys(Some(&remote.rotation), now);
+        return seed.map_or("there are no keys yet".to_owned(), |seed| format!("keys of seed_jwks: {}", seed.len()));
+    };
     let age = now.since(cached.fetched_at).as_secs();
     let end = schedule::unusable_at(cached.fetched_at, &cached.freshness, &remote.rotation);
     match keys.usable_keys(Some(&remote.rotation), now) {

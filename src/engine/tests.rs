@@ -6,6 +6,7 @@ mod fetching;
 mod key_changes;
 mod memory;
 mod revocation;
+mod seed;
 mod shared_record;
 mod world;
 

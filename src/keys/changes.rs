@@ -25,6 +25,12 @@ pub enum KeyChange {
     Skipped(usize, KeyError),
     /// The number of changes that are not reported.
     Omitted(usize),
+    /// So many keys of the configuration verify until this time, for want of a JWKS.
+    SeedInUse(usize, String),
+    /// The keys of the configuration end, since there is a JWKS.
+    SeedReplaced,
+    /// The keys of the configuration ended at this time, and there is no JWKS.
+    SeedExpired(String),
 }
 
 /// The name of a key in the log: its `kid`, or its thumbprint (RFC 7638) if it has no `kid`. Both are public.
@@ -46,7 +52,7 @@ impl Name {
 impl KeyChange {
     /// Whether an operator should look into the change; the log level is then `warn`.
     pub fn is_warning(&self) -> bool {
-        matches!(self, Self::Revoked(_) | Self::Skipped(..))
+        matches!(self, Self::Revoked(_) | Self::Skipped(..) | Self::SeedInUse(..) | Self::SeedExpired(_))
     }
 }
 
@@ -69,6 +75,13 @@ impl fmt::Display for KeyChange {
             }
             Self::Skipped(index, error) => write!(f, "key {index} of the JWKS is skipped: {error}"),
             Self::Omitted(count) => write!(f, "and {count} more changes of keys"),
+            Self::SeedInUse(keys, until) => {
+                write!(f, "no JWKS yet; seed_jwks verifies tokens until {until} at most, keys: {keys}")
+            }
+            Self::SeedReplaced => f.write_str("seed_jwks verifies nothing any more: the key set has a JWKS"),
+            Self::SeedExpired(until) => {
+                write!(f, "seed_jwks verifies nothing any more: not_after was {until}, and there is no JWKS yet")
+            }
         }
     }
 }

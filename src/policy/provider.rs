@@ -5,7 +5,7 @@ use std::rc::Rc;
 use super::forward::Forward;
 use crate::{
     keys::{revoked::RevokedKeys, KeySet},
-    rotation::{http_cache::Validators, policy::RotationPolicy},
+    rotation::{http_cache::Validators, policy::RotationPolicy, seed::Seed},
     token::{cache, issuers::Issuers, validation::TokenPolicy},
 };
 
@@ -66,6 +66,8 @@ pub struct Remote {
     pub rotation: RotationPolicy,
     /// Keys that never verify.
     pub revoked: RevokedKeys,
+    /// Keys that verify until the first JWKS.
+    pub seed: Option<Seed>,
 }
 
 impl Remote {

@@ -8,7 +8,7 @@
 //! * [`clock`]: the time that all workers share, which never goes back.
 //! * [`record`]: the facts that workers share. [`lease`] and [`retired`]: two of those facts.
 //! * [`transition`]: when a fetch may start ([`transition::refresh_due`]) and what its end changes. [`replace`]: which retired keys
-//!   are kept when a JWKS takes the place of another.
+//!   are kept when a JWKS takes the place of another. [`seed`]: keys of the configuration, for the time before the first JWKS.
 
 pub mod clock;
 pub mod http_cache;
@@ -18,5 +18,6 @@ pub mod record;
 pub mod replace;
 pub mod retired;
 pub mod schedule;
+pub mod seed;
 pub mod transition;
 pub mod update;

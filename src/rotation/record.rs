@@ -48,6 +48,8 @@ pub struct Record {
     pub looked_at: Option<UnixTime>,
     /// The number of the last fetch that was a second look.
     pub second_look: u64,
+    /// Whether the key set has ever had a JWKS, also one that is lost by now.
+    pub has_had_jwks: bool,
     /// The last good JWKS.
     pub document: Option<CachedJwks>,
     /// Keys of earlier JWKSs.
@@ -85,7 +87,7 @@ pub struct CachedJwks {
 const LONGEST_WAIT: Duration = Duration::from_secs(3 * 3600);
 
 /// The format marker. Another layout takes another marker.
-pub const MARKER: &[u8; 8] = b"jwksgat7";
+pub const MARKER: &[u8; 8] = b"jwksgat8";
 
 impl Record {
     /// The bytes to share.
@@ -104,6 +106,7 @@ impl Record {
         out.optional_time(self.unknown_kid_at);
         out.optional_time(self.looked_at);
         out.number(self.second_look);
+        out.number(u64::from(self.has_had_jwks));
         out.number(u64::from(self.document.is_some()));
         if let Some(document) = &self.document {
             out.number(document.fetch);
@@ -171,6 +174,7 @@ impl Record {
         let (taken_at, until) = (from.optional_time()?, from.optional_time()?);
         let (failures, failed_at, pause) = (from.small_number()?, from.time()?, from.duration()?);
         let (unknown_kid_at, looked_at, second_look) = (from.optional_time()?, from.optional_time()?, from.number()?);
+        let has_had_jwks = from.number()? != 0;
         let document = match from.number()? {
             0 => None,
             _ => Some(CachedJwks {
@@ -211,6 +215,7 @@ impl Record {
             unknown_kid_at,
             looked_at,
             second_look,
+            has_had_jwks,
             document,
             retired,
             former,
@@ -243,7 +248,8 @@ impl Record {
 
     /// This record for a worker that knows `known`, and whose clock is `clock` and shows `now`. If the writer was behind, what
     /// paces fetches has begun in a time that was behind, and moves along: neither an interval nor a lease ends early.
-    pub fn caught_up(self, known: &Self, clock: RecordClock, now: UnixTime) -> Self {
+    pub fn caught_up(mut self, known: &Self, clock: RecordClock, now: UnixTime) -> Self {
+        self.has_had_jwks = self.knows_of_jwks() || known.knows_of_jwks();
         if (self.started, self.version) == (known.started, known.version) {
             // The worker knows what its own clock has done since.
             let (ahead, written_at) = (known.ahead, self.written_at.max(known.written_at));
@@ -269,6 +275,11 @@ impl Record {
             looked_at: self.looked_at.map(later),
             ..self
         }
+    }
+
+    /// Whether the key set has ever had a JWKS, as far as this record tells. The answer never turns to no.
+    pub fn knows_of_jwks(&self) -> bool {
+        self.has_had_jwks || self.document.is_some()
     }
 
     /// Whether `known` was written after this record. Each change of a record grows a number, so an earlier record was written

@@ -207,6 +207,7 @@ fn complete_fetch(
                 old => next(old.as_ref().map_or(0, |old| old.generation), now),
             };
             changed.reset_backoff();
+            changed.has_had_jwks = true;
             Some(CachedJwks {
                 fetch,
                 generation,

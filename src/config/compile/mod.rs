@@ -2,6 +2,7 @@
 
 mod claims;
 mod issuers;
+mod key_document;
 mod provider;
 mod remote;
 mod rules;

@@ -5,6 +5,7 @@ use std::{ops::RangeInclusive, rc::Rc, time::Duration};
 use super::{
     claims::{self, check_scopes, ComparedHeaders},
     issuers::{self, issuers},
+    key_document::usable_keys,
     remote::remote,
     value::{check_items, header_name, in_range, string_matcher, unsupported, writable_header},
 };
@@ -15,10 +16,7 @@ use crate::{
         path::Path,
         schema::{DataSource, JwtCacheConfig, JwtClaimToHeader, JwtHeader, JwtProvider, RemoteJwks},
     },
-    keys::{
-        document::{self, Document},
-        Algorithm, KeyError,
-    },
+    keys::{document, Algorithm},
     policy::{
         forward::{ClaimHeader, Forward},
         provider::{KeySource, Provider},
@@ -39,9 +37,6 @@ const LIFETIME: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::
 /// Envoy's default token size, and ten times its default number of tokens.
 const DEFAULT_CACHE: cache::Limits = cache::Limits { entries: 1000, max_token_bytes: 4096 };
 const MAX_CACHED_TOKENS: usize = 100_000;
-
-/// The skipped keys of one provider that an error or the log names.
-const MAX_REASONS: usize = 16;
 
 const NOT_EMPTY: &str = "must not be empty";
 
@@ -65,7 +60,7 @@ pub(super) fn provider(
     let local_jwks = wire.local_jwks.as_ref().map(Jwks::Local);
     let mut jwks = [("remote_jwks", remote_jwks), ("local_jwks", local_jwks)];
     let keys = match oneof::exactly_one(path, &mut jwks)? {
-        (field, Jwks::Remote(wire)) => KeySource::Remote(Box::new(remote(&path.field(field), wire)?)),
+        (field, Jwks::Remote(wire)) => KeySource::Remote(Box::new(remote(&path.field(field), wire, warnings)?)),
         (field, Jwks::Local(wire)) => local(&path.field(field), wire, warnings)?,
     };
     let is_not_blank = |item: &str| !item.trim().is_empty();
@@ -253,27 +248,6 @@ fn local(path: &Path<'_>, wire: &DataSource, warnings: &mut Vec<String>) -> Resu
     let (field, bytes) = oneof::exactly_one(path, &mut sources)?;
     let path = path.field(field);
     let bytes = bytes.map_err(|_| path.error("must be base64"))?;
-    let Document { keys, skipped } = document::parse_local(&bytes).map_err(|error| path.error(error.to_string()))?;
-    if let Some((index, error)) = skipped.iter().find(|(_, error)| *error == KeyError::Private) {
-        return Err(path.error(format!("keys[{index}] is not usable: {error}")));
-    }
-    let mut reasons = Vec::new();
-    for (index, error) in skipped.iter().take(MAX_REASONS) {
-        reasons.push(format!("keys[{index}] is skipped: {error}"));
-    }
-    let omitted = skipped.len().saturating_sub(MAX_REASONS);
-    if omitted > 0 {
-        reasons.push(format!("and {omitted} more keys are skipped"));
-    }
-    if keys.is_empty() {
-        reasons.insert(0, "no usable key in it".to_owned());
-        return Err(path.error(reasons.join("; ")));
-    }
-    if let Some(told) = keys.too_many_to_try() {
-        reasons.push(told.to_string());
-    }
-    for reason in reasons {
-        warnings.push(path.error(reason).to_string());
-    }
-    Ok(KeySource::Local(Rc::new(keys)))
+    let document = document::parse_local(&bytes).map_err(|error| path.error(error.to_string()))?;
+    Ok(KeySource::Local(Rc::new(usable_keys(&path, document, warnings)?)))
 }

@@ -2,7 +2,10 @@
 
 use std::{ops::RangeInclusive, time::Duration};
 
-use super::value::{check_items, in_range, unsupported};
+use super::{
+    key_document::seed,
+    value::{check_items, in_range, unsupported},
+};
 use crate::{
     config::{
         error::Result,
@@ -31,7 +34,8 @@ const MAX_DOCUMENT_BYTES: usize = 4 << 20;
 const MAX_KEYS: usize = 10_000;
 const MAX_RETRIES: u32 = 100;
 
-pub(super) fn remote(path: &Path<'_>, wire: &RemoteJwks) -> Result<Remote> {
+/// What is valid but a likely mistake is added to `warnings`.
+pub(super) fn remote(path: &Path<'_>, wire: &RemoteJwks, warnings: &mut Vec<String>) -> Result<Remote> {
     let http_uri = path.field("http_uri");
     let HttpUri { uri, cluster, timeout } = &wire.http_uri;
     if cluster.is_empty() {
@@ -46,7 +50,9 @@ pub(super) fn remote(path: &Path<'_>, wire: &RemoteJwks) -> Result<Remote> {
     let terms = rotation(&path.field("rotation"), &wire.rotation, cache_duration, timeout, &retry)?;
     let revoked = &wire.rotation.revoked_keys;
     check_items(&path.field("rotation").field("revoked_keys"), revoked, |key| !key.is_empty(), "must not be empty")?;
+    let seed = |wire| seed(&path.field("seed_jwks"), wire, terms.limits, warnings);
     Ok(Remote {
+        seed: wire.seed_jwks.as_ref().map(seed).transpose()?,
         cluster: cluster.clone(),
         scheme,
         authority,

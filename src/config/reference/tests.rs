@@ -33,6 +33,7 @@ fn everything() -> Value {
                     "async_fetch": {},
                     "retry_policy": {"retry_back_off": {"base_interval": "1s"}},
                     "rotation": {},
+                    "seed_jwks": {"inline_string": keys, "not_after": "2026-12-31T00:00:00Z"},
                 },
                 "from_headers": [{"name": "a"}],
                 "normalize_payload_in_metadata": {},

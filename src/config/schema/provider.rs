@@ -170,6 +170,17 @@ message! {
         retry_policy: Option<RetryPolicy>,
         /// Addition. How the JWKS is cached and refreshed.
         rotation: Rotation,
+        /// Addition. Keys that verify tokens until the first fetch succeeds ([cold-start.md](cold-start.md#a-seed)). Unset: none.
+        seed_jwks: Option<SeedJwks>,
+    }
+
+    /// Keys for the time before the first JWKS. Not in Envoy.
+    SeedJwks {
+        /// Required. The keys as JSON, in a form in which the issuer could publish them ([key-sets.md](key-sets.md#documents)). The
+        /// bounds `max_document_bytes` and `max_keys` apply, and so does `revoked_keys`. A private or secret key is an error.
+        inline_string: String,
+        /// Required. Time in UTC from which on the keys verify nothing, such as `2026-12-31T00:00:00Z`.
+        not_after: String,
     }
 
     /// Envoy's `HttpUri`.

@@ -15,6 +15,7 @@ fn full() -> Record {
         unknown_kid_at: Some(at(5)),
         looked_at: Some(at(9)),
         second_look: 2,
+        has_had_jwks: true,
         document: Some(CachedJwks {
             fetch: 3,
             generation: 2,
