@@ -6,7 +6,7 @@
 //! This file composes the parts and is the only one that sees them all: [`requests`] decides requests, [`authenticate`] checks
 //! tokens, [`key_sets`] keeps keys, [`key_log`] tells of them, [`refreshes`] plans fetches, [`waiting`] holds parked requests,
 //! [`room`] says whose requests give way and [`turns`] whose come next, [`respond`] makes replies and edits, [`telemetry`]
-//! counts, [`gauges`] measures.
+//! counts, [`gauges`] measures, [`readiness`] tells whether keys have come.
 
 mod action;
 mod authenticate;
@@ -20,6 +20,7 @@ mod missing_key;
 mod parked;
 mod pause;
 mod provider_keys;
+mod readiness;
 mod refreshes;
 mod requests;
 mod respond;
@@ -47,6 +48,7 @@ pub use self::{
 use self::{
     key_log::KeyLog,
     key_sets::KeySets,
+    readiness::Readiness,
     refreshes::{Refreshes, Situation},
     requests::Requests,
     telemetry::Telemetry,
@@ -80,6 +82,7 @@ pub struct Engine<C> {
     check: C,
     key_sets: KeySets,
     key_log: KeyLog,
+    readiness: Readiness,
     refreshes: Refreshes,
     waiting: WaitingRoom,
     /// The replies to parked requests that lost their places to others. Their streams are open.
@@ -96,7 +99,8 @@ impl<C: SignatureCheck> Engine<C> {
         let waiting = WaitingRoom::new(plan.max_parked_requests);
         let (mut key_log, evicted, is_woken, telemetry): (KeyLog, _, _, _) = Default::default();
         key_log.begin_seeds(&key_sets);
-        Self { plan, check, key_sets, key_log, refreshes, waiting, evicted, is_woken, telemetry }
+        let readiness = Readiness::new(&plan);
+        Self { plan, check, key_sets, key_log, readiness, refreshes, waiting, evicted, is_woken, telemetry }
     }
 
     /// The configuration.
@@ -112,6 +116,9 @@ impl<C: SignatureCheck> Engine<C> {
     /// What is required of a request. Before [`Self::on_request`], the caller brings the records of the requirement's
     /// providers up to date with [`Self::on_record`].
     pub fn resolve(&mut self, headers: Headers<'_>) -> ResolvedRequirement {
+        if self.plan.ready.as_ref().is_some_and(|ready| ready.is_asked_by(headers)) {
+            return ResolvedRequirement::of_readiness(self.readiness.records());
+        }
         if self.plan.bypass_cors_preflight && headers.is_cors_preflight() {
             self.telemetry.add(Metric::PreflightBypassed);
             return ResolvedRequirement::satisfied();
@@ -133,6 +140,9 @@ impl<C: SignatureCheck> Engine<C> {
         now: UnixTime,
     ) -> Decision {
         self.absorb_clock_step(now);
+        if let (Some(_), Some(ready)) = (&resolved.readiness, &self.plan.ready) {
+            return Decision::Reply(self.readiness.reply(&self.plan, ready, &self.key_sets, headers, now));
+        }
         self.requests(now).arrive(stream, resolved, headers, client)
     }
 
@@ -322,6 +332,7 @@ impl<C: SignatureCheck> Engine<C> {
 
     /// The provider's record is another.
     fn on_change(&mut self, provider: ProviderId, changes_verdicts: bool, now: UnixTime) {
+        self.readiness.on_change(provider, self.key_sets.of(provider));
         if changes_verdicts {
             self.waiting.mark_changed(provider);
             self.key_log.on_change(provider, self.key_sets.of(provider), now);

@@ -5,6 +5,7 @@ mod fairness;
 mod fetching;
 mod key_changes;
 mod memory;
+mod readiness;
 mod revocation;
 mod seed;
 mod shared_record;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{
+    headers::Headers,
     provider::{Provider, Remote},
     reply::ResponseFormat,
     requirement::Requirements,
@@ -22,6 +23,8 @@ pub struct Plan {
     pub routes: RouteTable,
     /// The requirements that the routes name.
     pub requirements: Requirements,
+    /// The path at which the filter tells whether it is ready. `None`: no such path.
+    pub ready: Option<ReadyPath>,
     /// Headers that only this filter may set, in lower case.
     pub own_headers: BTreeSet<String>,
     /// Those of the headers that Envoy turns into dynamic metadata. Clients may not set them in report mode either.
@@ -44,6 +47,21 @@ pub struct Plan {
     pub seal: Option<Seal>,
     /// What the operator should know about this configuration.
     pub warnings: Vec<String>,
+}
+
+/// `ready_path`, and the fetched key sets that must have had keys.
+#[derive(Clone, Debug)]
+pub struct ReadyPath {
+    pub path: String,
+    /// The providers that requirements name, if their keys are fetched.
+    pub providers: Vec<ProviderId>,
+}
+
+impl ReadyPath {
+    /// Whether a request asks this.
+    pub fn is_asked_by(&self, headers: Headers<'_>) -> bool {
+        headers.path() == self.path.as_bytes() && matches!(headers.first(":method"), Some(b"GET" | b"HEAD"))
+    }
 }
 
 /// What becomes of a request that is not allowed.

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     ids::ProviderId,
     policy::{
-        plan::{Mode, Plan},
+        plan::{Mode, Plan, ReadyPath},
         provider::{KeySource, Provider},
         reply::{ResponseFormat, OWN_STATE},
         requirement::{IndexedProvider, Requirements},
@@ -93,9 +93,11 @@ pub(super) fn plan(config: JwtAuthentication, variable: Option<&[u8]>) -> Result
     let value_headers = value_headers(&path, &providers, &requirements)?;
     claims::check_headers(&compared, &own_headers, &token_headers)?;
     check_states(&path, &providers)?;
+    let ready = ready_path(&root.field("ready_path"), config.ready_path, &requirements, &providers)?;
     warnings.extend(likely_mistakes(&rules, &requirements, &providers, seal.as_ref()));
     Ok(Plan {
         warnings,
+        ready,
         own_headers,
         value_headers,
         providers: providers.into(),
@@ -117,6 +119,21 @@ pub(super) fn plan(config: JwtAuthentication, variable: Option<&[u8]>) -> Result
         seal,
         use_host_crypto: config.use_host_crypto.unwrap_or(true),
     })
+}
+
+fn ready_path(
+    path: &Path<'_>,
+    wire: Option<String>,
+    requirements: &Requirements,
+    providers: &[Provider],
+) -> Result<Option<ReadyPath>> {
+    let Some(wire) = wire else { return Ok(None) };
+    if !wire.starts_with('/') || !wire.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#')) {
+        return Err(path.error("must begin with / and contain only printable ASCII, without ? and #"));
+    }
+    let is_fetched = |id: &ProviderId| providers.get(id.index()).is_some_and(|provider| provider.remote().is_some());
+    let providers = requirements.named_providers().into_iter().filter(is_fetched).collect();
+    Ok(Some(ReadyPath { path: wire, providers }))
 }
 
 fn max_parked_requests(path: &Path<'_>, wire: Option<u32>) -> Result<usize> {

@@ -45,6 +45,9 @@ message! {
         error_format: ErrorFormat,
         /// Addition. `https` URI of the protected resource metadata, which each challenge names (RFC 9728).
         resource_metadata: Option<String>,
+        /// Addition. Path at which the filter answers GET and HEAD requests itself, without a token: 503 until each fetched key set
+        /// that a requirement names has had keys once, then 200 ([cold-start.md](cold-start.md#a-ready-path)). Unset: no such path.
+        ready_path: Option<String>,
         /// Addition. Also writes the decision `allowed` to the filter state. All other decisions are always written.
         decision_in_filter_state: bool,
         /// Addition. Maximum number of requests that wait for keys, per worker; at most 100000. If the room is full, the

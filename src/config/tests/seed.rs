@@ -84,3 +84,18 @@ fn a_seed_that_is_wrong_rejects_the_configuration_by_its_path() {
         assert!(error.starts_with(&format!("providers.p.remote_jwks.seed_jwks.inline_string: {expected}")), "{error}");
     }
 }
+
+#[test]
+fn a_ready_path_is_a_path() {
+    for good in ["/", "/ready", "/a/b-c_d~e;f=%20"] {
+        let mut config = minimal();
+        config["ready_path"] = json!(good);
+        let plan = parse(&encode(&config)).unwrap();
+        assert_eq!(plan.ready.unwrap().path, good);
+    }
+    for bad in ["", "ready", "/a?b", "/a#b", "/a b", "/ä", "/\n", "?"] {
+        let error = rejection_with("/ready_path", json!(bad));
+        assert!(error.starts_with("ready_path: must begin with / and contain only"), "{bad:?}: {error}");
+    }
+    assert!(parse(minimal().to_string().as_bytes()).unwrap().ready.is_none());
+}

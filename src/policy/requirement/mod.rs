@@ -12,6 +12,8 @@ mod resolve;
 pub mod resolved;
 pub mod table;
 
+use std::collections::BTreeSet;
+
 use self::{demands::DemandsId, issuer_index::IssuerIndex};
 pub use self::{
     evaluate::{Evaluation, Finding, TokenCheck, Verdict},
@@ -128,6 +130,29 @@ impl Requirement {
             | Self::AllowMissing
             | Self::AllowForeign { .. }
             | Self::AllowMissingOrFailed => {}
+        }
+    }
+
+    /// Adds the providers that the requirement names. Returns whether the requirement is about all providers.
+    fn named(&self, providers: &mut BTreeSet<ProviderId>) -> bool {
+        let mut of = |children: &mut dyn Iterator<Item = &Self>| {
+            children.fold(false, |is_about_all, child| child.named(providers) | is_about_all)
+        };
+        match self {
+            Self::Provider(policy) => {
+                providers.insert(policy.provider);
+                false
+            }
+            Self::All(children) => of(&mut children.iter()),
+            Self::Any(any) => {
+                let is_about_all = of(&mut any.others.iter().map(|(_, child)| child));
+                let policies =
+                    any.groups.iter().flat_map(|group| group.by_issuer.values().chain([&group.of_any_issuer]));
+                providers.extend(policies.flatten().map(|(_, policy)| policy.provider));
+                is_about_all
+            }
+            Self::AllowMissing => true,
+            Self::Nothing | Self::AllowMissingOrFailed | Self::ExtractOnly(_) => false,
         }
     }
 

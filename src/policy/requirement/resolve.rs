@@ -30,7 +30,7 @@ impl Requirements {
         let root = resolver.resolve(requirement);
         let Resolver { tokens, captured, .. } = resolver;
         if tokens.len() <= MAX_TOKENS {
-            return ResolvedRequirement { tokens, root, headers: captured };
+            return ResolvedRequirement { tokens, root, headers: captured, readiness: None };
         }
         // Too many tokens: none is checked.
         let root = if requirement.can_deny() {

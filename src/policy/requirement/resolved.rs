@@ -12,6 +12,8 @@ pub struct ResolvedRequirement {
     pub root: Node,
     /// The headers with which claims are compared.
     pub headers: CapturedHeaders,
+    /// The request asks whether the filter is ready, and goes nowhere. These are key sets whose records tell.
+    pub readiness: Option<Vec<ProviderId>>,
 }
 
 /// What must hold of a request's tokens.
@@ -41,12 +43,17 @@ pub enum Node {
 impl ResolvedRequirement {
     /// A requirement that every request satisfies.
     pub fn satisfied() -> Self {
-        Self { tokens: Vec::new(), root: Node::Satisfied, headers: CapturedHeaders::default() }
+        Self { tokens: Vec::new(), root: Node::Satisfied, headers: CapturedHeaders::default(), readiness: None }
     }
 
     /// A requirement that no request satisfies.
     pub fn denied(error: TokenError) -> Self {
         Self { root: Node::Denied(error), ..Self::satisfied() }
+    }
+
+    /// A request that only the filter answers. No requirement lets the request through.
+    pub fn of_readiness(providers: Vec<ProviderId>) -> Self {
+        Self { readiness: Some(providers), ..Self::denied(TokenError::Missing) }
     }
 
     /// Whether the requirement is satisfied whatever the tokens are.
@@ -60,9 +67,9 @@ impl ResolvedRequirement {
         self.root.bytes().saturating_add(self.headers.bytes())
     }
 
-    /// The providers whose keys the evaluation may need.
+    /// The providers whose keys the evaluation may need, or whose records the answer.
     pub fn providers(&self) -> Vec<ProviderId> {
-        let mut providers = Vec::new();
+        let mut providers = self.readiness.clone().unwrap_or_default();
         self.root.for_each_policy(&mut |TokenPolicyRef { provider, .. }| {
             if !providers.contains(&provider) {
                 providers.push(provider);

@@ -119,6 +119,16 @@ impl Requirements {
         headers
     }
 
+    /// The providers that requirements name: all providers if a requirement is `allow_missing`, which denies a bad token of any.
+    pub fn named_providers(&self) -> BTreeSet<ProviderId> {
+        let mut named = BTreeSet::new();
+        let is_about_all = self.requirements.iter().fold(false, |all, requirement| requirement.named(&mut named) | all);
+        if is_about_all {
+            named.extend(self.providers.ids());
+        }
+        named
+    }
+
     /// Whether this requirement denies some request.
     pub fn can_deny(&self, id: RequirementId) -> bool {
         self.requirements.get(id.0).is_none_or(Requirement::can_deny)
