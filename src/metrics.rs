@@ -61,13 +61,15 @@ pub enum FetchCause {
     Status,
     /// The response is no usable JWKS.
     Document,
+    /// The response is a JWKS without keys.
+    EmptySet,
     Other,
 }
 
 impl FetchCause {
     /// Every cause.
-    pub const ALL: [Self; 7] =
-        [Self::Dns, Self::Connect, Self::Tls, Self::Timeout, Self::Status, Self::Document, Self::Other];
+    pub const ALL: [Self; 8] =
+        [Self::Dns, Self::Connect, Self::Tls, Self::Timeout, Self::Status, Self::Document, Self::EmptySet, Self::Other];
 
     /// The cause as a label.
     pub fn name(self) -> &'static str {
@@ -78,6 +80,7 @@ impl FetchCause {
             Self::Timeout => "timeout",
             Self::Status => "status",
             Self::Document => "document",
+            Self::EmptySet => "empty_set",
             Self::Other => "other",
         }
     }

@@ -58,6 +58,7 @@ impl FetchError {
             Self::NoHosts => FetchCause::Dns,
             Self::Reset => FetchCause::Connect,
             Self::Status(_) | Self::Outdated => FetchCause::Status,
+            Self::Document(DocumentError::Empty) => FetchCause::EmptySet,
             Self::Document(_) => FetchCause::Document,
             Self::Unreachable(504, _) => FetchCause::Timeout,
             Self::Unreachable(_, Quoted(text)) => cause_of(&text.to_ascii_lowercase()),

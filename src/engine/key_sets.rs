@@ -22,6 +22,7 @@ use crate::{
     },
     rotation::{
         http_cache,
+        policy::EmptySet,
         record::Record,
         seed::Seed,
         transition::{Cause, Effect, Event, FetchedJwks, Outcome},
@@ -274,11 +275,16 @@ fn outcome(
     telemetry: &mut Telemetry,
     now: UnixTime,
 ) -> Result<Outcome, FetchError> {
-    let freshness = http_cache::freshness(&response.headers, now);
+    let mut freshness = http_cache::freshness(&response.headers, now);
     match (response.status, keys.confirmed_by(fetch)) {
         (200, _) => {
             let Response { headers, body, .. } = response;
-            let document = document::parse(&body, remote.rotation.limits).map_err(FetchError::Document)?;
+            let parse = match remote.rotation.empty_set {
+                EmptySet::Keep => document::parse,
+                EmptySet::Revoke => document::parse_cached,
+            };
+            let document = parse(&body, remote.rotation.limits).map_err(FetchError::Document)?;
+            freshness.lifetime = freshness.lifetime.or(document.refresh_hint);
             let skipped = u32::try_from(document.skipped.len()).unwrap_or(u32::MAX);
             telemetry.add_many(Metric::KeySkipped, skipped);
             let validators = http_cache::validators(&headers);

@@ -136,8 +136,8 @@ impl ProviderKeys {
         if self.fingerprint == Some(fingerprint) {
             return false;
         }
-        match fetched.map_or_else(|| document::parse(&cached.body, remote.rotation.limits), Ok) {
-            Ok(Document { keys, skipped }) => {
+        match fetched.map_or_else(|| document::parse_cached(&cached.body, remote.rotation.limits), Ok) {
+            Ok(Document { keys, skipped, .. }) => {
                 let keys = keys.with_retired(in_grace(&record.retired, &remote.rotation, self.clock));
                 let revoked = self.revoked(remote).resolved(&record.former);
                 self.keys = Some(Rc::new(keys.without_revoked(&revoked)));

@@ -1,6 +1,7 @@
 //! Two workers and one issuer: what each does when keys come, go and cannot be had.
 
 mod demands;
+mod empty_set;
 mod fairness;
 mod fetching;
 mod key_changes;

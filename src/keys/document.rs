@@ -1,6 +1,6 @@
 //! Parses a document of keys into a [`KeySet`]: a JWKS (RFC 7517 §5), or a map of `kid` to PEM as Google and Firebase publish it.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, time::Duration};
 
 use serde::{
     de::{self, MapAccess, Visitor},
@@ -33,6 +33,8 @@ pub struct Document {
     pub keys: KeySet,
     /// The skipped keys, by their index in the document, and why.
     pub skipped: Vec<(usize, KeyError)>,
+    /// How long the issuer suggests to keep the document: `spiffe_refresh_hint`.
+    pub refresh_hint: Option<Duration>,
 }
 
 /// Why a JWKS is rejected whole.
@@ -40,6 +42,8 @@ pub struct Document {
 pub enum DocumentError {
     /// The body is neither a JSON object with an array `keys`, nor one whose members all are certificates or public keys.
     Malformed,
+    /// The JWKS is well-formed, and its `keys` are an empty list.
+    Empty,
     /// No key can be used.
     NoUsableKey,
     /// No key can be used, and a private key is published.
@@ -54,6 +58,7 @@ impl fmt::Display for DocumentError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Malformed => "not a JSON Web Key Set",
+            Self::Empty => "an empty JWKS: no key in it",
             Self::NoUsableKey => "no usable key in it",
             Self::PrivateKey => "a PRIVATE key is published, and no other usable key in it",
             Self::TooLarge => "larger than max_document_bytes",
@@ -95,6 +100,20 @@ struct Members<'a> {
     keys: Option<&'a RawValue>,
     /// The other members, while each may be a key in PEM.
     others: Option<Vec<(String, &'a RawValue)>>,
+    /// The value of [`REFRESH_HINT`], if it is whole seconds. 0 is no hint.
+    refresh_hint: Option<Duration>,
+}
+
+/// See "The SPIFFE Trust Domain and Bundle" §4.1.2.
+const REFRESH_HINT: &str = "spiffe_refresh_hint";
+/// Longer hints are read as this long.
+const LONGEST_HINT: u64 = 1 << 31;
+
+/// Whole seconds, written as an integer.
+fn refresh_hint(value: &RawValue) -> Option<Duration> {
+    let is_integer = value.get().bytes().all(|byte| byte.is_ascii_digit());
+    let seconds = is_integer.then(|| value.get().parse().unwrap_or(LONGEST_HINT).min(LONGEST_HINT))?;
+    Some(Duration::from_secs(seconds)).filter(|hint| *hint > Duration::ZERO)
 }
 
 impl<'de> Deserialize<'de> for Members<'de> {
@@ -109,8 +128,11 @@ impl<'de> Deserialize<'de> for Members<'de> {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
-                let mut members = Members { keys: None, others: Some(Vec::new()) };
+                let mut members = Members { keys: None, others: Some(Vec::new()), refresh_hint: None };
                 while let Some((name, value)) = map.next_entry::<String, &RawValue>()? {
+                    if name == REFRESH_HINT {
+                        members.refresh_hint = refresh_hint(value);
+                    }
                     if name != "keys" {
                         members.others = members.others.filter(|_| value.get().starts_with('"'));
                         members.others.iter_mut().for_each(|others| others.push((name.clone(), value)));
@@ -126,19 +148,19 @@ impl<'de> Deserialize<'de> for Members<'de> {
     }
 }
 
-/// The keys of a document.
-fn entries_of(body: &[u8], limits: Limits) -> Result<Vec<Entry<'_>>, DocumentError> {
+/// The keys of a document, and its refresh hint.
+fn entries_of(body: &[u8], limits: Limits) -> Result<(Vec<Entry<'_>>, Option<Duration>), DocumentError> {
     if body.len() > limits.max_document_bytes {
         return Err(DocumentError::TooLarge);
     }
     let text = std::str::from_utf8(body).map_err(|_| DocumentError::Malformed)?;
-    let Members { keys, others } = serde_json::from_str(text).map_err(|_| DocumentError::Malformed)?;
+    let Members { keys, others, refresh_hint } = serde_json::from_str(text).map_err(|_| DocumentError::Malformed)?;
     if let Some(keys) = keys {
         let keys: Vec<&RawValue> = serde_json::from_str(keys.get()).map_err(|_| DocumentError::Malformed)?;
         if keys.len() > limits.max_keys {
             return Err(DocumentError::TooManyKeys);
         }
-        return Ok(keys.into_iter().map(|jwk| Entry::Jwk(jwk.get())).collect());
+        return Ok((keys.into_iter().map(|jwk| Entry::Jwk(jwk.get())).collect(), refresh_hint));
     }
     let others = others.filter(|others| !others.is_empty()).ok_or(DocumentError::Malformed)?;
     let mut entries: Vec<Entry<'_>> = Vec::new();
@@ -154,7 +176,7 @@ fn entries_of(body: &[u8], limits: Limits) -> Result<Vec<Entry<'_>>, DocumentErr
         }
         entries.push(Entry::Pem { kid, text });
     }
-    Ok(entries)
+    Ok((entries, None))
 }
 
 /// Parses a fetched document. A key that cannot be used is skipped; the other keys are used.
@@ -162,8 +184,20 @@ fn entries_of(body: &[u8], limits: Limits) -> Result<Vec<Entry<'_>>, DocumentErr
 /// # Errors
 /// The document is rejected whole.
 pub fn parse(body: &[u8], limits: Limits) -> Result<Document, DocumentError> {
+    let document = parse_cached(body, limits)?;
+    if document.keys.is_empty() && document.skipped.is_empty() {
+        return Err(DocumentError::Empty);
+    }
+    Ok(document)
+}
+
+/// Parses a document that was accepted. An empty JWKS is one: some configuration takes it for the end of all keys.
+///
+/// # Errors
+/// The document was accepted by nobody.
+pub fn parse_cached(body: &[u8], limits: Limits) -> Result<Document, DocumentError> {
     let document = read(body, limits, Key::from_json)?;
-    if document.keys.is_empty() {
+    if document.keys.is_empty() && !document.skipped.is_empty() {
         let is_private = document.skipped.iter().any(|(_, error)| *error == KeyError::Private);
         return Err(if is_private { DocumentError::PrivateKey } else { DocumentError::NoUsableKey });
     }
@@ -179,15 +213,15 @@ pub fn parse_local(body: &[u8]) -> Result<Document, DocumentError> {
 }
 
 fn read(body: &[u8], limits: Limits, read_jwk: ReadJwk) -> Result<Document, DocumentError> {
-    let entries = entries_of(body, limits)?;
+    let (entries, refresh_hint) = entries_of(body, limits)?;
     let Reading { keys, exposed, skipped } = Reading::of(&entries, read_jwk);
     let keys = keys.into_iter().map(|(key, _)| key).collect();
-    Ok(Document { keys: KeySet::new(keys).with_exposed(exposed), skipped })
+    Ok(Document { keys: KeySet::new(keys).with_exposed(exposed), skipped, refresh_hint })
 }
 
 /// The usable keys of a fetched document, each with its JWK. None if the body is no such document.
 pub fn entries(body: &[u8]) -> Vec<(Key, Vec<u8>)> {
-    let entries = entries_of(body, UNLIMITED).unwrap_or_default();
+    let (entries, _) = entries_of(body, UNLIMITED).unwrap_or_default();
     let keys = Reading::of(&entries, Key::from_json).keys.into_iter();
     keys.map(|(key, jwk)| (key, jwk.into_owned().into_bytes())).collect()
 }

@@ -21,6 +21,8 @@ pub struct RotationPolicy {
     pub refresh_ahead: Option<Duration>,
     /// How long past its lifetime a JWKS stays usable while the issuer fails.
     pub max_stale: MaxStale,
+    /// What a JWKS without keys means.
+    pub empty_set: EmptySet,
     /// How long a key that left the JWKS still verifies.
     pub retired_key_grace: Duration,
     /// The least time between two refreshes that tokens cause, whether the first succeeded or not.
@@ -48,6 +50,16 @@ pub enum MaxStale {
     For(Duration),
     /// Without end; only where the configuration says so.
     Unbounded,
+}
+
+/// What a well-formed JWKS without any key means.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EmptySet {
+    /// A mistake: the fetch failed, and the last JWKS stays.
+    #[default]
+    Keep,
+    /// That the issuer revokes all keys.
+    Revoke,
 }
 
 /// Envoy's default `cache_duration`.

@@ -50,7 +50,14 @@ pub fn replace(record: &Record, new: &KeySet, limits: Limits, now: UnixTime) -> 
         let total = bytes.saturating_add(retired.jwk.len());
         let is_full = kept.len() >= limits.max_keys || total > limits.max_document_bytes;
         let is_kept = kept.iter().any(|(known, _)| known.is_same_entry(&key));
-        if retired.can_still_verify(now) && !new.publishes(&key) && !new.exposes(&key) && !is_full && !is_kept {
+        // An empty JWKS revokes all keys.
+        if !new.is_empty()
+            && retired.can_still_verify(now)
+            && !new.publishes(&key)
+            && !new.exposes(&key)
+            && !is_full
+            && !is_kept
+        {
             bytes = total;
             kept.push((key, retired));
         }
@@ -175,6 +182,16 @@ pub(super) mod tests {
         let gone = &step(&[1], &[2], &[], at(10))[0];
         assert_eq!(gone.until(&POLICY), at(70));
         assert_eq!(gone.until(&schedule::tests::POLICY), at(10), "without grace");
+    }
+
+    #[test]
+    fn an_empty_jwks_leaves_no_key_a_grace() {
+        let gone = step(&[1, 2], &[2], &[], at(0));
+        let empty = document::parse_cached(br#"{"keys":[]}"#, POLICY.limits).unwrap().keys;
+        let replacement = replace(&record(&[2], &gone), &empty, POLICY.limits, at(1));
+        assert_eq!((replacement.retired.len(), replacement.former.len()), (0, 1));
+        assert_eq!(replacement.rotated_at, UnixTime::default(), "no key appeared");
+        assert_eq!(step(&[], &[1], &[], at(2)), []);
     }
 
     #[test]

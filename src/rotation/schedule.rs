@@ -81,7 +81,7 @@ pub(super) mod tests {
     use super::*;
     use crate::{
         keys::document::Limits,
-        rotation::policy::{DEFAULT_FIRST_BACKOFF, DEFAULT_LONGEST_BACKOFF},
+        rotation::policy::{EmptySet, DEFAULT_FIRST_BACKOFF, DEFAULT_LONGEST_BACKOFF},
     };
 
     pub(in crate::rotation) const POLICY: RotationPolicy = RotationPolicy {
@@ -92,6 +92,7 @@ pub(super) mod tests {
         max_ttl: Duration::from_secs(1000),
         refresh_ahead: None,
         max_stale: MaxStale::For(Duration::from_secs(50)),
+        empty_set: EmptySet::Keep,
         retired_key_grace: Duration::ZERO,
         unknown_kid_min_interval: Duration::from_secs(10),
         second_look: Duration::from_secs(1),

@@ -112,6 +112,7 @@ fn rotation(
         max_ttl,
         refresh_ahead: refresh_ahead.transpose()?,
         max_stale,
+        empty_set: wire.empty_set,
         retired_key_grace: duration("retired_key_grace", wire.retired_key_grace, Duration::ZERO, GRACE)?,
         unknown_kid_min_interval: duration(
             "unknown_kid_min_interval",

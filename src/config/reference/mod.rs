@@ -5,6 +5,8 @@ use std::{fmt::Write as _, time::Duration};
 
 use serde_json::{json, Map, Value};
 
+use crate::rotation::policy::EmptySet;
+
 use super::{
     read::{camel_case, Named},
     schema::{ErrorFormat, JwtAuthentication, Mode, Staleness, Tenants, Texts, Unsupported},
@@ -133,6 +135,7 @@ described! {
     Texts => Kind::TextOrList,
     Mode => Kind::Word(&["enforce", "report"]),
     ErrorFormat => Kind::Word(&["text", "json"]),
+    EmptySet => Kind::Word(&["keep", "revoke"]),
     Value => Kind::Any,
     Unsupported => Kind::Unsupported,
 }

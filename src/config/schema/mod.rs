@@ -16,6 +16,7 @@ use super::{
     path::Path,
     read::{message, read, unexpected, Named, Read},
 };
+use crate::rotation::policy::EmptySet;
 
 /// A field of Envoy's that jwks-gate does not support. `compile` rejects a configuration that sets the field.
 #[derive(Clone, Copy, Debug, Default)]
@@ -176,6 +177,17 @@ impl Read for Texts {
 impl Read for Tenants {
     fn set(&mut self, value: Value, path: &Path<'_>) -> Result<()> {
         *self = if value == "any" { Self::Any } else { Self::Listed(read(value, path)?) };
+        Ok(())
+    }
+}
+
+impl Read for EmptySet {
+    fn set(&mut self, value: Value, path: &Path<'_>) -> Result<()> {
+        *self = match value.as_str() {
+            Some("keep") => Self::Keep,
+            Some("revoke") => Self::Revoke,
+            _ => return unexpected(&value, path, "\"keep\" or \"revoke\""),
+        };
         Ok(())
     }
 }

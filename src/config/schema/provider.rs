@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::{Staleness, StringMatcher, Tenants, Texts, Unsupported};
-use crate::config::read::message;
+use crate::{config::read::message, rotation::policy::EmptySet};
 
 message! {
     /// A token issuer: Envoy's `JwtProvider`, with exactly one of `remote_jwks` and `local_jwks`.
@@ -162,7 +162,7 @@ message! {
     RemoteJwks {
         /// Required. Where to fetch the JWKS.
         http_uri: HttpUri,
-        /// Lifetime of a JWKS that comes without cache headers. Default: `600s`.
+        /// Lifetime of a JWKS that comes without cache headers and without `spiffe_refresh_hint`. Default: `600s`.
         cache_duration: Option<Duration>,
         /// Back-off after failed fetches. The JWKS is fetched before the first request, whether or not this is set.
         async_fetch: Option<AsyncFetch>,
@@ -229,8 +229,8 @@ message! {
 
     /// How a JWKS is cached and refreshed ([key-sets.md](key-sets.md)). Not in Envoy.
     Rotation {
-        /// Takes the lifetime of the JWKS from `Cache-Control` or `Expires`. If both are missing, or with `false`:
-        /// `cache_duration`. Default: `true`.
+        /// Takes the lifetime of the JWKS from `Cache-Control` or `Expires`, or else from `spiffe_refresh_hint` in the JWKS. If all
+        /// are missing, or with `false`: `cache_duration`. Default: `true`.
         honor_cache_headers: Option<bool>,
         /// Lifetime of a JWKS whose headers say `no-cache`, `no-store`, `max-age=0`, or an `Expires` that is past. At most
         /// `300s`, since some issuers send `no-store` only near a rotation; `min_ttl` and `max_ttl` apply. Unset:
@@ -260,6 +260,10 @@ message! {
         /// applies instead, if `honor_cache_headers` is set. `unbounded` removes the limit, also that of `stale-if-error`.
         /// Default: `3600s`.
         max_stale: Option<Staleness>,
+        /// What a well-formed JWKS without any key means. `keep`: the fetch counts as failed, and the last accepted JWKS stays in use.
+        /// `revoke`: the issuer revokes all keys, at once and without `retired_key_grace`, as the specification of SPIFFE trust
+        /// bundles says. Default: `keep`.
+        empty_set: EmptySet,
         /// How long a key verifies tokens after the issuer removed the key from the JWKS, at most `86400s`. Default: `0s`.
         retired_key_grace: Option<Duration>,
         /// Keys that never verify a token, even if the issuer publishes them, by `kid` or JWK thumbprint (RFC 7638)

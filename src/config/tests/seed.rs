@@ -1,6 +1,7 @@
 use serde_json::{json, Value};
 
 use super::{encode, minimal, parse, rejection_with};
+use crate::rotation::policy::EmptySet;
 
 const RSA: &str = concat!(
     r#""kty":"RSA","e":"AQAB","n":"#,
@@ -98,4 +99,17 @@ fn a_ready_path_is_a_path() {
         assert!(error.starts_with("ready_path: must begin with / and contain only"), "{bad:?}: {error}");
     }
     assert!(parse(minimal().to_string().as_bytes()).unwrap().ready.is_none());
+}
+
+#[test]
+fn an_empty_set_keeps_the_keys_unless_configured() {
+    let policy = |empty_set: Value| {
+        let mut config = minimal();
+        config["providers"]["p"]["remote_jwks"]["rotation"] = json!({ "empty_set": empty_set });
+        parse(&encode(&config)).unwrap().remotes().next().unwrap().1.rotation.empty_set
+    };
+    assert_eq!((policy(json!(null)), policy(json!("keep"))), (EmptySet::Keep, EmptySet::Keep));
+    assert_eq!(policy(json!("revoke")), EmptySet::Revoke);
+    let error = rejection_with("/providers/p/remote_jwks/rotation", json!({"empty_set": "drop"}));
+    assert!(error.starts_with("providers.p.remote_jwks.rotation.empty_set: invalid type"), "{error}");
 }

@@ -23,7 +23,7 @@ fn statuses(world: &mut World, kid: &str) -> [Option<u16>; 2] {
 }
 
 /// The fetch that runs fails, and so do those that follow within this time.
-fn fail_for(world: &mut World, time: Duration) {
+pub(super) fn fail_for(world: &mut World, time: Duration) {
     let end = world.now.plus(time);
     while world.now < end {
         if !world.fetches.is_empty() {

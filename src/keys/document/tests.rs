@@ -87,7 +87,7 @@ fn documents_are_rejected_whole() {
     assert_eq!(rejection(EC.as_bytes()), DocumentError::Malformed);
     assert_eq!(rejection(&set(&[EC])[8..]), DocumentError::Malformed);
     assert_eq!(rejection(&[b"[".repeat(900), b"]".repeat(90)].concat()), DocumentError::Malformed);
-    assert_eq!(rejection(&set(&[""; 0])), DocumentError::NoUsableKey);
+    assert_eq!(rejection(&set(&[""; 0])), DocumentError::Empty);
     assert_eq!(rejection(&set(&["{}"])), DocumentError::NoUsableKey);
     assert_eq!(rejection(&set(&["1", "2", "3"])), DocumentError::TooManyKeys);
     assert_eq!(rejection(&[b' '; 1001]), DocumentError::TooLarge);
@@ -100,7 +100,52 @@ fn other_members_of_a_set_mean_nothing() {
     let spiffe = format!(r#"{{"spiffe_sequence":1e3,"a":null,"keys":[{EC}],"a":"{{","spiffe_refresh_hint":300}}"#);
     assert_eq!(thumbprints(spiffe.as_bytes()).unwrap().len(), 1);
     let beside_pem = json!({"keys": [], "k": RSA}).to_string();
-    assert_eq!(thumbprints(beside_pem.as_bytes()), Err(DocumentError::NoUsableKey));
+    assert_eq!(thumbprints(beside_pem.as_bytes()), Err(DocumentError::Empty));
+}
+
+#[test]
+fn only_a_list_without_keys_is_empty() {
+    for empty in
+        ["{\"keys\":[]}", " {\"keys\" : [ ] } ", r#"{"spiffe_sequence":7,"keys":[],"spiffe_refresh_hint":300}"#]
+    {
+        assert_eq!(parse(empty.as_bytes(), Limits::default()).unwrap_err(), DocumentError::Empty, "{empty}");
+        let document = parse_cached(empty.as_bytes(), Limits::default()).unwrap();
+        assert!(document.keys.is_empty() && document.skipped.is_empty(), "{empty}");
+    }
+    for other in [
+        "",
+        "{}",
+        "[]",
+        r#"{"keys":null}"#,
+        r#"{"keys":{}}"#,
+        r#"{"keys":""}"#,
+        r#"{"keys":[]"#,
+        r#"{"keys":[]}}"#,
+        r#"{"keys":[],"keys":[]}"#,
+        r#"{"Keys":[]}"#,
+        r#"{"keys":[{}]}"#,
+        r#"{"keys":[null]}"#,
+        r#"{"keys":[{"kty":"oct","k":"c2VjcmV0"}]}"#,
+        r#"{"keys":[{"kty":"RSA","use":"x509-svid","e":"AQAB","n":"AQAB"}]}"#,
+    ] {
+        for parse in [parse, parse_cached] {
+            let error = parse(other.as_bytes(), Limits::default()).unwrap_err();
+            assert_ne!(error, DocumentError::Empty, "{other}");
+        }
+    }
+}
+
+#[test]
+fn a_refresh_hint_is_whole_seconds() {
+    let hint = |value: &str| {
+        let document = format!(r#"{{"keys":[{EC}],"spiffe_refresh_hint":{value}}}"#);
+        parse(document.as_bytes(), Limits::default()).unwrap().refresh_hint.map(|hint| hint.as_secs())
+    };
+    assert_eq!((hint("300"), hint("1"), hint("99999999999999999999999")), (Some(300), Some(1), Some(1 << 31)));
+    for none in ["0", "-1", "1.5", "1e3", "\"300\"", "null", "true", "[300]", "{}"] {
+        assert_eq!(hint(none), None, "{none}");
+    }
+    assert_eq!(parse(&set(&[EC]), Limits::default()).unwrap().refresh_hint, None);
 }
 
 #[test]

@@ -33,7 +33,7 @@ fn document(body: &str) -> Outcome {
 }
 
 fn jwks(body: &str, freshness: Freshness) -> Outcome {
-    let empty = |_| Document { keys: KeySet::default(), skipped: Vec::new() };
+    let empty = |_| Document { keys: KeySet::default(), skipped: Vec::new(), refresh_hint: None };
     let document = document::parse(body.as_bytes(), POLICY.limits).unwrap_or_else(empty);
     Outcome::Jwks(Box::new(FetchedJwks {
         body: body.as_bytes().into(),
