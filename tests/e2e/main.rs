@@ -37,6 +37,7 @@ mod requirements;
 mod revocation;
 mod rotation;
 mod secret;
+mod seed;
 mod setup;
 mod shared_data;
 mod tenants;

@@ -2,7 +2,7 @@
 
 use jwks_gate::rotation::record::Record;
 
-use crate::{invariants::Invariant, scenario::Settings};
+use crate::{invariants::Invariant, keys, scenario::Settings};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rule {
@@ -20,6 +20,8 @@ pub enum Rule {
     RefreshesAreLimited,
     RevokedKeysNeverVerify,
     SecondLooksAreLimited,
+    SeedsEnd,
+    SeedsGiveWay,
     SharedDataIsAuthenticated,
     SignaturesAreChecked,
     UnknownKeysAreFetched,
@@ -27,7 +29,7 @@ pub enum Rule {
 }
 
 /// Each rule, with the invariant that depends on it.
-pub const RULES: [(Rule, Invariant); 18] = [
+pub const RULES: [(Rule, Invariant); 20] = [
     (Rule::AllTokensAreRequired, Invariant::NoHole),
     (Rule::AnyTokenIsEnough, Invariant::NoOutage),
     (Rule::ClientsShareTheRoom, Invariant::NoOutage),
@@ -42,6 +44,8 @@ pub const RULES: [(Rule, Invariant); 18] = [
     (Rule::RefreshesAreLimited, Invariant::NoStampede),
     (Rule::RevokedKeysNeverVerify, Invariant::NoHole),
     (Rule::SecondLooksAreLimited, Invariant::NoStampede),
+    (Rule::SeedsEnd, Invariant::NoHole),
+    (Rule::SeedsGiveWay, Invariant::NoHole),
     (Rule::SharedDataIsAuthenticated, Invariant::NoHole),
     (Rule::SignaturesAreChecked, Invariant::NoHole),
     (Rule::UnknownKeysAreFetched, Invariant::NoOutage),
@@ -57,6 +61,7 @@ impl Rule {
                 Some(Self::KeysExpire) => settings.max_stale = 1_000_000_000,
                 Some(Self::RevokedKeysNeverVerify) => settings.revoked.clear(),
                 Some(Self::SecondLooksAreLimited) => settings.second_look = 1,
+                Some(Self::SeedsEnd) => settings.seed = settings.seed.map(|_| 3_599),
                 _ => {}
             }
         }
@@ -74,14 +79,19 @@ impl Rule {
         }
     }
 
-    /// Breaks the rule that every key of a JWKS verifies: the newest key alone is left.
+    /// Breaks the rule that every key of a JWKS verifies: the newest key alone is left. Or breaks the rule that a JWKS takes the
+    /// place of the seed: each JWKS has the seed's key as well.
     pub fn break_response(broken: Option<Self>, body: &mut Vec<u8>) {
         let Ok(mut document) = serde_json::from_slice::<serde_json::Value>(body) else { return };
         let keys = document.get_mut("keys").and_then(serde_json::Value::as_array_mut);
-        if let (Some(Self::PublishedKeysVerify), Some(keys)) = (broken, keys) {
-            keys.drain(..keys.len().saturating_sub(1));
-            *body = document.to_string().into_bytes();
+        match (broken, keys) {
+            (Some(Self::PublishedKeysVerify), Some(keys)) => drop(keys.drain(..keys.len().saturating_sub(1))),
+            (Some(Self::SeedsGiveWay), Some(keys)) => {
+                keys.extend(serde_json::from_str::<serde_json::Value>(&keys::jwk("seed", keys::SEED)));
+            }
+            _ => return,
         }
+        *body = document.to_string().into_bytes();
     }
 
     /// Breaks a rule that the shared record enforces. Returns the record's bytes without the field that enforces the

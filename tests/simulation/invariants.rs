@@ -79,6 +79,8 @@ struct Account {
     disturbed_at: u64,
     /// Another plugin has written into the record.
     is_tampered_with: bool,
+    /// When the record first had a JWKS.
+    jwks_since: Option<u64>,
     /// The keys of tokens that were allowed.
     seen: BTreeSet<usize>,
     /// The longest use of a key that any settings so far allowed, in milliseconds.
@@ -281,6 +283,10 @@ impl Ledger {
         }
     }
 
+    pub fn has_jwks(&mut self, issuer: usize, now: u64) {
+        self.accounts[issuer].jwks_since.get_or_insert(now);
+    }
+
     pub fn renamed(&mut self, issuer: usize, now: u64) {
         self.accounts[issuer].renamed_at = Some(now);
     }
@@ -423,6 +429,8 @@ impl Ledger {
         let key = &issuer.history[token.key];
         if matches!(token.kind, Kind::Unknown | Kind::Forged | Kind::Injected) {
             Some("no key made its signature".to_owned())
+        } else if token.kind == Kind::Seeded {
+            self.fault_of_seed(token, now)
         } else if is_revoked(token, issuer) {
             Some("its key is revoked".to_owned())
         } else {
@@ -437,6 +445,26 @@ impl Ledger {
                     .then(|| format!("its key left the JWKS {} ms ago, the limit is {longest} ms", now - gone))
             })
         }
+    }
+
+    /// Why a token of the seed's key may not be accepted, if so: its time is over, or there has been a JWKS.
+    fn fault_of_seed(&self, token: &Token, now: u64) -> Option<String> {
+        let (Some(end), account) = (token.settings.seed, &self.accounts[token.issuer]) else {
+            return Some("there is no seed".to_owned());
+        };
+        let forward: u64 = self.steps.iter().filter_map(|(_, step)| u64::try_from(*step).ok()).sum();
+        let steps_back: Vec<_> = self.steps.iter().filter(|(_, step)| *step < 0).collect();
+        // A VM that began after a step back knows only when the record was last written.
+        let knows_time = steps_back.iter().all(|(at, _)| self.newest_vm < *at);
+        let latest = end * 1000 + LONGEST_LOOK * steps_back.len() as u64;
+        if knows_time && now + forward > latest {
+            return Some(format!("the seed ended at {latest}"));
+        }
+        let since = account.jwks_since?;
+        // What no living worker has seen is lost with the record.
+        let may_be_lost = account.is_tampered_with && self.newest_vm >= since;
+        let seen_by = if account.is_tampered_with { since.max(account.disturbed_at) + 2_000 } else { since + 10 };
+        (!may_be_lost && now > seen_by).then(|| format!("there has been a JWKS since {since}"))
     }
 
     /// Whether a token must be accepted that was denied.

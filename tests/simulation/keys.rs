@@ -38,6 +38,9 @@ fn parts(material: Material) -> &'static Parts {
 /// The key that another plugin injects. No issuer publishes it.
 pub const INJECTED: Material = Material(MATERIALS - 1);
 
+/// The key of a seed. No issuer publishes it: the issuers have withdrawn it.
+pub const SEED: Material = Material(MATERIALS - 2);
+
 /// The RFC 7638 thumbprint.
 pub fn thumbprint(material: Material) -> &'static str {
     &parts(material).thumbprint

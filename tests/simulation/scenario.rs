@@ -23,6 +23,8 @@ pub struct Settings {
     pub no_cache_ttl: u64,
     pub second_look: u64,
     pub revoked: Vec<String>,
+    /// When the seed ends, in whole seconds by the proxies' first clock. `None`: there is no seed.
+    pub seed: Option<u64>,
 }
 
 #[derive(Clone, Debug)]
@@ -54,6 +56,8 @@ pub enum Kind {
     Forged,
     /// A token of a key that another plugin wrote into shared data.
     Injected,
+    /// A token of the key of the seed.
+    Seeded,
 }
 
 impl Scenario {
@@ -75,6 +79,7 @@ impl Scenario {
         for issuer in 0..issuers {
             all.issuer(&mut Rng::with_seed(seed ^ (1234 << issuer)), issuer);
         }
+        all.seeds(&mut Rng::with_seed(seed ^ 0x5eed));
         all.infrastructure(&mut rng);
         if !all.flood(&mut Rng::with_seed(seed ^ 0xf100d)) && issuers > 1 {
             all.pairs(&mut Rng::with_seed(seed ^ 0x9a125));
@@ -97,6 +102,7 @@ impl Scenario {
             no_cache_ttl: 300_000,
             second_look: 1_000,
             revoked: Vec::new(),
+            seed: None,
         };
         let mut all = Self {
             seed,
@@ -214,6 +220,24 @@ impl Scenario {
         }
     }
 
+    /// Seeds, some of them of issuers that are down at the start.
+    fn seeds(&mut self, rng: &mut Rng) {
+        for issuer in 0..self.settings.len() {
+            if rng.u8(0..3) > 0 {
+                continue;
+            }
+            self.settings[issuer].seed = Some([1, 4, 20, 50][rng.usize(0..4)]);
+            if rng.bool() {
+                self.push(0, Event::Break(issuer, Fault::Down));
+                self.push(rng.u64(500..25_000), Event::Heal(issuer));
+            }
+            for _ in 0..rng.usize(5..60) {
+                let at = if rng.bool() { rng.u64(0..3_000) } else { rng.u64(0..self.length) };
+                self.push(at, request(issuer, Kind::Seeded, None, rng.usize(..)));
+            }
+        }
+    }
+
     /// One client fills the room of all workers with invented `kid`s, at one provider or at all, while other clients send what
     /// they always send.
     /// Returns whether there is a flood.
@@ -293,9 +317,15 @@ impl Scenario {
     pub fn configuration(settings: &[Settings], max_parked: usize) -> Value {
         let seconds = |millis: u64| format!("{}.{:03}s", millis / 1000, millis % 1000);
         let provider = |(issuer, settings): (usize, &Settings)| {
+            let seed = settings.seed.map(|second| {
+                let jwks = format!(r#"{{"keys":[{}]}}"#, crate::keys::jwk("seed", crate::keys::SEED));
+                // See EPOCH.
+                json!({"inline_string": jwks, "not_after": format!("2027-01-15T08:{:02}:{:02}Z", second / 60, second % 60)})
+            });
             let provider = json!({"issuer": format!("i{issuer}"), "from_headers": [{"name": Self::header_of(issuer)}], "remote_jwks": {
                 "http_uri": {"uri": "http://i/jwks", "cluster": "c", "timeout": seconds(settings.timeout)},
                 "cache_duration": seconds(settings.cache_duration),
+                "seed_jwks": seed,
                 "rotation": {
                     "no_cache_ttl": seconds(settings.no_cache_ttl),
                     "second_look": seconds(settings.second_look),
@@ -359,6 +389,7 @@ fn settings(rng: &mut Rng, issuer: usize) -> Settings {
         no_cache_ttl: choose(&[1_000, 4_000, 12_000]),
         second_look: choose(&[0, 200, 1_000]),
         revoked,
+        seed: None,
     }
 }
 

@@ -66,7 +66,7 @@ impl World {
         let from = &self.issuers[issuer];
         let key = match kind {
             Kind::Old => from.current.saturating_sub(1),
-            Kind::Good | Kind::Forged | Kind::Unknown | Kind::Injected => from.current,
+            Kind::Good | Kind::Forged | Kind::Unknown | Kind::Injected | Kind::Seeded => from.current,
         };
         let published = &from.history[key];
         let text = match kind {
@@ -74,6 +74,7 @@ impl World {
             Kind::Unknown => keys::token(&from.name, &format!("unknown-{draw}"), None),
             Kind::Forged => keys::token(&from.name, &published.kid, None),
             Kind::Injected => keys::token(&from.name, INJECTED, Some(keys::INJECTED)),
+            Kind::Seeded => keys::token(&from.name, "seed", Some(keys::SEED)),
         };
         (Token { issuer, kind, key, settings: self.workers[worker].settings[issuer].clone() }, text)
     }

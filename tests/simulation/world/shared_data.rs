@@ -24,6 +24,9 @@ impl World {
         if applied.is_restored {
             self.ledger.record_restored(issuer, self.now);
         }
+        if applied.record.document.is_some() {
+            self.ledger.has_jwks(issuer, self.now);
+        }
         if matches!(applied.effect, Effect::Fetch(_)) && update.cause().is_some_and(|cause| cause != Cause::Schedule) {
             let settings = &self.workers[worker].settings[issuer];
             if applied.record.is_fetching_for_token() {
