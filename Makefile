@@ -59,8 +59,8 @@ test: dist probe hooks envoy prometheus registry ## all tests, the end-to-end on
 simulate: ## the simulation with more seeds: SEEDS=100000
 	SEEDS=$${SEEDS:-100000} cargo test --release --test simulation every_seed -- --nocapture
 
-fleet: ## a day of 1, 100 and 10,000 proxies, as the table in docs/key-sets.md
-	cargo test --release --test simulation a_fleet_of_ten_thousand -- --ignored --nocapture
+fleet: ## a day of 1, 100 and 10,000 proxies, as the tables in docs/key-sets.md
+	cargo test --release --test simulation a_fleet_of -- --ignored --nocapture --test-threads=1
 
 bench: wasm probe floor envoy wrk ## processor time per signature and per request, beside Envoy's own jwt_authn
 	cargo bench --quiet --profile dev --bench bench

@@ -40,18 +40,17 @@ pub(super) struct KeySets {
     touched: BTreeSet<ProviderId>,
     /// The providers with tokens found in the cache and not yet counted.
     with_cache_hits: RefCell<BTreeSet<ProviderId>>,
-    /// When seeds end that have not ended by their time.
-    seed_ends: BTreeSet<(UnixTime, ProviderId)>,
+    /// When the next seed ends by its time.
+    next_seed_end: Option<UnixTime>,
 }
 
 impl KeySets {
     pub(super) fn new(plan: &Plan) -> Self {
         let caches = Default::default();
         let sets = plan.providers.map(|_, provider| ProviderKeys::new(provider, &caches));
-        let (touched, with_cache_hits, seed_ends) = Default::default();
-        let mut key_sets = Self { sets, touched, with_cache_hits, seed_ends };
-        let ends: Vec<_> = key_sets.seeds().map(|(provider, seed)| (seed.not_after, provider)).collect();
-        key_sets.seed_ends.extend(ends);
+        let (touched, with_cache_hits) = Default::default();
+        let mut key_sets = Self { sets, touched, with_cache_hits, next_seed_end: None };
+        key_sets.next_seed_end = key_sets.seeds().map(|(_, seed)| seed.not_after).min();
         key_sets
     }
 
@@ -60,14 +59,14 @@ impl KeySets {
         self.sets.iter().filter_map(|(provider, keys)| Some((provider, keys.seed()?)))
     }
 
-    /// The key sets without a JWKS whose seeds ended by their time since this was last called.
+    /// The key sets whose seeds have ended by their time, if one ended since this was last called.
     pub(super) fn take_expired_seeds(&mut self, now: UnixTime) -> Vec<ProviderId> {
-        let mut expired = Vec::new();
-        while let Some((_, provider)) = self.seed_ends.first().copied().filter(|(not_after, _)| *not_after <= now) {
-            self.seed_ends.pop_first();
-            expired.extend(Some(provider).filter(|provider| self.of(*provider).seed().is_some()));
+        if self.next_seed_end.is_none_or(|end| now < end) {
+            return Vec::new();
         }
-        expired
+        self.next_seed_end = self.seeds().map(|(_, seed)| seed.not_after).filter(|end| now < *end).min();
+        let expired = self.seeds().filter(|(_, seed)| seed.not_after <= now);
+        expired.map(|(provider, _)| provider).collect()
     }
 
     pub(super) fn of(&self, provider: ProviderId) -> &ProviderKeys {

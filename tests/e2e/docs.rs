@@ -79,11 +79,16 @@ fn the_blocks_of_the_documents_are_tested() {
                     let warnings = &plan.warnings;
                     assert!(matches!(&warnings[..], [one] if one.starts_with("shared_data_secret")), "{warnings:?}");
                 }
+                "cold-start.md" => {
+                    let plan = jwks_gate::config::parse(yaml(&block)[0].to_string().as_bytes()).unwrap();
+                    let seed = plan.remotes().next().unwrap().1.seed.clone().unwrap();
+                    assert_eq!((seed.keys.len(), plan.ready.unwrap().providers.len()), (1, 1));
+                }
                 _ => panic!("{name}: no test runs this block\n{block}"),
             }
         }
     }
-    assert_eq!(seen, 23);
+    assert_eq!(seen, 24);
     let problem: Value = serde_json::from_str(&blocks(&read("docs/denials.md"), "json")[0]).unwrap();
     let format = reply::ResponseFormat { json: true, ..reply::ResponseFormat::default() };
     let answer = reply::reply(Denial::Token(TokenError::Expired), &format, reply::ChallengeContext::default());

@@ -23,8 +23,8 @@ const LONG: Duration = Duration::from_secs(10);
 /// A time this many seconds from now.
 fn utc_in(seconds: i64) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as i64;
-    let output = Command::new("date").args(["-u", "-d", &format!("@{}", now + seconds), "+%Y-%m-%dT%H:%M:%SZ"]);
-    let output = { output }.output().unwrap();
+    let date = format!("@{}", now + seconds);
+    let output = Command::new("date").args(["-u", "-d", &date, "+%Y-%m-%dT%H:%M:%SZ"]).output().unwrap();
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 

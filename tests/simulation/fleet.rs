@@ -85,8 +85,22 @@ impl Report {
         report
     }
 
+    fn total(&self) -> u64 {
+        self.gets.iter().map(|gets| u64::from(*gets)).sum()
+    }
+
+    /// GETs per proxy and hour.
+    pub fn hourly(&self) -> f64 {
+        self.total() as f64 / f64::from(self.proxies) / (DAY / HOUR) as f64
+    }
+
+    pub fn hourly_row(&self) -> String {
+        let setting = if self.style == Style::NoCacheAtMinTtl { "`30s`, as `min_ttl`" } else { "unset: 300 s" };
+        format!("| {setting} | {} | {:.1} |", self.proxies, self.hourly())
+    }
+
     pub fn row(&self) -> String {
-        let total: u64 = self.gets.iter().map(|gets| u64::from(*gets)).sum();
+        let total = self.total();
         let seconds = DAY as f64 / SECOND as f64;
         let (peak_at, peak) = self.gets.iter().enumerate().max_by_key(|(_, gets)| **gets).unwrap_or((0, &0));
         format!(
@@ -250,6 +264,10 @@ fn respond(style: Style, now: u64, validators: &Validators) -> Response {
     let keys: Vec<_> = (first..=last).map(|key| keys::jwk(&format!("k{key}"), Material(key as usize))).collect();
     Response { status: 200, headers, body: format!(r#"{{"keys":[{}]}}"#, keys.join(",")).into_bytes() }
 }
+
+pub const HOURLY_HEAD: &str = "\
+| `no_cache_ttl` | proxies | GETs per proxy and hour |
+|---|---|---|";
 
 pub const HEAD: &str = "\
 | rotation | proxies | JWKS GETs/s, mean | peak | good tokens denied | a removed key still verified for |

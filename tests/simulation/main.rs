@@ -137,6 +137,22 @@ fn fleet(proxies: &[u32]) {
     }
 }
 
+/// What an issuer that forbids caching gets.
+fn fleet_without_caching(proxies: &[u32]) {
+    println!("{}", fleet::HOURLY_HEAD);
+    for proxies in proxies {
+        let [short, long] = [Style::NoCacheAtMinTtl, Style::NoCache].map(|style| Report::of(*proxies, style));
+        println!("{}\n{}", short.hourly_row(), long.hourly_row());
+        assert!(short.hourly() > 100.0 && long.hourly() < 25.0, "{} {}", short.hourly(), long.hourly());
+        assert_eq!(short.denied + long.denied, 0);
+    }
+}
+
+#[test]
+fn an_issuer_that_forbids_caching_gets_few_gets() {
+    fleet_without_caching(&[1, 5]);
+}
+
 #[test]
 fn a_fleet_denies_no_good_token_in_a_day_of_rotations_and_an_outage() {
     fleet(&[1, 30]);
@@ -147,4 +163,11 @@ fn a_fleet_denies_no_good_token_in_a_day_of_rotations_and_an_outage() {
 #[ignore = "takes minutes"]
 fn a_fleet_of_ten_thousand() {
     fleet(&[1, 100, 10_000]);
+}
+
+/// `make fleet`
+#[test]
+#[ignore = "takes minutes"]
+fn a_fleet_of_a_thousand_without_caching() {
+    fleet_without_caching(&[1, 1_000]);
 }
