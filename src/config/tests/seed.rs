@@ -56,14 +56,17 @@ fn a_seed_that_is_wrong_rejects_the_configuration_by_its_path() {
         (json!({"inline_string": jwks(&[]), "not_after": END}), "seed_jwks.inline_string: "),
         (json!({"inline_string": jwks(&["{}".into()]), "not_after": END}), "seed_jwks.inline_string: no usable key"),
         (
-            json!({"inline_string": jwks(&[private.clone()]), "not_after": END}),
+            json!({"inline_string": jwks(std::slice::from_ref(&private)), "not_after": END}),
             "seed_jwks.inline_string: a PRIVATE key",
         ),
         (
             json!({"inline_string": jwks(&[key.clone(), private]), "not_after": END}),
             "seed_jwks.inline_string: a PRIVATE key is published",
         ),
-        (json!({"inline_string": jwks(&[secret.clone()]), "not_after": END}), "seed_jwks.inline_string: a PRIVATE key"),
+        (
+            json!({"inline_string": jwks(std::slice::from_ref(&secret)), "not_after": END}),
+            "seed_jwks.inline_string: a PRIVATE key",
+        ),
         (
             json!({"inline_string": jwks(&[key.clone(), secret]), "not_after": END}),
             "seed_jwks.inline_string: keys[1] is not usable: private key published",
