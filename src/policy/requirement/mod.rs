@@ -146,12 +146,11 @@ impl Requirement {
             Self::All(children) => of(&mut children.iter()),
             Self::Any(any) => {
                 let is_about_all = of(&mut any.others.iter().map(|(_, child)| child));
-                let policies =
-                    any.groups.iter().flat_map(|group| group.by_issuer.values().chain([&group.of_any_issuer]));
-                providers.extend(policies.flatten().map(|(_, policy)| policy.provider));
+                let children = any.groups.iter().flat_map(|group| &group.children);
+                providers.extend(children.map(|(_, policy)| policy.provider));
                 is_about_all
             }
-            Self::AllowMissing => true,
+            Self::AllowMissing | Self::AllowForeign { .. } => true,
             Self::Nothing | Self::AllowMissingOrFailed | Self::ExtractOnly(_) => false,
         }
     }

@@ -1,5 +1,7 @@
 //! All requirements of a configuration, and the providers by issuer and by the locations of their tokens.
 
+use std::collections::BTreeSet;
+
 use super::{
     demands::DemandsTable, foreign::OwnIssuers, issuer_index::IssuerIndex, AnyOf, Fallback, Group, Requirement,
     TokenPolicyRef,
