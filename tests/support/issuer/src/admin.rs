@@ -123,6 +123,7 @@ fn stats(core: &Core, connection: &Connection) -> Value {
     let stats = core.stats(connection.accepted());
     json!({
         "jwks_requests": stats.jwks_requests,
+        "metadata_requests": stats.metadata_requests,
         "not_modified": stats.not_modified,
         "faults": stats.faults,
         "tokens": stats.tokens,

@@ -37,6 +37,10 @@ pub(crate) struct State {
     pub(crate) cache_control: Option<String>,
     /// Additional headers of the JWKS.
     pub(crate) headers: Vec<(String, String)>,
+    /// The status and body of the discovery document, in place of its own.
+    pub(crate) metadata: Option<(u16, String)>,
+    /// The only path of the JWKS, in place of its own.
+    pub(crate) jwks_path: Option<String>,
     /// Header names, and what the values of a request must contain. Another request gets a 403.
     pub(crate) demanded: Vec<(String, String)>,
 }
@@ -44,6 +48,7 @@ pub(crate) struct State {
 #[derive(Default)]
 pub(crate) struct Counters {
     jwks_requests: AtomicU64,
+    metadata_requests: AtomicU64,
     not_modified: AtomicU64,
     faults: AtomicU64,
     pub(crate) tokens: AtomicU64,
@@ -61,6 +66,8 @@ impl Core {
             cache_control: options.max_age.map(|seconds| format!("public, max-age={seconds}")),
             headers: Vec::new(),
             previous: None,
+            metadata: None,
+            jwks_path: None,
             demanded: Vec::new(),
         };
         Self {
@@ -129,6 +136,7 @@ impl Core {
         let counters = &self.counters;
         Stats {
             jwks_requests: counters.jwks_requests.load(SeqCst),
+            metadata_requests: counters.metadata_requests.load(SeqCst),
             not_modified: counters.not_modified.load(SeqCst),
             faults: counters.faults.load(SeqCst),
             tokens: counters.tokens.load(SeqCst),
@@ -152,8 +160,13 @@ impl Core {
     }
 
     fn discovery(&self, request: &Request) -> Response {
+        let state = lock(&self.state);
+        if let Some((status, body)) = &state.metadata {
+            return Response::new(*status, "application/json", body.clone());
+        }
         let host = request.header("host").unwrap_or("localhost");
-        let jwks_uri = format!("http://{host}/.well-known/jwks.json");
+        let path = state.jwks_path.as_deref().unwrap_or("/.well-known/jwks.json");
+        let jwks_uri = format!("http://{host}{path}");
         Response::json(200, &json!({ "issuer": self.issuer, "jwks_uri": jwks_uri }))
     }
 
@@ -178,7 +191,12 @@ impl Core {
 
 impl Handler for Core {
     fn handle(&self, request: &Request, connection: &Connection) -> Reply {
+        let moved = lock(&self.state).jwks_path.clone();
         let is_jwks = match request.path() {
+            path if moved.as_deref() == Some(path) => true,
+            "/.well-known/jwks.json" | "/jwks" if moved.is_some() => {
+                return Reply::Answer(Response::error(404, "the JWKS has moved"));
+            }
             "/.well-known/jwks.json" | "/jwks" => true,
             "/.well-known/openid-configuration" => false,
             _ => return admin::handle(self, request, connection),
@@ -186,8 +204,10 @@ impl Handler for Core {
         if !matches!(request.method.as_str(), "GET" | "HEAD") {
             return Reply::Answer(Response::error(405, "GET or HEAD only").with("allow", "GET, HEAD"));
         }
-        if is_jwks && request.method == "GET" {
-            self.counters.jwks_requests.fetch_add(1, SeqCst);
+        if request.method == "GET" {
+            let counters = &self.counters;
+            let counter = if is_jwks { &counters.jwks_requests } else { &counters.metadata_requests };
+            counter.fetch_add(1, SeqCst);
         }
         self.with_fault(connection, |lags| if is_jwks { self.jwks(request, lags) } else { self.discovery(request) })
     }

@@ -57,6 +57,8 @@ pub enum Rotation {
 pub struct Stats {
     /// GETs of the JWKS, whatever the answer.
     pub jwks_requests: u64,
+    /// GETs of the discovery document, whatever the answer.
+    pub metadata_requests: u64,
     /// Answers 304.
     pub not_modified: u64,
     /// Requests that a fault affected.
@@ -99,6 +101,21 @@ impl Issuer {
     /// The address of its JWKS.
     pub fn jwks_uri(&self) -> String {
         format!("http://{}/.well-known/jwks.json", self.addr())
+    }
+
+    /// The address of its discovery document.
+    pub fn metadata_uri(&self) -> String {
+        format!("http://{}/.well-known/openid-configuration", self.addr())
+    }
+
+    /// Serves this in place of the discovery document. `None`: the discovery document.
+    pub fn set_metadata(&self, answer: Option<(u16, String)>) {
+        lock(&self.core.state).metadata = answer;
+    }
+
+    /// Serves the JWKS at this path only, which the discovery document names.
+    pub fn move_jwks(&self, path: &str) {
+        lock(&self.core.state).jwks_path = Some(path.to_owned());
     }
 
     /// The current JWKS.
