@@ -63,13 +63,25 @@ pub enum FetchCause {
     Document,
     /// The response is a JWKS without keys.
     EmptySet,
+    /// The response is no metadata document that names the JWKS.
+    Metadata,
     Other,
 }
 
 impl FetchCause {
     /// Every cause.
-    pub const ALL: [Self; 8] =
-        [Self::Dns, Self::Connect, Self::Tls, Self::Timeout, Self::Status, Self::Document, Self::EmptySet, Self::Other];
+    pub const ALL: [Self; 9] =
+        [
+            Self::Dns,
+            Self::Connect,
+            Self::Tls,
+            Self::Timeout,
+            Self::Status,
+            Self::Document,
+            Self::EmptySet,
+            Self::Metadata,
+            Self::Other,
+        ];
 
     /// The cause as a label.
     pub fn name(self) -> &'static str {
@@ -81,6 +93,7 @@ impl FetchCause {
             Self::Status => "status",
             Self::Document => "document",
             Self::EmptySet => "empty_set",
+            Self::Metadata => "metadata",
             Self::Other => "other",
         }
     }

@@ -38,8 +38,8 @@ pub(super) fn read<T: Read + Default>(value: Value, path: &Path<'_>) -> Result<T
     Ok(read)
 }
 
-/// In a message with this field, a name that is no field may be a secret in the wrong place.
-const SECRET_FIELD: &str = "inline_string";
+/// In a message with one of these fields, a name that is no field may be a secret in the wrong place.
+const SECRET_FIELDS: [&str; 2] = ["inline_string", "value"];
 
 /// The error for a value of another type than `expected`.
 pub(super) fn unexpected<T>(value: &Value, path: &Path<'_>, expected: &str) -> Result<T> {
@@ -99,7 +99,7 @@ fn take(members: &mut Map<String, Value>, name: &str, path: &Path<'_>) -> Result
 fn unknown(name: &str, path: &Path<'_>, fields: &[&str]) -> ConfigError {
     let spellings = fields.iter().flat_map(|field| [(*field, (*field).to_owned()), (*field, camel_case(field))]);
     let hint = did_you_mean(name, spellings);
-    if hint.is_empty() && fields.contains(&SECRET_FIELD) {
+    if hint.is_empty() && SECRET_FIELDS.iter().any(|secret| fields.contains(secret)) {
         return path.error(format!("unknown field; the fields are {}", fields.join(", ")));
     }
     path.field(name).error(format!("unknown field `{name}`{hint}"))

@@ -6,8 +6,8 @@
 
 use crate::{
     ids::{ProviderId, StreamId},
-    policy::{forward::Edits, permit::Clearance, reply::Reply},
-    rotation::{http_cache::Validators, update::Update},
+    policy::{endpoint::FetchRequest, forward::Edits, permit::Clearance, reply::Reply},
+    rotation::update::Update,
 };
 
 /// What to do with a request, at once.
@@ -51,9 +51,9 @@ pub enum Action {
     /// Run [`Update::apply`] on the provider's shared record under compare-and-swap. Give update and result to
     /// [`super::Engine::on_updated`].
     Update(ProviderId, Box<Update>),
-    /// Fetch the provider's JWKS, conditionally if there are validators. Give the response to [`super::Engine::on_fetched`]
-    /// under this number.
-    Fetch(ProviderId, u64, Validators),
+    /// Send this request of a fetch of the provider's JWKS. Give the response to [`super::Engine::on_fetched`] under this
+    /// number; another request of the same number may follow.
+    Fetch(ProviderId, u64, FetchRequest),
     /// Answer a parked request.
     Reply(StreamId, Reply),
     /// Let a parked request through with these changes.

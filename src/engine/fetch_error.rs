@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::action::Response;
-use crate::{keys::document::DocumentError, metrics::FetchCause};
+use crate::{keys::document::DocumentError, metrics::FetchCause, policy::discovery::MetadataError};
 
 /// How many bytes of a reply of Envoy's are quoted.
 const MAX_QUOTED_BYTES: usize = 200;
@@ -27,6 +27,10 @@ pub enum FetchError {
     Unreachable(u16, Quoted),
     /// The response is no usable JWKS.
     Document(DocumentError),
+    /// The response is no metadata document that names the JWKS.
+    Metadata(MetadataError),
+    /// The earlier requests of the fetch have used up its time.
+    NoTimeLeft,
 }
 
 /// The beginning of a text that somebody else wrote, in printable ASCII.
@@ -60,7 +64,8 @@ impl FetchError {
             Self::Status(_) | Self::Outdated => FetchCause::Status,
             Self::Document(DocumentError::Empty) => FetchCause::EmptySet,
             Self::Document(_) => FetchCause::Document,
-            Self::Unreachable(504, _) => FetchCause::Timeout,
+            Self::Metadata(_) => FetchCause::Metadata,
+            Self::Unreachable(504, _) | Self::NoTimeLeft => FetchCause::Timeout,
             Self::Unreachable(_, Quoted(text)) => cause_of(&text.to_ascii_lowercase()),
         }
     }
@@ -103,6 +108,8 @@ impl fmt::Display for FetchError {
             Self::Outdated => f.write_str("answered 304, but another JWKS is cached by now"),
             Self::Unreachable(status, Quoted(text)) => write!(f, "Envoy answered {status}: {text}"),
             Self::Document(error) => write!(f, "document rejected: {error}"),
+            Self::Metadata(error) => write!(f, "metadata rejected: {error}"),
+            Self::NoTimeLeft => f.write_str("not asked, since the time of the fetch was used up"),
         }
     }
 }

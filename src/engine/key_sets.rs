@@ -7,6 +7,7 @@ use log::{info, warn};
 use super::{
     action::{Action, Response},
     fetch_error::FetchError,
+    fetching::{Ended, FailedRequest, Step},
     provider_keys::ProviderKeys,
     telemetry::{self, Telemetry},
 };
@@ -16,7 +17,7 @@ use crate::{
     metrics::{Counter, FetchResult, Histogram, Metric, Refresh},
     policy::{
         plan::Plan,
-        provider::{Provider, Remote},
+        provider::{Provider, Remote, Source},
         reply::Denial,
         requirement::{Evaluation, ResolvedRequirement, TokenCheck},
     },
@@ -146,26 +147,27 @@ impl KeySets {
         if let Some((result, effect)) = ended {
             // A 304 counts only if the record still has the JWKS that the request was about.
             if effect == Effect::Completed && failures > 0 {
-                keys.last_error.get_or_insert(FetchError::Outdated);
+                let outdated = |endpoint| FailedRequest { endpoint, error: FetchError::Outdated };
+                keys.ended.failures.extend(keys.ended.answered.take().map(outdated));
             }
             if effect == Effect::Superseded {
                 let name = &plan.providers[provider].name;
                 info!("provider {name:?}: JWKS fetch superseded: another fetch was started before its end");
             }
-            count_fetch(provider, result, effect, keys.last_error.as_ref(), telemetry);
+            count_fetch(provider, result, effect, keys, telemetry);
         }
         let action = match applied.effect {
             Effect::Fetch(fetch) => {
                 if is_restored && cause == Some(Cause::Schedule) {
                     keys.on_refetch(now);
                 }
-                keys.on_fetch_begun(fetch);
+                let request = keys.begin_fetch(fetch, remote, now);
                 if keys.record.is_fetching_for_token() {
                     telemetry.add_of(provider, Counter::Refreshes(Refresh::Started));
                 } else if keys.record.is_looking_again() && cause == Some(Cause::UnknownKid) {
                     telemetry.add_of(provider, Counter::Refreshes(Refresh::SecondLook));
                 }
-                Some(Action::Fetch(provider, fetch, keys.record.validators()))
+                request.map(|request| Action::Fetch(provider, fetch, request))
             }
             Effect::Completed => {
                 if let Some(rotated) = rotated_at(keys) {
@@ -197,7 +199,7 @@ impl KeySets {
         (has_changed, action)
     }
 
-    /// Turns the end of a fetch into an update. `jitter` is a random number.
+    /// Turns the response to a request of a fetch into the next request, or into an update. `jitter` is a random number.
     pub(super) fn on_fetched(
         &mut self,
         plan: &Plan,
@@ -206,24 +208,43 @@ impl KeySets {
         jitter: u32,
         telemetry: &mut Telemetry,
         now: UnixTime,
-    ) -> Option<Update> {
+    ) -> Option<Action> {
         let remote = plan.remote(provider)?;
         let keys = &mut self.sets[provider];
-        let (outcome, error) = match response {
-            Ok(response) => {
-                let retry_after = http_cache::retry_after(&response.headers, now);
-                match outcome(keys, remote, fetch, response, telemetry, now) {
-                    Ok(outcome) => (outcome, None),
-                    Err(error) => (Outcome::Failed { retry_after }, Some(error)),
-                }
-            }
-            Err(error) => (Outcome::Failed { retry_after: None }, Some(error)),
+        let update = |keys: &ProviderKeys, outcome| {
+            let update = keys.update_by(Event::FetchEnded { fetch, outcome, jitter }, remote, now);
+            Some(Action::Update(provider, Box::new(update)))
         };
+        let Some((step, endpoint)) = keys.fetching.step(fetch) else {
+            // This worker has begun another fetch since.
+            return update(keys, Outcome::Failed { retry_after: None });
+        };
+        let is_found = step == Step::Jwks && matches!(remote.source, Source::Discovery(_));
+        let location = if is_found { endpoint.uri() } else { String::new() };
+        let origin = (endpoint.digest(), location);
+        let retry_after = response.as_ref().ok().and_then(|response| http_cache::retry_after(&response.headers, now));
+        let brought = match (response, step) {
+            (Err(error), _) => Err(error),
+            (Ok(response), Step::Metadata) => keys.read_metadata(remote, &response, now).map(|()| None),
+            (Ok(response), Step::Jwks | Step::Mirror(_)) => {
+                outcome(keys, remote, origin, response, telemetry, now).map(Some)
+            }
+        };
+        if let Err(error) = &brought {
+            keys.request_failed(error.clone(), retry_after, remote);
+        }
+        let brought = brought.ok().flatten();
+        if brought.is_none() {
+            if let Some(request) = keys.next_request(fetch, remote, now) {
+                return Some(Action::Fetch(provider, fetch, request));
+            }
+        }
         if let Some(lease) = keys.record.lease.filter(|_| keys.record.started == fetch) {
             telemetry.observe(provider, Histogram::FetchMs, now.since(lease.taken_at));
         }
-        keys.last_error = error;
-        Some(keys.update_by(Event::FetchEnded { fetch, outcome, jitter }, remote, now))
+        let (ended, retry_after) = keys.fetching.end(brought.is_some());
+        keys.ended = ended;
+        update(keys, brought.unwrap_or(Outcome::Failed { retry_after }))
     }
 
     /// Turns a fetch that nobody will hear the end of into an update.
@@ -265,17 +286,17 @@ impl KeySets {
     }
 }
 
-/// What a response brings. The body of a 200 is parsed here, once for this worker.
+/// What the response of an endpoint brings, by the endpoint's digest and by its URI if the metadata named it. The body of a 200 is parsed here, once for this worker.
 fn outcome(
     keys: &ProviderKeys,
     remote: &Remote,
-    fetch: u64,
+    (source, location): (u64, String),
     response: Response,
     telemetry: &mut Telemetry,
     now: UnixTime,
 ) -> Result<Outcome, FetchError> {
     let mut freshness = http_cache::freshness(&response.headers, now);
-    match (response.status, keys.confirmed_by(fetch)) {
+    match (response.status, keys.fetching.asked()) {
         (200, _) => {
             let Response { headers, body, .. } = response;
             let parse = match remote.rotation.empty_set {
@@ -287,7 +308,14 @@ fn outcome(
             let skipped = u32::try_from(document.skipped.len()).unwrap_or(u32::MAX);
             telemetry.add_many(Metric::KeySkipped, skipped);
             let validators = http_cache::validators(&headers);
-            Ok(Outcome::Jwks(Box::new(FetchedJwks { body: body.into(), document, freshness, validators })))
+            Ok(Outcome::Jwks(Box::new(FetchedJwks {
+                body: body.into(),
+                document,
+                freshness,
+                validators,
+                source,
+                location,
+            })))
         }
         (304, Some(document)) => Ok(Outcome::NotModified { document, freshness }),
         _ => Err(FetchError::of(&response)),
@@ -302,22 +330,21 @@ fn result_of(outcome: &Outcome) -> FetchResult {
     }
 }
 
-/// Counts a fetch by what it meant for the record.
+/// Counts a fetch by what it meant for the record, and its requests that failed.
 fn count_fetch(
     provider: ProviderId,
     brought: FetchResult,
     effect: Effect,
-    error: Option<&FetchError>,
+    keys: &ProviderKeys,
     telemetry: &mut Telemetry,
 ) {
-    let result = match (effect, error) {
-        (Effect::Completed, None) => brought,
-        (Effect::Completed, Some(error)) => {
-            telemetry.add_of(provider, Counter::FetchErrors(error.cause()));
-            FetchResult::Failed
-        }
+    let result = match effect {
+        Effect::Completed if keys.record.failures > 0 => FetchResult::Failed,
+        Effect::Completed => brought,
         _ => FetchResult::Superseded,
     };
+    let failures = keys.ended.failures.iter().filter(|_| result != FetchResult::Superseded);
+    failures.for_each(|failed| telemetry.add_of(provider, Counter::FetchErrors(failed.error.cause())));
     match result {
         FetchResult::Document | FetchResult::NotModified => telemetry.add(Metric::FetchSucceeded),
         FetchResult::Failed => telemetry.add(Metric::FetchFailed),
@@ -336,19 +363,31 @@ fn log_loss(provider: &Provider, keys: &mut ProviderKeys, now: UnixTime) {
 
 /// Logs the end of a fetch.
 fn log_fetch(provider: &Provider, remote: &Remote, keys: &ProviderKeys, now: UnixTime) {
-    let name = &provider.name;
-    let Some(error) = &keys.last_error else {
+    let (name, Ended { failures, answered }) = (&provider.name, &keys.ended);
+    if keys.record.failures == 0 {
+        if let (Some(failed), Some(answered)) = (told(failures, " failed"), answered) {
+            warn!("provider {name:?}: JWKS fetch of {failed}; {answered} answered");
+        }
         info!("provider {name:?}: JWKS accepted, usable keys: {}", keys.keys.as_ref().map_or(0, |keys| keys.len()));
         if let Some(told) = keys.keys.as_ref().and_then(|keys| keys.too_many_to_try()) {
             warn!("provider {name:?}: {told}");
         }
         return;
-    };
-    let (failures, wait) = (keys.record.failures, keys.record.retry_at().since(now).as_millis());
-    let Remote { scheme, authority, path, cluster, .. } = remote;
+    }
+    let (row, wait) = (keys.record.failures, keys.record.retry_at().since(now).as_millis());
+    let failed = told(failures, &format!(" failed ({row} in a row)")).unwrap_or_default();
     warn!(
-        "provider {name:?}: JWKS fetch of {scheme}://{authority}{path} by cluster {cluster:?} failed ({failures} in a row): \
-         {error}; next attempt in {wait} ms; {}",
+        "provider {name:?}: JWKS fetch of {failed}; next attempt in {wait} ms; {}",
         telemetry::keys_in_hand(keys, remote, now)
     );
+}
+
+/// Where each request went and why it failed. `verb` follows the first endpoint.
+fn told(failures: &[FailedRequest], verb: &str) -> Option<String> {
+    let (first, others) = failures.split_first()?;
+    let mut text = format!("{}{verb}: {}", first.endpoint, first.error);
+    for FailedRequest { endpoint, error } in others {
+        text.push_str(&format!("; then of {endpoint}: {error}"));
+    }
+    Some(text)
 }

@@ -4,7 +4,8 @@
 //! the start, whenever the keys of its provider change.
 //!
 //! This file composes the parts and is the only one that sees them all: [`requests`] decides requests, [`authenticate`] checks
-//! tokens, [`key_sets`] keeps keys, [`key_log`] tells of them, [`refreshes`] plans fetches, [`waiting`] holds parked requests,
+//! tokens, [`key_sets`] keeps keys, [`key_log`] tells of them, [`refreshes`] plans fetches, [`fetching`] orders the requests of a fetch,
+//! [`waiting`] holds parked requests,
 //! [`room`] says whose requests give way and [`turns`] whose come next, [`respond`] makes replies and edits, [`telemetry`]
 //! counts, [`gauges`] measures, [`readiness`] tells whether keys have come.
 
@@ -13,6 +14,8 @@ mod authenticate;
 mod denied_kids;
 mod due_times;
 mod fetch_error;
+mod fetch_requests;
+mod fetching;
 mod gauges;
 mod key_log;
 mod key_sets;
@@ -57,6 +60,7 @@ use self::{
 pub use crate::{
     ids::{ClientId, ProviderId, StreamId},
     policy::{
+        endpoint::{Endpoint, FetchRequest},
         forward::Edits,
         headers::Headers,
         permit::{Clearance, NoAuthRequired, Permit},
@@ -194,7 +198,7 @@ impl<C: SignatureCheck> Engine<C> {
         action.into_iter().collect()
     }
 
-    /// The response to fetch number `fetch`, or why there is none. `jitter` is a random number.
+    /// The response to a request of fetch number `fetch`, or why there is none. `jitter` is a random number.
     pub fn on_fetched(
         &mut self,
         provider: ProviderId,
@@ -204,10 +208,12 @@ impl<C: SignatureCheck> Engine<C> {
         now: UnixTime,
     ) -> Vec<Action> {
         self.absorb_clock_step(now);
-        self.refreshes.on_fetched(provider, fetch);
-        let fetch = (provider, fetch);
-        let update = self.key_sets.on_fetched(&self.plan, fetch, response, jitter, &mut self.telemetry, now);
-        update.into_iter().map(|update| Action::Update(provider, Box::new(update))).collect()
+        let id = (provider, fetch);
+        let action = self.key_sets.on_fetched(&self.plan, id, response, jitter, &mut self.telemetry, now);
+        if !matches!(action, Some(Action::Fetch(..))) {
+            self.refreshes.on_fetched(provider, fetch);
+        }
+        action.into_iter().collect()
     }
 
     /// Fetch number `fetch` ends with this configuration, whatever the issuer answers.

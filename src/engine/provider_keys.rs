@@ -7,7 +7,11 @@ use std::{
     time::Duration,
 };
 
-use super::{denied_kids::DeniedKids, fetch_error::FetchError, pause::Pause};
+use super::{
+    denied_kids::DeniedKids,
+    fetching::{Ended, Fetching},
+    pause::Pause,
+};
 use crate::{
     keys::{
         document::{self, Document},
@@ -20,7 +24,6 @@ use crate::{
     },
     rotation::{
         clock::RecordClock,
-        http_cache::Validators,
         policy::RotationPolicy,
         record::{Fingerprint, Record},
         retired::RetiredKey,
@@ -42,8 +45,8 @@ pub(super) struct ProviderKeys {
     /// The newest shared record, without the bytes of keys, as of this worker's clock.
     pub(super) record: Record,
     /// The newest shared record, with the newest JWKS that can be read. Restores what another plugin overwrites.
-    known: Rc<Record>,
-    clock: RecordClock,
+    pub(super) known: Rc<Record>,
+    pub(super) clock: RecordClock,
     /// How far `clock` was set forward because a record showed steps of the clock that this worker had not seen.
     learned: Duration,
     /// The parsed keys.
@@ -52,8 +55,8 @@ pub(super) struct ProviderKeys {
     seed: Option<Seed>,
     /// What the parsed keys follow from.
     fingerprint: Option<Fingerprint>,
-    /// The newest conditional fetch, and the JWKS that it asks about.
-    asked: Option<(u64, Fingerprint)>,
+    /// The newest fetch of this worker.
+    pub(super) fetching: Fetching,
     /// The keys of the JWKS that cannot be used, by their index.
     pub(super) skipped: Vec<(usize, KeyError)>,
     /// The caches of all providers.
@@ -64,7 +67,8 @@ pub(super) struct ProviderKeys {
     pub(super) cache_hits: Cell<u32>,
     /// Set when a token was decided without the refresh that it wants: the cause, and the newest fetch at that time.
     refresh_wanted: Option<(Cause, u64)>,
-    pub(super) last_error: Option<FetchError>,
+    /// The requests of the last fetch of this worker that ended.
+    pub(super) ended: Ended,
     denied_kids: DeniedKids,
     /// `revoked_keys` of newer configurations of the plugin.
     revoked_elsewhere: BTreeSet<String>,
@@ -180,18 +184,6 @@ impl ProviderKeys {
         self.discard_warning.begin_if_over(self.clock.at(now))
     }
 
-    /// A fetch of this number begins, and asks about the JWKS at hand if the request is conditional.
-    pub(super) fn on_fetch_begun(&mut self, fetch: u64) {
-        let is_conditional = self.record.validators() != Validators::default();
-        let document = self.known.document.as_ref().filter(|_| is_conditional);
-        self.asked = document.map(|document| (fetch, document.fingerprint()));
-    }
-
-    /// The JWKS that a 304 to this fetch confirms.
-    pub(super) fn confirmed_by(&self, fetch: u64) -> Option<Fingerprint> {
-        self.asked.filter(|(asked, _)| *asked == fetch).map(|(_, document)| document)
-    }
-
     /// The clock went back from `then` to `now`. The record's time did not: nothing becomes younger.
     pub(super) fn on_clock_step_back(&mut self, then: UnixTime, now: UnixTime) {
         self.clock = self.clock.stepped_back(then, now);
@@ -210,7 +202,9 @@ impl ProviderKeys {
         self.forget_verified();
         let (caches, verified) = (self.caches.clone(), std::mem::take(&mut self.verified));
         let (revoked_elsewhere, cache_hits) = (std::mem::take(&mut self.revoked_elsewhere), self.cache_hits.clone());
-        *self = Self { caches, verified, revoked_elsewhere, cache_hits, ..Self::default() };
+        let mut fetching = std::mem::take(&mut self.fetching);
+        fetching.begin_anew();
+        *self = Self { caches, verified, revoked_elsewhere, cache_hits, fetching, ..Self::default() };
     }
 
     /// The record's time is further ahead of this worker's clock than before, by `ahead`.

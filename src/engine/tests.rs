@@ -3,6 +3,7 @@
 mod demands;
 mod empty_set;
 mod fairness;
+mod fetch_sources;
 mod fetching;
 mod key_changes;
 mod memory;

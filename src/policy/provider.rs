@@ -2,15 +2,17 @@
 
 use std::rc::Rc;
 
-use super::forward::Forward;
+use super::{
+    discovery::Discovery,
+    endpoint::{Endpoint, RequestHeaders},
+    forward::Forward,
+};
 use crate::{
     keys::{revoked::RevokedKeys, KeySet},
-    rotation::{http_cache::Validators, policy::RotationPolicy, seed::Seed},
+    rotation::{policy::RotationPolicy, seed::Seed},
+    shared::names,
     token::{cache, issuers::Issuers, validation::TokenPolicy},
 };
-
-/// Some issuers answer 403 to a request without a user agent.
-const USER_AGENT: &str = concat!("jwks-gate/", env!("CARGO_PKG_VERSION"));
 
 /// A provider: an issuer of tokens, as the configuration knows it.
 #[derive(Clone, Debug)]
@@ -54,14 +56,12 @@ pub enum KeySource {
 /// How an issuer's keys are fetched.
 #[derive(Clone, Debug)]
 pub struct Remote {
-    /// The Envoy cluster that reaches the issuer.
-    pub cluster: String,
-    /// `http` or `https`, for the `:scheme` header. What protects the connection, the cluster configures.
-    pub scheme: &'static str,
-    /// The `:authority` header.
-    pub authority: String,
-    /// The `:path` header.
-    pub path: String,
+    /// Where the issuer publishes its JWKS.
+    pub source: Source,
+    /// Where else the JWKS is, in the order in which the mirrors are asked when the source fails.
+    pub mirrors: Vec<Endpoint>,
+    /// What requests to the issuer carry besides. Mirrors do not get these headers.
+    pub headers: RequestHeaders,
     /// How the key set is kept.
     pub rotation: RotationPolicy,
     /// Keys that never verify.
@@ -70,20 +70,25 @@ pub struct Remote {
     pub seed: Option<Seed>,
 }
 
+/// Where an issuer publishes its JWKS.
+#[derive(Clone, Debug)]
+pub enum Source {
+    Uri(Endpoint),
+    Discovery(Box<Discovery>),
+}
+
 impl Remote {
-    /// The headers of a fetch, which asks about the JWKS with these validators.
-    pub fn request_headers<'a>(&'a self, validators: &'a Validators) -> Vec<(&'static str, &'a str)> {
-        let mut headers = vec![
-            (":method", "GET"),
-            (":scheme", self.scheme),
-            (":authority", self.authority.as_str()),
-            (":path", self.path.as_str()),
-            ("user-agent", USER_AGENT),
-            ("accept", "application/jwk-set+json, application/json, */*;q=0.5"),
-            ("accept-encoding", "identity"),
-        ];
-        headers.extend(validators.etag.as_deref().map(|etag| ("if-none-match", etag)));
-        headers.extend(validators.last_modified.as_deref().map(|date| ("if-modified-since", date)));
-        headers
+    /// Tells key sets apart: by each place that keys may come from, and by the headers of the requests.
+    pub fn identity(&self) -> [u8; 16] {
+        let source = match &self.source {
+            Source::Uri(endpoint) => names::digest_of(&[&endpoint.identity()]),
+            Source::Discovery(discovery) => {
+                let Discovery { metadata, issuer, jwks_cluster, jwks_host, ttl: _ } = &**discovery;
+                let (issuer, cluster, host) = (issuer.as_bytes(), jwks_cluster.as_bytes(), jwks_host.as_bytes());
+                names::digest_of(&[&metadata.identity(), issuer, cluster, host])
+            }
+        };
+        let mirrors: Vec<_> = self.mirrors.iter().map(Endpoint::identity).collect();
+        names::digest_of(&[&source, mirrors.as_flattened(), &self.headers.identity()])
     }
 }

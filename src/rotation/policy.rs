@@ -31,7 +31,7 @@ pub struct RotationPolicy {
     pub second_look: Duration,
     /// How long a request waits for a refresh that runs, or is due within this time.
     pub unknown_kid_max_wait: Duration,
-    /// The timeout of one fetch.
+    /// The timeouts of the requests of one fetch, added up.
     pub fetch_timeout: Duration,
     /// How many failures in a row the waiting requests outlast.
     pub retries: u32,

@@ -74,7 +74,11 @@ pub struct CachedJwks {
     pub fetched_at: UnixTime,
     /// What the issuer stated about the lifetime.
     pub freshness: Freshness,
-    /// What makes the next request conditional.
+    /// The digest of the endpoint that sent the JWKS.
+    pub source: u64,
+    /// The URI of the JWKS, if the issuer's metadata named it. A worker that cannot read the metadata goes there.
+    pub location: String,
+    /// What makes the next request to that endpoint conditional.
     pub validators: Validators,
     /// A random number that spreads the refreshes of many proxies.
     pub jitter: u32,
@@ -85,6 +89,9 @@ pub struct CachedJwks {
 /// Longer pauses between fetches, and longer leases, are another plugin's: they would end fetching. No configuration has longer
 /// ones, and a lease is renewed to twice its length at most.
 const LONGEST_WAIT: Duration = Duration::from_secs(3 * 3600);
+
+/// A longer URI is not taken from metadata.
+pub const MAX_LOCATION_BYTES: usize = 2048;
 
 /// The format marker. Another layout takes another marker.
 pub const MARKER: &[u8; 8] = b"jwksgat8";
@@ -111,6 +118,8 @@ impl Record {
         if let Some(document) = &self.document {
             out.number(document.fetch);
             out.number(document.generation);
+            out.number(document.source);
+            out.bytes(document.location.as_bytes());
             out.time(document.rotated_at);
             out.time(document.fetched_at);
             write_freshness(&mut out, document.freshness);
@@ -180,6 +189,8 @@ impl Record {
             _ => Some(CachedJwks {
                 fetch: from.number()?,
                 generation: from.number()?,
+                source: from.number()?,
+                location: read_printable(&mut from, MAX_LOCATION_BYTES)?.to_owned(),
                 rotated_at: from.time()?,
                 fetched_at: from.time()?,
                 freshness: read_freshness(&mut from)?,
@@ -229,6 +240,7 @@ impl Record {
         let document = self.document.as_ref().map(|document| CachedJwks {
             rotated_at: back(document.rotated_at),
             fetched_at: back(document.fetched_at),
+            location: document.location.clone(),
             validators: document.validators.clone(),
             body: Rc::default(),
             ..*document
@@ -307,10 +319,12 @@ impl Record {
         Sha256::digest(out.into_bytes()).into()
     }
 
-    /// What makes the running fetch conditional. The date of a file does not tell whether an older file was put back, so where
-    /// a token speaks for a change, only an entity tag may deny the change.
-    pub fn validators(&self) -> Validators {
-        let Some(document) = &self.document else { return Validators::default() };
+    /// What makes a request of the running fetch conditional, if it goes to the endpoint of this digest. No other endpoint can
+    /// tell what became of the JWKS. The date of a file does not tell whether an older file was put back, so where a token speaks
+    /// for a change, only an entity tag may deny the change.
+    pub fn validators(&self, source: u64) -> Validators {
+        let document = self.document.as_ref().filter(|document| document.source == source);
+        let Some(document) = document else { return Validators::default() };
         let last_modified = document
             .validators
             .last_modified
@@ -370,10 +384,14 @@ fn read_freshness(from: &mut Reader<'_>) -> Option<Freshness> {
 
 /// A validator is sent back to the issuer: printable and bounded. An empty validator is none.
 fn read_validator(from: &mut Reader<'_>) -> Option<Option<String>> {
-    let bytes = from.bytes()?;
-    let is_printable = bytes.len() <= MAX_VALIDATOR_BYTES && bytes.iter().all(|byte| matches!(byte, 0x20..=0x7e));
-    let text = is_printable.then(|| std::str::from_utf8(bytes).ok()).flatten()?;
+    let text = read_printable(from, MAX_VALIDATOR_BYTES)?;
     Some((!text.is_empty()).then(|| text.to_owned()))
+}
+
+fn read_printable<'a>(from: &mut Reader<'a>, most: usize) -> Option<&'a str> {
+    let bytes = from.bytes()?;
+    let is_printable = bytes.len() <= most && bytes.iter().all(|byte| matches!(byte, 0x20..=0x7e));
+    is_printable.then(|| std::str::from_utf8(bytes).ok()).flatten()
 }
 
 #[cfg(test)]

@@ -76,6 +76,10 @@ pub struct FetchedJwks {
     pub document: Document,
     pub freshness: Freshness,
     pub validators: Validators,
+    /// The digest of the endpoint that sent the JWKS.
+    pub source: u64,
+    /// The URI of the JWKS, if the issuer's metadata named it.
+    pub location: String,
 }
 
 /// What follows from an [`Event`].
@@ -199,7 +203,7 @@ fn complete_fetch(
     let mut changed = Record { version, finished: fetch, lease: None, looked_at, ..record.clone() };
     changed.document = match (outcome, record.document.clone()) {
         (Outcome::Jwks(jwks), old) => {
-            let FetchedJwks { body, document, freshness, validators } = &**jwks;
+            let FetchedJwks { body, document, freshness, validators, source, location } = &**jwks;
             let replacement = replace::replace(&record, &document.keys, policy.limits, now);
             (changed.retired, changed.former) = (replacement.retired, replacement.former);
             let generation = match &old {
@@ -214,6 +218,8 @@ fn complete_fetch(
                 rotated_at: replacement.rotated_at,
                 fetched_at: now,
                 freshness: aged(*freshness),
+                source: *source,
+                location: location.clone(),
                 validators: validators.clone(),
                 jitter,
                 body: body.clone(),

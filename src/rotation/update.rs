@@ -151,7 +151,8 @@ mod tests {
     fn fetched(fetch: u64, body: &Rc<[u8]>) -> Update {
         let document = document::parse(body, POLICY.limits).unwrap();
         let (freshness, validators) = (Default::default(), Validators::default());
-        let jwks = FetchedJwks { body: body.clone(), document, freshness, validators };
+        let (source, location) = Default::default();
+        let jwks = FetchedJwks { body: body.clone(), document, freshness, validators, source, location };
         let outcome = Outcome::Jwks(Box::new(jwks));
         Update::new(Event::FetchEnded { fetch, outcome, jitter: 0 }, POLICY)
     }

@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use super::abi::{self, Buffer, Map};
 use crate::{
-    engine::{FetchError, Response},
+    engine::{FetchError, FetchRequest, Response},
     ids::ClientId,
     keys::document::DocumentError,
-    policy::{client, forward::Edits, provider::Remote, reply::Reply},
-    rotation::http_cache::Validators,
+    policy::{client, forward::Edits, reply::Reply},
     shared::{names, pairs},
     time::UnixTime,
     token::host_verifier,
@@ -71,10 +70,10 @@ pub(super) fn reply(reply: &Reply) -> abi::Result {
 /// How much of the body of a response is read that may be Envoy's own.
 const MAX_ERROR_BYTES: usize = 512;
 
-/// Starts a fetch. Returns the token that the callback will carry.
-pub(super) fn fetch(remote: &Remote, validators: &Validators) -> abi::Result<u32> {
-    let millis = u32::try_from(remote.rotation.fetch_timeout.as_millis()).unwrap_or(u32::MAX);
-    abi::http_call(&remote.cluster, &remote.request_headers(validators), millis)
+/// Sends a request of a fetch. Returns the token that the callback will carry.
+pub(super) fn fetch(request: &FetchRequest) -> abi::Result<u32> {
+    let millis = u32::try_from(request.endpoint.timeout.as_millis()).unwrap_or(u32::MAX);
+    abi::http_call(&request.endpoint.cluster, &request.headers(), millis)
 }
 
 /// Why the host did not start a fetch.

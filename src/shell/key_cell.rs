@@ -23,19 +23,15 @@ pub(super) struct KeyCell {
 
 /// The name of the cell for what `remote` fetches, on behalf of this plugin.
 pub(super) fn name(plugin: &[u8], issuer: &str, remote: &Remote) -> CellName {
-    let Remote { cluster, scheme, authority, path, rotation, .. } = remote;
     // A configuration with other limits may not be able to read what this one accepts.
-    let limits = [rotation.limits.max_document_bytes, rotation.limits.max_keys];
+    let limits = [remote.rotation.limits.max_document_bytes, remote.rotation.limits.max_keys];
     let limits = limits.map(|limit| (limit as u64).to_le_bytes());
     names::digest_of(&[
         // Builds with other records do not write over each other's.
         MARKER,
         plugin,
         issuer.as_bytes(),
-        cluster.as_bytes(),
-        scheme.as_bytes(),
-        authority.as_bytes(),
-        path.as_bytes(),
+        &remote.identity(),
         limits.as_flattened(),
     ])
 }

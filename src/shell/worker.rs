@@ -15,7 +15,7 @@ use super::{
     stats::Stats,
 };
 use crate::{
-    engine::{Action, Edits, Engine, FetchError, Plan, ProviderId, Reply, Response, StreamId, Update, Validators},
+    engine::{Action, Edits, Engine, FetchError, FetchRequest, Plan, ProviderId, Reply, Response, StreamId, Update},
     ids::ProviderMap,
     metrics::{Gauge, ProviderStat, Series},
     shared::{
@@ -56,8 +56,8 @@ pub(super) struct Worker {
     providers: BTreeMap<CellName, Vec<ProviderId>>,
     peers: Peers,
     data: Rc<SharedData>,
-    /// The fetches under way, by the host's token.
-    fetches: RefCell<BTreeMap<u32, (ProviderId, u64)>>,
+    /// The requests of fetches under way, by the host's token, and how much of each body is read.
+    fetches: RefCell<BTreeMap<u32, (ProviderId, u64, usize)>>,
     stats: Stats,
     rewritten_at: Cell<UnixTime>,
     parked_shared_at: Cell<UnixTime>,
@@ -193,12 +193,10 @@ impl Worker {
         }
     }
 
-    /// The end of a fetch, by the host's token. `headers` and `body` are the counts of its callback.
+    /// The response to a request of a fetch, by the host's token. `headers` and `body` are the counts of its callback.
     pub(super) fn on_http_call_response(&self, token: u32, headers: usize, body: usize) {
-        let Some((provider, fetch)) = self.fetches.borrow_mut().remove(&token) else { return };
-        let limit =
-            self.engine.borrow().plan().remote(provider).map_or(0, |remote| remote.rotation.limits.max_document_bytes);
-        let response = host::fetched(headers, body, limit);
+        let Some((provider, fetch, max_body)) = self.fetches.borrow_mut().remove(&token) else { return };
+        let response = host::fetched(headers, body, max_body);
         self.perform(self.on_fetched(provider, fetch, response));
         self.run();
     }
@@ -209,7 +207,7 @@ impl Worker {
         while let Some(action) = queue.pop_front() {
             match action {
                 Action::Update(provider, update) => queue.extend(self.update(provider, update)),
-                Action::Fetch(provider, fetch, validators) => queue.extend(self.fetch(provider, fetch, &validators)),
+                Action::Fetch(provider, fetch, request) => queue.extend(self.fetch(provider, fetch, &request)),
                 Action::Reply(stream, reply) => {
                     let _ = abi::set_effective_context(stream.0).and_then(|()| host::reply(&reply));
                 }
@@ -245,16 +243,14 @@ impl Worker {
         }
     }
 
-    fn fetch(&self, provider: ProviderId, fetch: u64, validators: &Validators) -> Vec<Action> {
+    fn fetch(&self, provider: ProviderId, fetch: u64, request: &FetchRequest) -> Vec<Action> {
         let _ = abi::set_effective_context(self.root);
-        let started = self.engine.borrow().plan().remote(provider).map(|remote| host::fetch(remote, validators));
-        match started {
-            Some(Ok(token)) => {
-                self.fetches.borrow_mut().insert(token, (provider, fetch));
+        match host::fetch(request) {
+            Ok(token) => {
+                self.fetches.borrow_mut().insert(token, (provider, fetch, request.max_body));
                 Vec::new()
             }
-            Some(Err(status)) => self.on_fetched(provider, fetch, Err(host::not_started(status))),
-            None => self.on_fetched(provider, fetch, Err(FetchError::NotStarted)),
+            Err(status) => self.on_fetched(provider, fetch, Err(host::not_started(status))),
         }
     }
 
@@ -341,7 +337,7 @@ impl Worker {
     pub(super) fn end(&self) {
         self.flush_counts();
         let fetches = std::mem::take(&mut *self.fetches.borrow_mut());
-        for (provider, fetch) in fetches.into_values() {
+        for (provider, fetch, _) in fetches.into_values() {
             let actions = self.engine.borrow_mut().on_abandoned(provider, fetch, host::now());
             self.perform(actions);
         }

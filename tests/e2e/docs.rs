@@ -3,7 +3,10 @@
 use std::{collections::BTreeSet, fs, net::SocketAddr, path::Path};
 
 use jwks_gate::{
-    policy::reply::{self, Denial},
+    policy::{
+        provider::Source,
+        reply::{self, Denial},
+    },
     token::TokenError,
 };
 use jwks_gate_issuer::{Alg, Echo, Issuer, Options, SigningKey};
@@ -65,6 +68,18 @@ fn the_blocks_of_the_documents_are_tested() {
                 "istio.md" if block.starts_with("pluginConfig:") => {}
                 "istio.md" => assert!(is_within(&block, &read("envoy/istio/authorizationpolicy.yaml")), "{block}"),
                 "denials.md" => assert!(is_within(&block, &report), "{block}"),
+                "fetching.md" => {
+                    let plan = jwks_gate::config::parse(yaml(&block)[0].to_string().as_bytes()).unwrap();
+                    let remote = plan.remotes().next().unwrap().1;
+                    let is_meant = if block.contains("discovery:") {
+                        matches!(remote.source, Source::Discovery(_))
+                    } else if block.contains("mirrors:") {
+                        remote.mirrors.len() == 1
+                    } else {
+                        format!("{:?}", remote.headers) == "[\"x-tenant\"]"
+                    };
+                    assert!(is_meant, "{block}");
+                }
                 "rotation.md" => {
                     let plan = jwks_gate::config::parse(yaml(&block)[0].to_string().as_bytes()).unwrap();
                     let remote = plan.remotes().next().unwrap().1;
@@ -88,7 +103,7 @@ fn the_blocks_of_the_documents_are_tested() {
             }
         }
     }
-    assert_eq!(seen, 24);
+    assert_eq!(seen, 27);
     let problem: Value = serde_json::from_str(&blocks(&read("docs/denials.md"), "json")[0]).unwrap();
     let format = reply::ResponseFormat { json: true, ..reply::ResponseFormat::default() };
     let answer = reply::reply(Denial::Token(TokenError::Expired), &format, reply::ChallengeContext::default());
@@ -211,7 +226,8 @@ fn istios_plugin_configuration_is_valid() {
     let remote = plan.remotes().next().unwrap().1;
     let entries = yaml(&read("envoy/istio/serviceentry.yaml"));
     let host = entries[0]["spec"]["hosts"][0].as_str().unwrap();
-    assert_eq!(remote.cluster, format!("outbound|443||{host}"));
+    let Source::Uri(uri) = &remote.source else { panic!("{remote:?}") };
+    assert_eq!(uri.cluster, format!("outbound|443||{host}"));
     assert_eq!(documents[0]["spec"]["failStrategy"], "FAIL_RELOAD");
     // The TrafficExtension has this configuration too. The DestinationRule enables TLS for the cluster.
     let extension = yaml(&read("envoy/istio/trafficextension.yaml"));

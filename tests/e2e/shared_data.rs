@@ -57,7 +57,8 @@ fn record(config: &Value, key: &SigningKey) -> Vec<u8> {
     let leased = Update::new(Event::Refresh(Cause::Schedule), policy).apply(None, now);
     let body: std::rc::Rc<[u8]> = json!({"keys": [key.public_jwk()]}).to_string().into_bytes().into();
     let document = document::parse(&body, policy.limits).unwrap();
-    let jwks = FetchedJwks { body, document, freshness: Default::default(), validators: Default::default() };
+    let (freshness, validators, source, location) = Default::default();
+    let jwks = FetchedJwks { body, document, freshness, validators, source, location };
     let outcome = Outcome::Jwks(Box::new(jwks));
     let fetched = Update::new(Event::FetchEnded { fetch: leased.record.started, outcome, jitter: 0 }, policy);
     fetched.apply(leased.bytes.as_deref(), now).bytes.unwrap()

@@ -234,10 +234,10 @@ impl Proxy {
                     let actions = self.engine.on_updated(provider, update, applied, now);
                     self.perform(actions, report);
                 }
-                Action::Fetch(_, number, validators) => {
+                Action::Fetch(_, number, request) => {
                     let second = usize::try_from(self.now / SECOND).expect("fits");
                     report.gets[second] += 1;
-                    let response = respond(self.style, self.now, &validators);
+                    let response = respond(self.style, self.now, &request.validators);
                     self.fetch = Some((self.now + LATENCY, number, response));
                 }
                 Action::Reply(stream, _) => self.answered(stream, false, report),

@@ -177,7 +177,7 @@ impl Ledger {
                 Some(seconds) => (seconds * 1000).clamp(settings.min_ttl, settings.max_ttl),
                 None => settings.cache_duration,
             };
-            let longest = lifetime + settings.max_stale + settings.grace + settings.timeout + 1_000;
+            let longest = lifetime + settings.max_stale + settings.grace + settings.fetch_time() + 1_000;
             account.longest_use = account.longest_use.max(longest);
         }
     }
@@ -291,11 +291,16 @@ impl Ledger {
         self.accounts[issuer].renamed_at = Some(now);
     }
 
-    pub fn fetch_began(&mut self, issuer: usize, worker: usize, fetch: u64, now: u64) {
+    /// A request of a fetch. What another plugin did after the fetch's first request, the fetch does not have to know.
+    pub fn request_sent(&mut self, issuer: usize, worker: usize, fetch: u64, now: u64) {
         let account = &mut self.accounts[issuer];
-        let others = account.in_flight.iter().filter(|(_, _, since)| *since > account.disturbed_at).count();
-        account.in_flight.push((worker, fetch, now));
-        if others > 0 {
+        let known = account.in_flight.iter().find(|(_, number, _)| *number == fetch).map(|(_, _, since)| *since);
+        if known.is_none() {
+            account.in_flight.push((worker, fetch, now));
+        }
+        let is_other = |number: u64, since: u64| number != fetch && since > account.disturbed_at;
+        let others = account.in_flight.iter().filter(|(_, number, since)| is_other(*number, *since)).count();
+        if others > 0 && known.is_none_or(|since| since > account.disturbed_at) {
             self.violate(Invariant::NoStampede, format!("issuer {issuer}: a second fetch at {now}"));
         }
     }
@@ -526,7 +531,7 @@ impl Ledger {
         let longest_of = |of: fn(&Settings) -> u64| tokens.iter().map(|token| of(&token.settings)).max().unwrap_or(0);
         let stepped = self.steps.iter().any(|(at, _)| at >= arrived);
         let longest = longest_of(|settings| settings.wait)
-            + longest_of(|settings| settings.timeout)
+            + longest_of(Settings::fetch_time)
             + SLACK
             + if stepped { 1_000 } else { 0 };
         if open.parked && now > arrived + longest {

@@ -118,11 +118,11 @@ impl Issuer {
     }
 
     /// The response to a fetch; `None` means no response.
-    pub fn serve(&mut self, validators: &Validators) -> Option<Result<Response, FetchError>> {
+    pub fn serve(&mut self, is_mirror: bool, validators: &Validators) -> Option<Result<Response, FetchError>> {
         self.gets += 1;
         let respond = |status, body: String| Response { status, headers: Vec::new(), body: body.into_bytes() };
         let document = self.document();
-        Some(Ok(match self.fault {
+        Some(Ok(match self.fault.filter(|_| !is_mirror) {
             None | Some(Fault::Slow) => return Some(Ok(self.good(document, validators))),
             Some(Fault::Hang) => return None,
             Some(Fault::Reset) => return Some(Err(FetchError::Reset)),

@@ -27,6 +27,26 @@ pub struct Settings {
     pub seed: Option<u64>,
 }
 
+/// The cluster of the mirrors.
+pub const MIRROR: &str = "mirror";
+/// The timeout of the issuers that have a mirror.
+const MIRRORED: u64 = 300;
+
+impl Settings {
+    pub fn has_mirror(&self) -> bool {
+        self.timeout == MIRRORED
+    }
+
+    /// The timeouts of all requests of a fetch.
+    pub fn fetch_time(&self) -> u64 {
+        if self.has_mirror() {
+            2 * self.timeout
+        } else {
+            self.timeout
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct Scenario {
     pub seed: u64,
@@ -316,6 +336,10 @@ impl Scenario {
     /// The plugin configuration for `settings`.
     pub fn configuration(settings: &[Settings], max_parked: usize) -> Value {
         let seconds = |millis: u64| format!("{}.{:03}s", millis / 1000, millis % 1000);
+        let mirrors = |settings: &Settings| match settings.has_mirror() {
+            true => json!([{"uri": "http://m/jwks", "cluster": MIRROR, "timeout": seconds(settings.timeout)}]),
+            false => json!([]),
+        };
         let provider = |(issuer, settings): (usize, &Settings)| {
             let seed = settings.seed.map(|second| {
                 let jwks = format!(r#"{{"keys":[{}]}}"#, crate::keys::jwk("seed", crate::keys::SEED));
@@ -324,6 +348,7 @@ impl Scenario {
             });
             let provider = json!({"issuer": format!("i{issuer}"), "from_headers": [{"name": Self::header_of(issuer)}], "remote_jwks": {
                 "http_uri": {"uri": "http://i/jwks", "cluster": "c", "timeout": seconds(settings.timeout)},
+                "mirrors": mirrors(settings),
                 "cache_duration": seconds(settings.cache_duration),
                 "seed_jwks": seed,
                 "rotation": {
@@ -385,7 +410,7 @@ fn settings(rng: &mut Rng, issuer: usize) -> Settings {
         grace: choose(&[0, 0, 2_000, 8_000]),
         interval,
         wait,
-        timeout: choose(&[300, 1_000]),
+        timeout: choose(&[MIRRORED, 1_000]),
         no_cache_ttl: choose(&[1_000, 4_000, 12_000]),
         second_look: choose(&[0, 200, 1_000]),
         revoked,

@@ -100,6 +100,7 @@ pub enum Event {
         worker: usize,
         issuer: usize,
         fetch: u64,
+        is_mirror: bool,
         validators: Validators,
     },
     Fetched {
@@ -289,8 +290,8 @@ impl World {
                     self.run_worker(worker);
                 }
             }
-            Event::Serve { worker, issuer, fetch, validators } => {
-                self.serve(worker, issuer, fetch, &validators);
+            Event::Serve { worker, issuer, fetch, is_mirror, validators } => {
+                self.serve(worker, issuer, fetch, is_mirror, &validators);
             }
             Event::Fetched { worker, issuer, fetch, response } => {
                 if self.workers[worker].dead {
@@ -365,7 +366,7 @@ impl World {
                     let actions = self.workers[worker].engine.on_updated(provider, update, applied, now);
                     self.perform(worker, actions);
                 }
-                Action::Fetch(provider, fetch, validators) => self.fetch(worker, provider.index(), fetch, validators),
+                Action::Fetch(provider, fetch, request) => self.fetch(worker, provider.index(), fetch, request),
                 Action::Reply(stream, reply) => self.answer(worker, stream.0, reply.status, &reply.body),
                 Action::Resume(stream, ..) => self.answer(worker, stream.0, 200, ""),
                 Action::WakeWorkers(provider) => {

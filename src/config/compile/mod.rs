@@ -6,6 +6,7 @@ mod key_document;
 mod provider;
 mod remote;
 mod rules;
+mod sources;
 mod value;
 
 use std::collections::BTreeSet;

@@ -60,7 +60,9 @@ pub(super) fn provider(
     let local_jwks = wire.local_jwks.as_ref().map(Jwks::Local);
     let mut jwks = [("remote_jwks", remote_jwks), ("local_jwks", local_jwks)];
     let keys = match oneof::exactly_one(path, &mut jwks)? {
-        (field, Jwks::Remote(wire)) => KeySource::Remote(Box::new(remote(&path.field(field), wire, warnings)?)),
+        (field, Jwks::Remote(jwks)) => {
+            KeySource::Remote(Box::new(remote(&path.field(field), jwks, &wire.issuer, warnings)?))
+        }
         (field, Jwks::Local(wire)) => local(&path.field(field), wire, warnings)?,
     };
     let is_not_blank = |item: &str| !item.trim().is_empty();

@@ -4,13 +4,14 @@ use std::{ops::RangeInclusive, time::Duration};
 
 use super::{
     key_document::seed,
+    sources::{sources, Sources},
     value::{check_items, in_range, unsupported},
 };
 use crate::{
     config::{
         error::Result,
         path::Path,
-        schema::{AsyncFetch, BackoffStrategy, HttpUri, RemoteJwks, RetryPolicy, Rotation, Staleness},
+        schema::{AsyncFetch, BackoffStrategy, RemoteJwks, RetryPolicy, Rotation, Staleness},
     },
     keys::{document::Limits, revoked::RevokedKeys},
     policy::provider::Remote,
@@ -18,8 +19,6 @@ use crate::{
 };
 
 const YEAR: Duration = Duration::from_secs(365 * 86_400);
-/// Envoy treats a timeout below one millisecond as none. More than an hour is likely a mistake.
-const FETCH_TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(3600);
 const UP_TO_A_YEAR: RangeInclusive<Duration> = Duration::ZERO..=YEAR;
 /// A shorter lifetime would flood the issuer.
 const TTL: RangeInclusive<Duration> = Duration::from_secs(1)..=YEAR;
@@ -34,32 +33,18 @@ const MAX_DOCUMENT_BYTES: usize = 4 << 20;
 const MAX_KEYS: usize = 10_000;
 const MAX_RETRIES: u32 = 100;
 
-/// What is valid but a likely mistake is added to `warnings`.
-pub(super) fn remote(path: &Path<'_>, wire: &RemoteJwks, warnings: &mut Vec<String>) -> Result<Remote> {
-    let http_uri = path.field("http_uri");
-    let HttpUri { uri, cluster, timeout } = &wire.http_uri;
-    if cluster.is_empty() {
-        return Err(http_uri.field("cluster").error("must name an Envoy cluster"));
-    }
-    let timeout = timeout.ok_or_else(|| http_uri.field("timeout").error("must be set"))?;
-    let (scheme, authority, target) = split_uri(uri).map_err(|reason| http_uri.field("uri").error(reason))?;
-    let timeout = in_range(&http_uri.field("timeout"), timeout, FETCH_TIMEOUT)?;
+/// `issuer` is the provider's. What is valid but a likely mistake is added to `warnings`.
+pub(super) fn remote(path: &Path<'_>, wire: &RemoteJwks, issuer: &str, warnings: &mut Vec<String>) -> Result<Remote> {
+    let Sources { source, mirrors, headers, timeout } = sources(path, wire, issuer, warnings)?;
     let retry = retry(path, wire.async_fetch.as_ref(), wire.retry_policy.as_ref())?;
     let cache_duration =
         range_or(&path.field("cache_duration"), wire.cache_duration, policy::DEFAULT_CACHE_DURATION, TTL)?;
-    let terms = rotation(&path.field("rotation"), &wire.rotation, cache_duration, timeout, &retry)?;
+    let rotation = rotation(&path.field("rotation"), &wire.rotation, cache_duration, timeout, &retry)?;
     let revoked = &wire.rotation.revoked_keys;
     check_items(&path.field("rotation").field("revoked_keys"), revoked, |key| !key.is_empty(), "must not be empty")?;
-    let seed = |wire| seed(&path.field("seed_jwks"), wire, terms.limits, warnings);
-    Ok(Remote {
-        seed: wire.seed_jwks.as_ref().map(seed).transpose()?,
-        cluster: cluster.clone(),
-        scheme,
-        authority,
-        path: target,
-        rotation: terms,
-        revoked: RevokedKeys::new(revoked.iter().cloned()),
-    })
+    let seed = |wire| seed(&path.field("seed_jwks"), wire, rotation.limits, warnings);
+    let seed = wire.seed_jwks.as_ref().map(seed).transpose()?;
+    Ok(Remote { source, mirrors, headers, rotation, revoked: RevokedKeys::new(revoked.iter().cloned()), seed })
 }
 
 fn range_or(
@@ -185,22 +170,4 @@ fn retry(path: &Path<'_>, async_fetch: Option<&AsyncFetch>, policy: Option<&Retr
         retry.longest_backoff = retry.longest_backoff.max(retry.first_backoff);
     }
     Ok(retry)
-}
-
-/// Scheme, authority and path-with-query of an absolute HTTP URI (RFC 9110 §4.2).
-fn split_uri(uri: &str) -> std::result::Result<(&'static str, String, String), &'static str> {
-    if !uri.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err("must contain only printable ASCII without spaces");
-    }
-    const SCHEMES: &str = "must begin with http:// or https://";
-    let (scheme, rest) = uri.split_once("://").ok_or(SCHEMES)?;
-    let scheme = ["https", "http"].into_iter().find(|known| known.eq_ignore_ascii_case(scheme)).ok_or(SCHEMES)?;
-    let rest = rest.split('#').next().unwrap_or_default();
-    let end = rest.find(['/', '?']).unwrap_or(rest.len());
-    let (authority, target) = rest.split_at_checked(end).unwrap_or((rest, ""));
-    if authority.is_empty() || authority.contains('@') {
-        return Err("must name a host, without user information");
-    }
-    let slash = if target.starts_with('/') { "" } else { "/" };
-    Ok((scheme, authority.to_owned(), format!("{slash}{target}")))
 }

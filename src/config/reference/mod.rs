@@ -9,7 +9,7 @@ use crate::rotation::policy::EmptySet;
 
 use super::{
     read::{camel_case, Named},
-    schema::{ErrorFormat, JwtAuthentication, Mode, Staleness, Tenants, Texts, Unsupported},
+    schema::{ErrorFormat, JwtAuthentication, Mode, Secret, Staleness, Tenants, Texts, Unsupported},
 };
 
 /// The type of a field.
@@ -127,6 +127,7 @@ macro_rules! described {
 
 described! {
     String => Kind::Text,
+    Secret => Kind::Text,
     u32 => Kind::Number(0, u32::MAX.into()),
     i64 => Kind::Number(i64::MIN, i64::MAX),
     Duration => Kind::Duration,

@@ -30,6 +30,7 @@ fn everything() -> Value {
                 "subjects": {"safe_regex": {"regex": "a"}},
                 "remote_jwks": {
                     "http_uri": {"uri": "http://a", "cluster": "a", "timeout": "1s"},
+                    "request_headers": [{"key": "a", "value": "a"}],
                     "async_fetch": {},
                     "retry_policy": {"retry_back_off": {"base_interval": "1s"}},
                     "rotation": {},
@@ -40,6 +41,10 @@ fn everything() -> Value {
                 "jwt_cache_config": {},
                 "claim_to_headers": [{"header_name": "b", "claim_name": "b"}, {"header_name": "c", "claim_path": [{"key": "c"}]}],
                 "required_claims": [{"claim": "a"}],
+            },
+            "found": {
+                "issuer": "a",
+                "remote_jwks": {"discovery": {"uri": "http://a", "cluster": "a", "timeout": "1s"}},
             },
             "local": {"local_jwks": {"inline_string": keys}},
         },

@@ -6,7 +6,7 @@
 mod provider;
 mod rules;
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use serde_json::Value;
 
@@ -21,6 +21,16 @@ use crate::rotation::policy::EmptySet;
 /// A field of Envoy's that jwks-gate does not support. `compile` rejects a configuration that sets the field.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Unsupported;
+
+/// A text that nothing prints.
+#[derive(Clone, Default)]
+pub(super) struct Secret(pub(super) String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("…")
+    }
+}
 
 message! {
     /// The configuration: Envoy's `JwtAuthentication`.
@@ -143,6 +153,12 @@ impl Default for Tenants {
 impl Read for Unsupported {
     fn set(&mut self, _: Value, _: &Path<'_>) -> Result<()> {
         Ok(())
+    }
+}
+
+impl Read for Secret {
+    fn set(&mut self, value: Value, path: &Path<'_>) -> Result<()> {
+        self.0.set(value, path)
     }
 }
 

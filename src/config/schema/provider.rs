@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Staleness, StringMatcher, Tenants, Texts, Unsupported};
+use super::{Secret, Staleness, StringMatcher, Tenants, Texts, Unsupported};
 use crate::{config::read::message, rotation::policy::EmptySet};
 
 message! {
@@ -160,8 +160,17 @@ message! {
 
     /// A JWKS that the issuer publishes: Envoy's `RemoteJwks`.
     RemoteJwks {
-        /// Required. Where to fetch the JWKS.
-        http_uri: HttpUri,
+        /// Where to fetch the JWKS. Required, unless `discovery` is set; overrides `discovery`.
+        http_uri: Option<HttpUri>,
+        /// Addition. How to find the URI of the JWKS in the issuer's metadata
+        /// ([fetching.md](fetching.md#discovery)).
+        discovery: Option<Discovery>,
+        /// Addition. Where else to fetch the JWKS if the fetch from the issuer fails, in this order; at most 4. A mirror is
+        /// trusted like the issuer ([fetching.md](fetching.md#mirrors)).
+        mirrors: Vec<HttpUri>,
+        /// Addition. Additional headers of each request to the issuer; at most 16. Mirrors do not get the headers
+        /// ([fetching.md](fetching.md#request-headers)).
+        request_headers: Vec<HeaderValue>,
         /// Lifetime of a JWKS that comes without cache headers and without `spiffe_refresh_hint`. Default: `600s`.
         cache_duration: Option<Duration>,
         /// Back-off after failed fetches. The JWKS is fetched before the first request, whether or not this is set.
@@ -191,6 +200,35 @@ message! {
         cluster: String,
         /// Required. Time limit for the whole response.
         timeout: Option<Duration>,
+    }
+
+    /// A header of a request: Envoy's `HeaderValue`.
+    HeaderValue {
+        /// Required. Name of the header. `user-agent` and `accept` replace the values of jwks-gate. Headers that frame the
+        /// message, select the host, or make the request conditional are not possible.
+        key: String,
+        /// Required. Value of the header, without control characters, of at most 8192 bytes. No log shows the value, but
+        /// Envoy's config dump does.
+        value: Secret,
+    }
+
+    /// The issuer's metadata, as of OpenID Connect Discovery 1.0 or RFC 8414. Not in Envoy.
+    Discovery {
+        /// Required. URI of the metadata document, such as `https://ISSUER/.well-known/openid-configuration`. The `issuer` in
+        /// the document must equal the provider's `issuer`, which is required.
+        uri: String,
+        /// Required. Name of the Envoy cluster for the URI.
+        cluster: String,
+        /// Required. Time limit for each of the two responses, the document and the JWKS.
+        timeout: Option<Duration>,
+        /// How long the `jwks_uri` of the document is used before the document is read again, up to `86400s`. Default:
+        /// `3600s`.
+        ttl: Option<Duration>,
+        /// Name of the Envoy cluster for the JWKS. Unset: `cluster`.
+        jwks_cluster: String,
+        /// Host of the JWKS, with its port if that is not the scheme's. A `jwks_uri` with another host is rejected. Unset: the
+        /// host of `uri`.
+        jwks_host: String,
     }
 
     /// Envoy's `JwksAsyncFetch`.
@@ -253,7 +291,8 @@ message! {
         /// most `60s`; `0s` turns the second look off. Default: `1s`.
         second_look: Option<Duration>,
         /// Maximum time that a request waits for a refresh. If a refresh that may start within this time has not ended by
-        /// then, the request waits for up to one `http_uri.timeout` longer. If this is shorter than
+        /// then, the request waits for up to one `http_uri.timeout` longer (with mirrors or discovery: the timeouts of all requests of
+        /// a fetch). If this is shorter than
         /// `unknown_kid_min_interval`, tokens of a new key may be denied. Default: `10s`.
         unknown_kid_max_wait: Option<Duration>,
         /// How long a JWKS stays usable after its lifetime while fetches fail. A shorter `stale-if-error` of the issuer

@@ -32,6 +32,8 @@ pub(super) struct World {
     pub(super) now: UnixTime,
     /// Fetches started and not ended: worker and number.
     pub(super) fetches: Vec<(usize, u64)>,
+    /// The requests of all fetches.
+    pub(super) requests: Vec<FetchRequest>,
     /// Status of each stream that was answered; 200 for those let through.
     pub(super) answers: Vec<(u32, u16)>,
     pub(super) streams: u32,
@@ -72,6 +74,7 @@ pub(super) fn world_of(config: &serde_json::Value) -> World {
         record: Vec::new(),
         now: UnixTime::from_millis(1_700_000_000_000),
         fetches: Vec::new(),
+        requests: Vec::new(),
         answers: Vec::new(),
         streams: 0,
         client: ClientId::default(),
@@ -165,7 +168,10 @@ impl World {
                     let actions = self.engines[worker].on_updated(provider, update, applied, self.now);
                     self.perform(worker, actions);
                 }
-                Action::Fetch(_, fetch, _) => self.fetches.push((worker, fetch)),
+                Action::Fetch(_, fetch, request) => {
+                    self.fetches.push((worker, fetch));
+                    self.requests.push(request);
+                }
                 Action::Reply(stream, reply) => self.answers.push((stream.0, reply.status)),
                 Action::Resume(stream, ..) => self.answers.push((stream.0, 200)),
                 Action::WakeWorkers(_) => self.wake(),

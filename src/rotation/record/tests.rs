@@ -22,6 +22,8 @@ fn full() -> Record {
             rotated_at: at(1),
             fetched_at: at(1),
             freshness: freshness(9),
+            source: 0x8000_0000_0000_0001,
+            location: "https://i/k".to_owned(),
             validators: Validators { etag: Some("\"a\"".to_owned()), last_modified: None },
             jitter: 77,
             body: b"{}"[..].into(),

@@ -40,6 +40,8 @@ fn jwks(body: &str, freshness: Freshness) -> Outcome {
         document,
         freshness,
         validators: Validators::default(),
+        source: 1,
+        location: String::new(),
     }))
 }
 

@@ -1,21 +1,26 @@
 //! The fetches between workers and issuers.
 
+use jwks_gate::engine::FetchRequest;
+
 use super::*;
+use crate::scenario::MIRROR;
 
 impl World {
-    pub(super) fn fetch(&mut self, worker: usize, issuer: usize, fetch: u64, validators: Validators) {
-        if self.issuers[issuer].fault == Some(Fault::NotStarted) {
+    /// Sends a request of a fetch. A mirror never fails.
+    pub(super) fn fetch(&mut self, worker: usize, issuer: usize, fetch: u64, request: FetchRequest) {
+        let (validators, is_mirror) = (request.validators, request.endpoint.cluster == MIRROR);
+        if self.issuers[issuer].fault == Some(Fault::NotStarted) && !is_mirror {
             let actions = self.on_fetched(worker, issuer, fetch, Err(FetchError::NotStarted));
             return self.perform_fetched(worker, issuer, actions, true);
         }
-        self.ledger.fetch_began(issuer, worker, fetch, self.now);
-        let slow = self.issuers[issuer].fault == Some(Fault::Slow);
+        self.ledger.request_sent(issuer, worker, fetch, self.now);
+        let slow = self.issuers[issuer].fault == Some(Fault::Slow) && !is_mirror;
         let delay = if slow { self.workers[worker].settings[issuer].timeout / 2 - LATENCY } else { LATENCY };
-        self.schedule_in(delay, Event::Serve { worker, issuer, fetch, validators });
+        self.schedule_in(delay, Event::Serve { worker, issuer, fetch, is_mirror, validators });
     }
 
-    pub(super) fn serve(&mut self, worker: usize, issuer: usize, fetch: u64, validators: &Validators) {
-        let (delay, response) = match self.issuers[issuer].serve(validators) {
+    pub(super) fn serve(&mut self, worker: usize, issuer: usize, fetch: u64, is_mirror: bool, validators: &Validators) {
+        let (delay, response) = match self.issuers[issuer].serve(is_mirror, validators) {
             Some(response) => (LATENCY, response),
             None => {
                 let timeout = self.workers[worker].settings[issuer].timeout - LATENCY;
@@ -36,14 +41,17 @@ impl World {
             Rule::break_response(self.broken, &mut response.body);
         }
         let actions = self.on_fetched(worker, issuer, fetch, response);
-        let is_spoiled = self.ledger.fetch_ended(issuer, fetch);
+        let goes_on = actions.iter().any(|action| matches!(action, Action::Fetch(..)));
+        let is_spoiled = !goes_on && self.ledger.fetch_ended(issuer, fetch);
         self.perform_fetched(worker, issuer, actions, is_spoiled);
     }
 
     /// Shares the result of a fetch. The ledger hears of the pause that follows before requests are answered.
     pub(super) fn perform_fetched(&mut self, worker: usize, issuer: usize, actions: Vec<Action>, is_spoiled: bool) {
         for action in actions {
-            if let Action::Update(provider, update) = action {
+            if let Action::Fetch(provider, fetch, request) = action {
+                self.fetch(worker, provider.index(), fetch, request);
+            } else if let Action::Update(provider, update) = action {
                 let applied = self.apply(worker, provider.index(), &update);
                 match pause(&applied.record, &self.workers[worker].settings[issuer]) {
                     0 => self.ledger.succeeded(issuer),
