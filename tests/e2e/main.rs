@@ -20,6 +20,7 @@ mod cold_start;
 mod compose;
 mod config;
 mod docs;
+mod fetch_sources;
 mod fetching;
 mod hostile;
 mod issuers;
