@@ -152,6 +152,7 @@ pub struct World {
     pub issuers: Vec<Issuer>,
     pub ledger: Ledger,
     streams: u32,
+    has_clock_steps: bool,
     /// How often any engine looked at any key set.
     pub looks: usize,
     /// Whether to print every event.
@@ -175,6 +176,7 @@ impl World {
             issuers,
             ledger,
             streams: 0,
+            has_clock_steps: scenario.events.iter().any(|(_, event)| matches!(event, Event::StepClock(_))),
             looks: 0,
             verbose: false,
             scenario,
@@ -251,11 +253,15 @@ impl World {
             }
             Event::Break(issuer, fault) => {
                 self.issuers[issuer].fault = Some(fault);
-                self.ledger.trouble_begins(issuer);
+                if !self.is_saved_by_mirror(issuer) {
+                    self.ledger.trouble_begins(issuer);
+                }
             }
             Event::Heal(issuer) => {
+                if !self.is_saved_by_mirror(issuer) {
+                    self.ledger.trouble_ends(issuer, self.now);
+                }
                 self.issuers[issuer].fault = None;
-                self.ledger.trouble_ends(issuer, self.now);
             }
             Event::StepClock(step) => {
                 self.skew += step;

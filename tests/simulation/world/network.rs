@@ -6,6 +6,13 @@ use super::*;
 use crate::scenario::MIRROR;
 
 impl World {
+    /// Whether the issuer's fault means nothing to tokens, since a mirror has the keys and the fault costs no time. After a step of
+    /// the clock within the fetch, the lease may be over, and the mirror is not asked.
+    pub(super) fn is_saved_by_mirror(&self, issuer: usize) -> bool {
+        let costs_time = matches!(self.issuers[issuer].fault, None | Some(Fault::Hang | Fault::Slow));
+        self.scenario.settings[issuer].has_mirror() && !costs_time && !self.has_clock_steps
+    }
+
     /// Sends a request of a fetch. A mirror never fails.
     pub(super) fn fetch(&mut self, worker: usize, issuer: usize, fetch: u64, request: FetchRequest) {
         let (validators, is_mirror) = (request.validators, request.endpoint.cluster == MIRROR);
