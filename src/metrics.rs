@@ -70,18 +70,17 @@ pub enum FetchCause {
 
 impl FetchCause {
     /// Every cause.
-    pub const ALL: [Self; 9] =
-        [
-            Self::Dns,
-            Self::Connect,
-            Self::Tls,
-            Self::Timeout,
-            Self::Status,
-            Self::Document,
-            Self::EmptySet,
-            Self::Metadata,
-            Self::Other,
-        ];
+    pub const ALL: [Self; 9] = [
+        Self::Dns,
+        Self::Connect,
+        Self::Tls,
+        Self::Timeout,
+        Self::Status,
+        Self::Document,
+        Self::EmptySet,
+        Self::Metadata,
+        Self::Other,
+    ];
 
     /// The cause as a label.
     pub fn name(self) -> &'static str {

@@ -121,8 +121,8 @@ fn describe(body: &mut String, name: &str, keys: &ProviderKeys, remote: &Remote,
     if keys.record.failures > 0 {
         let _ = write!(body, ", failed fetches in a row: {}", keys.record.failures);
     }
-    if let Some(error) = &keys.last_error {
-        let _ = write!(body, ", last error: {}", error.cause().name());
+    if let Some(failed) = keys.ended.failures.last().filter(|_| keys.ended.answered.is_none()) {
+        let _ = write!(body, ", last error: {}", failed.error.cause().name());
     }
     body.push('\n');
 }

@@ -94,7 +94,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(3 * 3600);
 pub const MAX_LOCATION_BYTES: usize = 2048;
 
 /// The format marker. Another layout takes another marker.
-pub const MARKER: &[u8; 8] = b"jwksgat8";
+pub const MARKER: &[u8; 8] = b"jwksgat9";
 
 impl Record {
     /// The bytes to share.

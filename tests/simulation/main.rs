@@ -53,7 +53,10 @@ fn every_seed_keeps_every_invariant() {
 fn replay() {
     let seed = number("SEED").unwrap_or(1);
     let scenario = match env::var_os("TROUBLE") {
-        Some(_) => Scenario { lateness: 0, ..Scenario::new(seed) }.without_pairs().with_trouble_for_the_last_issuer(),
+        Some(_) => Scenario { lateness: 0, ..Scenario::new(seed) }
+            .without_pairs()
+            .without_outages_at_the_start()
+            .with_trouble_for_the_last_issuer(),
         None => Scenario::new(seed),
     };
     let [one, two] = [false, true].map(|verbose| {
@@ -87,7 +90,7 @@ fn trouble_at_one_issuer_does_not_change_the_fetches_from_another() {
     let (mut fetches, mut difference) = (0, 0);
     for seed in 0..300 {
         // Issuers share event loops. Late event loops would change the history.
-        let scenario = Scenario { lateness: 0, ..Scenario::new(seed) }.without_pairs();
+        let scenario = Scenario { lateness: 0, ..Scenario::new(seed) }.without_pairs().without_outages_at_the_start();
         let others = scenario.settings.len() - 1;
         let quiet = run(scenario.clone(), None);
         let troubled = run(scenario.with_trouble_for_the_last_issuer(), None);

@@ -312,6 +312,12 @@ impl Scenario {
         self
     }
 
+    /// Without issuers that are down at the start: the random back-offs that follow multiply small differences of time.
+    pub fn without_outages_at_the_start(mut self) -> Self {
+        self.events.retain(|(at, event)| *at > 0 || !matches!(event, Event::Break(..)));
+        self
+    }
+
     /// Adds trouble for the last issuer only: the issuer hangs most of the time, and invented `kid`s flood its
     /// provider.
     pub fn with_trouble_for_the_last_issuer(mut self) -> Self {
