@@ -103,7 +103,7 @@ fn the_blocks_of_the_documents_are_tested() {
             }
         }
     }
-    assert_eq!(seen, 27);
+    assert_eq!(seen, 28);
     let problem: Value = serde_json::from_str(&blocks(&read("docs/denials.md"), "json")[0]).unwrap();
     let format = reply::ResponseFormat { json: true, ..reply::ResponseFormat::default() };
     let answer = reply::reply(Denial::Token(TokenError::Expired), &format, reply::ChallengeContext::default());

@@ -27,6 +27,7 @@ type Changes = Vec<(Value, u16)>;
 /// For each provider, claims of a good token, and changes of them.
 fn cases() -> Vec<(&'static str, Value, Changes)> {
     let (tenant, api) = ("11111111-2222-3333-4444-555555555555", "66666666-7777-8888-9999-000000000000");
+    let second = "aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee";
     vec![
         (
             "entra",
@@ -40,6 +41,20 @@ fn cases() -> Vec<(&'static str, Value, Changes)> {
                 (json!({"tid": api}), 403),
                 (json!({"scp": null}), 403),
                 (json!({"scp": null, "roles": ["access_as_user"]}), 403),
+            ],
+        ),
+        (
+            "entra_tenants",
+            json!({
+                "iss": format!("https://login.microsoftonline.com/{tenant}/v2.0"), "aud": api, "tid": tenant,
+                "scp": "access_as_user",
+            }),
+            vec![
+                (json!({"iss": format!("https://sts.windows.net/{tenant}/"), "aud": format!("api://{api}")}), 200),
+                (json!({"iss": format!("https://login.microsoftonline.com/{second}/v2.0"), "tid": second}), 200),
+                (json!({"iss": format!("https://login.microsoftonline.com/{api}/v2.0"), "tid": api}), 401),
+                (json!({"tid": second}), 401),
+                (json!({"iss": format!("https://sts.windows.net/{tenant}")}), 401),
             ],
         ),
         (
@@ -87,7 +102,8 @@ fn cases() -> Vec<(&'static str, Value, Changes)> {
                 "hd": "example.com",
             }),
             vec![
-                (json!({"iss": "accounts.google.com"}), 401),
+                (json!({"iss": "accounts.google.com"}), 200),
+                (json!({"iss": "https://accounts.google.com/"}), 401),
                 (json!({"hd": null}), 403),
                 (json!({"aud": "1234567890-other.apps.googleusercontent.com"}), 403),
             ],
@@ -108,6 +124,7 @@ fn cases() -> Vec<(&'static str, Value, Changes)> {
                 "repository": "octo-org/octo-repo", "repository_owner_id": "65", "ref": "refs/heads/main",
             }),
             vec![
+                (json!({"repository": "octo-org/octo-tools"}), 200),
                 (json!({"repository": "octo-org/other"}), 403),
                 (json!({"repository_owner_id": "66"}), 403),
                 (json!({"ref": "refs/pull/1/merge"}), 403),
