@@ -12,7 +12,7 @@ cd "$(dirname "$0")/.."
 
 target=wasm32-unknown-unknown
 # Cargo optimises only a cdylib at link time. The rlib in Cargo.toml is for the tests.
-build=(cargo rustc --release --target "$target" --lib --crate-type cdylib)
+build=(cargo rustc --locked --release --target "$target" --lib --crate-type cdylib)
 # The same sources give the same bytes, wherever cargo keeps them: a panic names its file.
 build+=(--config "target.$target.rustflags=['--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}/registry/src=registry']")
 case ${1:-filter} in

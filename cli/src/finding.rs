@@ -65,18 +65,54 @@ struct Json<'a> {
     help: &'a str,
 }
 
+/// Members whose values are secrets. What stands behind such a name is never printed.
+const SECRETS: [&str; 6] =
+    ["shared_data_secret", "sharedDataSecret", "request_headers", "requestHeaders", "inline_string", "\"k\""];
+
+/// The text with every secret masked, byte for byte, so that places stay the same. A line with the name of a secret is masked behind
+/// the name, and so are lines that are indented further.
+fn masked(text: &str) -> String {
+    let mut masked = String::with_capacity(text.len());
+    let mut within: Option<usize> = None;
+    for line in text.split_inclusive('\n') {
+        let indentation = line.len() - line.trim_start_matches([' ', '-']).len();
+        let is_within = within.is_some_and(|outer| indentation > outer);
+        let at = SECRETS.iter().filter_map(|name| Some(line.find(name)? + name.len())).min();
+        let from = match (is_within, at) {
+            (true, _) => indentation,
+            (false, Some(at)) => {
+                within = Some(indentation);
+                at
+            }
+            (false, None) => {
+                within = within.filter(|_| line.trim().is_empty());
+                masked.push_str(line);
+                continue;
+            }
+        };
+        let keep = |c: char| c.is_whitespace() || matches!(c, ':' | '"' | '\'' | ',' | '{' | '}' | '[' | ']');
+        masked.push_str(&line[..from]);
+        masked.extend(
+            line[from..].chars().flat_map(|c| {
+                std::iter::repeat_n(if keep(c) { c } else { '*' }, if keep(c) { 1 } else { c.len_utf8() })
+            }),
+        );
+    }
+    masked
+}
+
 /// Prints findings as text, each with its lines.
 pub(crate) fn print(source: &Source, findings: &[Finding], out: &mut impl Write) -> std::io::Result<()> {
+    let text = masked(&source.text);
     for finding in findings {
         let level = match finding.severity {
             Severity::Error => Level::ERROR,
             Severity::Warning => Level::WARNING,
             Severity::Note => Level::NOTE,
         };
-        let span = one_line(&source.text, finding.span.clone());
-        let snippet = Snippet::source(source.text.as_str())
-            .path(source.name.as_str())
-            .annotation(AnnotationKind::Primary.span(span));
+        let span = one_line(&text, finding.span.clone());
+        let snippet =
+            Snippet::source(text.as_str()).path(source.name.as_str()).annotation(AnnotationKind::Primary.span(span));
         let mut group = level.primary_title(finding.message.as_str()).id(finding.code).element(snippet);
         if !finding.help.is_empty() {
             group = group.element(Level::HELP.message(finding.help.as_str()));

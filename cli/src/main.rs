@@ -128,7 +128,9 @@ pub(crate) fn read_bytes(path: &Path) -> Result<Vec<u8>, Failure> {
     result.map_err(|error| format!("{}: {error}", path.display()))
 }
 
+/// Prints text that may contain what others wrote: no control character reaches the terminal.
 pub(crate) fn write(out: &mut impl Write, text: &str) -> Result<(), Failure> {
+    let text: String = text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect();
     out.write_all(text.as_bytes()).map_err(|error| error.to_string())
 }
 

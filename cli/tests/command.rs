@@ -145,6 +145,32 @@ fn each_lint_finds_its_mistake() {
     assert!(!found.iter().any(|(code, _)| code == "rejected"), "{found:?}");
 }
 
+/// Findings show lines, and no secret in them.
+#[test]
+fn no_secret_is_printed() {
+    let text = r#"shared_data_secret: "geheim-geheim-geheim"
+providers:
+  p:
+    issuer: 7
+    remote_jwks:
+      http_uri: { uri: "https://i.test/k", cluster: c, timeout: 1s }
+      request_headers: [{ key: x-key, value: "geheim-1" }]
+  q:
+    local_jwks: { inline_string: '{"keys":[{"kty":"oct","k":"geheim-2"}]}' }
+    algorithms: [HS256]
+  r:
+    local_jwks:
+      inline_string: |
+        {"keys":[{"kty":"oct",
+          "k":"geheim-3"}]}
+"#;
+    let shown = text_of(&run(&["check", &file("secrets.yaml", text)]));
+    assert!(shown.contains("secret_in_clear") && !shown.contains("geheim"), "{shown}");
+    let one_line = r#"{"shared_data_secret":"geheim-geheim-geheim","providers":{"p":{"issuer":7}}}"#;
+    let shown = text_of(&run(&["check", &file("one-line.json", one_line)]));
+    assert!(shown.contains("issuer") && !shown.contains("geheim"), "{shown}");
+}
+
 #[test]
 fn wrong_usage_is_code_2() {
     assert_eq!(run(&["check"]).status.code(), Some(2));
@@ -208,6 +234,12 @@ fn a_decision_is_explained() {
     let of_new_key = site.issuer.token();
     let unknown = text(&site.explain(&of_new_key, &with_keys));
     assert!(unknown.contains("no key verifies the token"), "{unknown}");
+    // A token cannot say that it is good.
+    let forged = site.issuer.current().mint(&json!({"iss": "o", "the token is good": 1}));
+    let forged = site.explain(&forged, &["--jwks", &site.jwks, "--provider", "p"]);
+    assert_eq!(forged.status.code(), Some(1), "{}", text(&forged));
+    let in_query = run(&["explain", "--config", &site.config, "--request", &format!("GET /api/x?access_token={good}")]);
+    assert!(!text(&in_query).contains(signature), "{}", text(&in_query));
     let missing = run(&["explain", "--config", &site.config, "--request", "GET /other", "--json"]);
     assert_eq!(json_of(&missing)["verdict"]["decision"], "allowed");
 }
@@ -284,6 +316,15 @@ fn what_runs_today_is_converted() {
             assert_eq!(errors, 0, "{name} {to}: {list} {converted}");
         }
     }
+    // One path without a form here: nothing of the policy is carried over, and a note says so.
+    let odd = REQUEST_AUTHENTICATION.replace(r#""/api/*""#, r#""/api/*", "*/admin""#);
+    let (_, config) = of("odd.yaml", &odd, "config");
+    assert!(
+        config.contains("AuthorizationPolicy \"need\" is not carried over") && !config.contains("prefix: /api/"),
+        "{config}"
+    );
+    let (_, two) = of("two.yaml", &format!("{REQUEST_AUTHENTICATION}---{SECURITY_POLICY}"), "wasmplugin");
+    assert!(two.contains("\n---\n") && two.contains("name: jwks-gate-jwt"), "{two}");
     assert_eq!(run(&["convert", &file("nothing.yaml", "a: 1\n")]).status.code(), Some(2));
 }
 

@@ -16,6 +16,11 @@ use crate::{
 impl ProviderKeys {
     /// A fetch of this number begins. Returns its first request.
     pub(super) fn begin_fetch(&mut self, fetch: u64, remote: &Remote, now: UnixTime) -> Option<FetchRequest> {
+        if let (Source::Discovery(discovery), Some(document)) = (&remote.source, &self.record.document) {
+            if let Ok(endpoint) = discovery.jwks_at(&document.location) {
+                self.fetching.adopt(endpoint, document.fetched_at);
+            }
+        }
         self.fetching.begin(fetch, remote, self.clock.at(now));
         self.request(fetch, remote)
     }

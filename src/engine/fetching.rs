@@ -4,7 +4,7 @@
 //! Uri:        Jwks ──── failed ───▶ Mirror(0) ─▶ Mirror(1) …
 //! Discovery:  Metadata ───────────▶ Jwks ── failed ─▶ Mirror(0) …
 //!             Metadata ── failed ─▶ Jwks at the URI that was found before, if any
-//!             Jwks at a URI that was found before ── 404, 410 ─▶ Metadata ─▶ Jwks
+//!             Jwks at a URI that was found before ── another status ─▶ Metadata ─▶ Jwks
 //! ```
 
 use super::fetch_error::FetchError;
@@ -110,6 +110,19 @@ impl Fetching {
         self.running.as_ref()?.asked
     }
 
+    /// The pause that the issuer asked for.
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        self.running.as_ref()?.retry_after
+    }
+
+    /// Another worker fetched the newest JWKS at this URI of the metadata, at `fetched_at`: its metadata is newer, unless this worker
+    /// has read the metadata since. When the metadata is due again does not change.
+    pub(super) fn adopt(&mut self, endpoint: Endpoint, fetched_at: UnixTime) {
+        if let Some(found) = self.found.as_mut().filter(|found| found.read_at < fetched_at) {
+            found.endpoint = endpoint;
+        }
+    }
+
     /// The metadata names this URI.
     pub(super) fn found(&mut self, endpoint: Endpoint, read_at: UnixTime) {
         self.found = Some(Found { endpoint, read_at });
@@ -125,8 +138,9 @@ impl Fetching {
     /// The request of this step failed. `retry_after` is the pause that the server asked for.
     pub(super) fn failed(&mut self, error: FetchError, retry_after: Option<Duration>, remote: &Remote) {
         let Some(running) = &mut self.running else { return };
-        let is_gone = matches!(error, FetchError::Status(404 | 410));
-        if running.step == Step::Jwks && is_gone && matches!(remote.source, Source::Discovery(_)) {
+        // The JWKS may have moved.
+        let is_elsewhere = matches!(error, FetchError::Status(_));
+        if running.step == Step::Jwks && is_elsewhere && matches!(remote.source, Source::Discovery(_)) {
             self.found = None;
         }
         // A mirror does not say when the issuer may be asked again.

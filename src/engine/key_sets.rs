@@ -7,26 +7,25 @@ use log::{info, warn};
 use super::{
     action::{Action, Response},
     fetch_error::FetchError,
+    fetch_outcome::outcome,
     fetching::{Ended, FailedRequest, Step},
     provider_keys::ProviderKeys,
     telemetry::{self, Telemetry},
 };
 use crate::{
     ids::{ProviderId, ProviderMap},
-    keys::document,
     metrics::{Counter, FetchResult, Histogram, Metric, Refresh},
     policy::{
         plan::Plan,
-        provider::{Provider, Remote, Source},
+        provider::{Provider, Remote},
         reply::Denial,
         requirement::{Evaluation, ResolvedRequirement, TokenCheck},
     },
     rotation::{
         http_cache,
-        policy::EmptySet,
         record::Record,
         seed::Seed,
-        transition::{Cause, Effect, Event, FetchedJwks, Outcome},
+        transition::{Cause, Effect, Event, Outcome},
         update::{Applied, Update},
     },
     time::UnixTime,
@@ -219,9 +218,7 @@ impl KeySets {
             // This worker has begun another fetch since.
             return update(keys, Outcome::Failed { retry_after: None });
         };
-        let is_found = step == Step::Jwks && matches!(remote.source, Source::Discovery(_));
-        let location = if is_found { endpoint.uri() } else { String::new() };
-        let origin = (endpoint.digest(), location);
+        let origin = keys.origin(step, endpoint, remote);
         let retry_after = response.as_ref().ok().and_then(|response| http_cache::retry_after(&response.headers, now));
         let brought = match (response, step) {
             (Err(error), _) => Err(error),
@@ -283,42 +280,6 @@ impl KeySets {
             }
         }
         wanted
-    }
-}
-
-/// What the response of an endpoint brings, by the endpoint's digest and by its URI if the metadata named it. The body of a 200 is parsed here, once for this worker.
-fn outcome(
-    keys: &ProviderKeys,
-    remote: &Remote,
-    (source, location): (u64, String),
-    response: Response,
-    telemetry: &mut Telemetry,
-    now: UnixTime,
-) -> Result<Outcome, FetchError> {
-    let mut freshness = http_cache::freshness(&response.headers, now);
-    match (response.status, keys.fetching.asked()) {
-        (200, _) => {
-            let Response { headers, body, .. } = response;
-            let parse = match remote.rotation.empty_set {
-                EmptySet::Keep => document::parse,
-                EmptySet::Revoke => document::parse_cached,
-            };
-            let document = parse(&body, remote.rotation.limits).map_err(FetchError::Document)?;
-            freshness.lifetime = freshness.lifetime.or(document.refresh_hint);
-            let skipped = u32::try_from(document.skipped.len()).unwrap_or(u32::MAX);
-            telemetry.add_many(Metric::KeySkipped, skipped);
-            let validators = http_cache::validators(&headers);
-            Ok(Outcome::Jwks(Box::new(FetchedJwks {
-                body: body.into(),
-                document,
-                freshness,
-                validators,
-                source,
-                location,
-            })))
-        }
-        (304, Some(document)) => Ok(Outcome::NotModified { document, freshness }),
-        _ => Err(FetchError::of(&response)),
     }
 }
 

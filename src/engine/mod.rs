@@ -14,6 +14,7 @@ mod authenticate;
 mod denied_kids;
 mod due_times;
 mod fetch_error;
+mod fetch_outcome;
 mod fetch_requests;
 mod fetching;
 mod gauges;

@@ -1,5 +1,7 @@
 //! Lints on what stands around the configuration: clusters, the connection manager, the failure policy.
 
+use std::ops::Range;
+
 use super::place;
 use crate::{
     configuration::{Configuration, Place},
@@ -28,24 +30,32 @@ fn clusters(configuration: &Configuration<'_>) -> Vec<Finding> {
     let Some(clusters) = configuration.clusters() else { return Vec::new() };
     let mut findings = Vec::new();
     for (name, span, provider) in configuration.providers() {
-        let Some(http_uri) = provider.at(&["remote_jwks", "http_uri"]) else { continue };
-        let (Some(cluster), Some(uri)) = (http_uri.text_at(&["cluster"]), http_uri.text_at(&["uri"])) else { continue };
-        let at = http_uri.get("cluster").map_or(span, |node| node.span.clone());
-        let Some(defined) = clusters.iter().find(|node| node.text_at(&["name"]) == Some(cluster)) else {
-            let message = format!("provider {name:?}: cluster {cluster:?} is not defined in static_resources.clusters");
-            let help = "every fetch of this JWKS fails, and the provider's tokens get a 503";
-            findings.push(Finding::error("unknown_cluster", at, message).help(help));
-            continue;
-        };
-        if let Some(what) = weakness(uri, defined) {
-            let message = format!("provider {name:?}: {uri} is fetched through cluster {cluster:?}, {what}");
-            let help =
-                "who controls the network then controls the keys: set transport_socket with UpstreamTlsContext, \
-                        validation_context.trusted_ca and match_typed_subject_alt_names";
-            findings.push(Finding::warning("unverified_issuer", at, message).help(help));
+        let Some(remote) = provider.get("remote_jwks") else { continue };
+        let mirrors = remote.get("mirrors").map(Node::items).unwrap_or_default();
+        let sources = remote.get("http_uri").into_iter().chain(remote.get("discovery")).chain(mirrors);
+        for source in sources {
+            let Some(uri) = source.text_at(&["uri"]) else { continue };
+            for cluster in ["cluster", "jwks_cluster"].iter().filter_map(|field| source.get(field)) {
+                let at = if cluster.span.is_empty() { span.clone() } else { cluster.span.clone() };
+                findings.extend(cluster.text().and_then(|cluster| of_cluster(clusters, name, uri, cluster, at)));
+            }
         }
     }
     findings
+}
+
+/// What is wrong with the cluster through which this URI is fetched.
+fn of_cluster(clusters: &[Node], name: &str, uri: &str, cluster: &str, at: Range<usize>) -> Option<Finding> {
+    let Some(defined) = clusters.iter().find(|node| node.text_at(&["name"]) == Some(cluster)) else {
+        let message = format!("provider {name:?}: cluster {cluster:?} is not defined in static_resources.clusters");
+        let help = "every fetch through this cluster fails; without keys, the provider's tokens get a 503";
+        return Some(Finding::error("unknown_cluster", at, message).help(help));
+    };
+    let what = weakness(uri, defined)?;
+    let message = format!("provider {name:?}: {uri} is fetched through cluster {cluster:?}, {what}");
+    let help = "who controls the network then controls the keys: set transport_socket with UpstreamTlsContext, \
+                validation_context.trusted_ca and match_typed_subject_alt_names";
+    Some(Finding::warning("unverified_issuer", at, message).help(help))
 }
 
 /// What lets somebody on the way stand in for the issuer.

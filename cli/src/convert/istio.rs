@@ -16,6 +16,7 @@ fn one(resource: &Node, policies: &[&Node]) -> Option<Converted> {
     let spec = resource.get("spec")?;
     let mut converted = Converted {
         selector: spec.get("selector").map(Node::to_json),
+        name: resource.text_at(&["metadata", "name"]).map(str::to_owned),
         namespace: resource.text_at(&["metadata", "namespace"]).map(str::to_owned),
         ..Converted::default()
     };
@@ -115,7 +116,8 @@ fn required(policy: &Node, requires: &Value, converted: &mut Converted) -> Vec<V
         let paths: Option<Vec<Value>> = match to {
             [] => Some(vec![json!({"prefix": "/"})]),
             [to] => to.get("operation").filter(|operation| operation.members().len() == 1).and_then(|operation| {
-                operation.get("paths").map(|paths| paths.texts().into_iter().filter_map(path).collect())
+                // One path that has no form here makes the whole rule none.
+                operation.get("paths")?.texts().into_iter().map(path).collect()
             }),
             _ => None,
         };

@@ -47,6 +47,8 @@ pub(crate) struct Converted {
     pub(crate) notes: Vec<String>,
     /// The `selector` of an Istio resource.
     pub(crate) selector: Option<Value>,
+    /// The name of the resource.
+    pub(crate) name: Option<String>,
     /// The namespace of an Istio resource.
     pub(crate) namespace: Option<String>,
 }
@@ -66,7 +68,10 @@ pub(crate) fn run(options: &Options, out: &mut impl Write) -> Result<bool, Failu
         .iter()
         .flat_map(|document| {
             let native = configuration::find(&source, document).0.into_iter();
-            native.filter(|found| found.place == Place::JwtAuthn).map(|found| jwt_authn(&found.json()))
+            let is_per_route = source.text.contains("jwt_authn.v3.PerRouteConfig");
+            native
+                .filter(|found| found.place == Place::JwtAuthn)
+                .map(move |found| jwt_authn(&found.json(), is_per_route))
         })
         .collect();
     all.extend(documents.iter().filter_map(gateway::convert));
@@ -78,21 +83,28 @@ pub(crate) fn run(options: &Options, out: &mut impl Write) -> Result<bool, Failu
         ));
     }
     let mut is_complete = true;
-    for converted in &all {
+    for (index, converted) in all.iter().enumerate() {
         // What the filter would not load is no result.
         let json = Value::Object(converted.config.clone()).to_string();
         let plan = config::parse(json.as_bytes()).map_err(|error| format!("cannot be converted: {error}"))?;
         let warnings = plan.warnings.iter().filter(|warning| !warning.starts_with("shared_data_secret"));
         let notes: Vec<_> = converted.notes.iter().cloned().chain(warnings.cloned()).collect();
         is_complete &= converted.notes.is_empty();
-        write(out, &output::yaml(converted, &notes, options.to)?)?;
+        let separator = if index > 0 { "---\n" } else { "" };
+        write(out, &format!("{separator}{}", output::yaml(converted, &notes, options.to)?))?;
     }
     Ok(is_complete)
 }
 
 /// A `jwt_authn` filter: its configuration is a configuration of jwks-gate.
-fn jwt_authn(json: &str) -> Converted {
+fn jwt_authn(json: &str, is_per_route: bool) -> Converted {
     let mut converted = Converted::default();
+    if is_per_route {
+        converted.note(
+            "PerRouteConfig is not carried over: a Wasm filter has no settings of a route; write a rule for the paths of each \
+             route, before the others",
+        );
+    }
     let Ok(Value::Object(mut config)) = serde_json::from_str(json) else { return converted };
     for field in ["filter_state_rules", "filterStateRules"] {
         if config.remove(field).is_some() {

@@ -60,7 +60,8 @@ fn plugin(converted: &Converted, config: Value) -> Value {
             "pluginConfig": config,
         }),
     );
-    let mut metadata = json!({"name": "jwks-gate"});
+    let name = converted.name.as_ref().map_or_else(|| "jwks-gate".to_owned(), |name| format!("jwks-gate-{name}"));
+    let mut metadata = json!({"name": name});
     if let Some(namespace) = &converted.namespace {
         merge(&mut metadata, json!({"namespace": namespace}));
     }

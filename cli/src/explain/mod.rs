@@ -72,17 +72,15 @@ pub(crate) fn run(options: &Options, as_json: bool, out: &mut impl Write) -> Res
     let jwks = options.jwks.as_deref().map(read_bytes).transpose()?;
     let now = time(options.at.as_deref())?;
     let mut steps = Steps::default();
-    let verdict = match &options.provider {
+    let (is_fine, verdict) = match &options.provider {
         Some(name) => {
             let token = token.ok_or("--provider explains a token: give --token")?;
-            token::explain(&mut steps, &plan, Some(name), &token, jwks.as_deref(), now, options.show_claims)?;
-            None
+            (token::explain(&mut steps, &plan, Some(name), &token, jwks.as_deref(), now, options.show_claims)?, None)
         }
-        None => Some(request(options, plan, token.as_deref(), jwks.as_deref(), now, &mut steps)?),
-    };
-    let is_fine = match &verdict {
-        Some(verdict) => verdict.decision == "allowed",
-        None => steps.0.iter().any(|(_, text)| text.contains("the token is good")),
+        None => {
+            let verdict = request(options, plan, token.as_deref(), jwks.as_deref(), now, &mut steps)?;
+            (verdict.decision == "allowed", Some(verdict))
+        }
     };
     print(&steps, verdict.as_ref(), as_json, out)?;
     Ok(is_fine)
@@ -134,7 +132,9 @@ fn request(
     }
     let list: Vec<_> = list.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
     let headers = Headers::new(&list);
-    steps.add("request", format!("{method} {path}"));
+    // The query may hold the token.
+    let shown = path.split_once('?').map_or_else(|| path.to_owned(), |(path, _)| format!("{path}?…"));
+    steps.add("request", format!("{method} {shown}"));
     let rule = plan.routes.iter().position(|rule| rule.route.matches(headers).unwrap_or(true));
     steps.add(
         "rule",

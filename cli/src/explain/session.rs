@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jwks_gate::{
     engine::{Action, Decision, Engine, Headers, Plan, ProviderId, Response, StreamId},
     ids::ClientId,
+    policy::{endpoint::Endpoint, provider::Source},
     time::UnixTime,
     token::signature::WasmVerifier,
 };
@@ -47,6 +48,14 @@ impl Session<'_> {
         }
     }
 
+    /// What the issuer answers to a request for its metadata. `None`: the request is for the JWKS.
+    fn metadata(&self, provider: ProviderId, endpoint: &Endpoint) -> Option<Vec<u8>> {
+        let Source::Discovery(discovery) = &self.engine.plan().remote(provider)?.source else { return None };
+        let uri = format!("https://{}/jwks", discovery.jwks_host);
+        let metadata = serde_json::json!({"issuer": discovery.issuer, "jwks_uri": uri});
+        (*endpoint == discovery.metadata).then(|| metadata.to_string().into_bytes())
+    }
+
     fn carry_out(&mut self, action: Action) -> Vec<Action> {
         match action {
             Action::Update(provider, update) => {
@@ -56,9 +65,11 @@ impl Session<'_> {
                 }
                 self.engine.on_updated(provider, update, applied, self.now)
             }
-            Action::Fetch(provider, fetch, _) => match self.jwks {
+            Action::Fetch(provider, fetch, request) => match self.jwks {
                 Some(body) => {
-                    let response = Response { status: 200, headers: Vec::new(), body: body.to_vec() };
+                    let metadata = self.metadata(provider, &request.endpoint);
+                    let body = metadata.unwrap_or_else(|| body.to_vec());
+                    let response = Response { status: 200, headers: Vec::new(), body };
                     self.engine.on_fetched(provider, fetch, Ok(response), 0, self.now)
                 }
                 // The fetch runs, and no response comes.

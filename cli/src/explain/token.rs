@@ -22,7 +22,7 @@ use crate::{jwks::describe, Failure};
 /// Claims that decide, and say nothing about a person.
 const SHOWN: [&str; 6] = ["iss", "aud", "azp", "exp", "nbf", "iat"];
 
-/// Adds the steps for a token. `name`: for this provider only.
+/// Adds the steps for a token. `name`: for this provider only. Returns whether a provider accepts the token.
 pub(super) fn explain(
     steps: &mut Steps,
     plan: &Plan,
@@ -31,20 +31,19 @@ pub(super) fn explain(
     jwks: Option<&[u8]>,
     now: UnixTime,
     shows_claims: bool,
-) -> Result<(), Failure> {
+) -> Result<bool, Failure> {
     steps.add("token", format!("{} bytes", token.len()));
     let jws = match Jws::parse(Rc::from(token.as_bytes())) {
         Ok(jws) => jws,
         Err(error) => {
             steps.add("", format!("is not readable: {}: {}", error.reason(), error.text()));
-            return Ok(());
+            return Ok(false);
         }
     };
     let quoted = |text: &Option<String>| text.as_ref().map_or_else(|| "none".to_owned(), |text| format!("{text:?}"));
     steps.add("", format!("alg {}, kid {}, typ {}", jws.algorithm.name(), quoted(&jws.kid), quoted(&jws.typ)));
     claims(steps, &jws, now, shows_claims);
-    let mut others = 0;
-    let mut found = false;
+    let (mut others, mut found, mut is_good) = (0, false, false);
     for (_, provider) in plan.providers.iter() {
         if name.is_some_and(|name| name != provider.name) {
             continue;
@@ -57,6 +56,7 @@ pub(super) fn explain(
             Some(verdict) => {
                 steps.add("provider", format!("{:?}: {told}", provider.name));
                 key(steps, &jws, keys.as_deref(), now);
+                is_good |= verdict.is_ok();
                 steps.add("", outcome(verdict.map(|_| ())));
             }
             None => {}
@@ -64,10 +64,10 @@ pub(super) fn explain(
     }
     match (name, found, others) {
         (Some(name), false, _) => Err(format!("no provider {name:?} in the configuration")),
-        (_, _, 0) => Ok(()),
+        (_, _, 0) => Ok(is_good),
         _ => {
             steps.add("", format!("{others} other providers accept other issuers only"));
-            Ok(())
+            Ok(is_good)
         }
     }
 }

@@ -1,18 +1,19 @@
 //! Which tokens are of no configured issuer.
 //!
-//! A foreign token passes unverified, and an upstream reads the token by its own rules. So what some reader may take for a token
-//! of ours is not foreign: one with another alphabet of base64, with padding, in UTF-16, with a repeated `iss`, an `ISS`, a part
-//! that is no JSON, or another token within.
+//! A foreign token passes unverified, and an upstream reads the token by its own rules. So a token is foreign only if every reader
+//! finds the same foreign issuer in the token, or none can find any issuer: a JWS that this filter can read as strictly as its own
+//! tokens, or an opaque string whose sections are no text. Whatever else there is counts as ours, and is denied.
 
 use base64::{
     alphabet,
-    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+    engine::{general_purpose::URL_SAFE_NO_PAD, DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
     Engine as _,
 };
+use serde_json::{Map, Value};
 
 use super::issuer_index::IssuerIndex;
 use crate::{
-    bytes,
+    bytes, json,
     token::issuers::{Issuers, MAX_TENANT_BYTES},
 };
 
@@ -22,11 +23,10 @@ const LAX: GeneralPurpose = GeneralPurpose::new(
         .with_decode_allow_trailing_bits(true)
         .with_decode_padding_mode(DecodePaddingMode::RequireNone),
 );
-/// How deep tokens within tokens are read. A deeper token is not foreign.
-const MAX_DEPTH: u8 = 4;
-const ISS: &[u8] = b"iss";
-/// What may end the value. A value in quotes ends with the quotes only.
-const ENDS: [&[u8]; 2] = [b"\"", b" \t\r\n\"'`,;&]})<"];
+/// Readers differ about a token with more sections.
+const MAX_SECTIONS: usize = 3;
+/// A shorter text names no issuer.
+const SHORTEST_TEXT: usize = 8;
 
 /// The issuers of all providers, in the form of [`plain`] and without a slash at the end.
 #[derive(Clone, Debug)]
@@ -38,9 +38,8 @@ pub(super) struct OwnIssuers {
 
 impl OwnIssuers {
     pub(super) fn new<'i>(issuers: impl Iterator<Item = &'i Issuers>) -> Self {
-        let text = |text: &str| String::from_utf8(plain(text.as_bytes())).unwrap_or_default();
-        let start = |part: &str| text(part).trim_start_matches(|c: char| !c.is_ascii_alphanumeric()).to_owned();
-        let end = |part: &str| text(part).trim_ascii_end().trim_end_matches('/').to_owned();
+        let start = |part: &str| plain(part).trim_ascii_start().to_owned();
+        let end = |part: &str| plain(part).trim_ascii_end().trim_end_matches('/').to_owned();
         let plain: Vec<Issuers> =
             issuers.map(|issuers| issuers.rewritten(|iss| end(&start(iss)), start, end)).collect();
         let exact = plain.iter().flat_map(Issuers::exact).map(String::len);
@@ -52,47 +51,30 @@ impl OwnIssuers {
         Self { index: IssuerIndex::new(plain.iter().enumerate()), longest }
     }
 
-    /// Whether no issuer of ours is in this token. What RFC 6750 §2.1 does not allow as a token is not foreign.
+    /// Whether this token is of no configured issuer. What RFC 6750 §2.1 does not allow as a token is not foreign.
     pub(super) fn is_foreign(&self, token: &[u8]) -> bool {
-        !token.is_empty() && is_bearer(token) && self.index.of_any().is_empty() && !self.may_be_in(token, MAX_DEPTH)
-    }
-
-    fn may_be_in(&self, token: &[u8], depth: u8) -> bool {
-        let Some(depth) = depth.checked_sub(1) else { return true };
-        let may_be_within = |text: Option<Vec<u8>>| {
-            let Some(text) = text else { return true };
-            let is_token = text.contains(&b'.') && is_bearer(&text);
-            self.is_named_in(&plain(&text)) || (is_token && self.may_be_in(&text, depth))
-        };
-        bytes::split(token, b'.').any(|section| {
-            // Some readers pass over padding, some begin anew after padding.
-            let begun_anew = || bytes::split(section, b'=').map(decode).collect::<Option<Vec<_>>>();
-            may_be_within(decode(section))
-                || (section.contains(&b'=') && may_be_within(begun_anew().map(|parts| parts.concat())))
-        })
-    }
-
-    /// Whether a value after the word `iss` is one of our issuers. A value begins with a letter or a digit.
-    fn is_named_in(&self, text: &[u8]) -> bool {
-        let mut places = text.windows(ISS.len()).enumerate().filter(|(_, word)| *word == ISS);
-        places.any(|(at, _)| {
-            let rest = text.get(at.saturating_add(ISS.len())..).unwrap_or_default();
-            let start = rest.iter().position(u8::is_ascii_alphanumeric).unwrap_or(rest.len());
-            let rest = rest.get(start..).unwrap_or_default();
-            ENDS.iter().any(|ends| {
-                let mut near = rest.iter().take(self.longest.saturating_add(8));
-                let end = near.position(|byte| ends.contains(byte)).unwrap_or(rest.len());
-                self.is_own(rest.get(..end).unwrap_or_default())
-            })
-        })
-    }
-
-    fn is_own(&self, iss: &[u8]) -> bool {
-        let mut iss = iss.trim_ascii();
-        while let Some(shorter) = iss.strip_suffix(b"/") {
-            iss = shorter;
+        let sections: Vec<_> = bytes::split(token, b'.').take(MAX_SECTIONS.saturating_add(1)).collect();
+        if token.is_empty() || !is_bearer(token) || !self.index.of_any().is_empty() || sections.len() > MAX_SECTIONS {
+            return false;
         }
-        self.index.resembles(iss, self.longest)
+        match sections.as_slice() {
+            [header, payload, _] if strict(header).is_some() => {
+                strict(payload).is_some_and(|claims| self.is_of_other(&claims))
+            }
+            sections => sections.iter().all(|section| is_opaque(section)),
+        }
+    }
+
+    /// Whether no claim that a reader may take for `iss` is one of our issuers. Some readers ignore the case of names.
+    fn is_of_other(&self, claims: &Map<String, Value>) -> bool {
+        let mut issuers = claims.iter().filter(|(name, _)| plain(name).trim_ascii() == "iss").map(|(_, value)| value);
+        issuers.all(|iss| iss.as_str().is_some_and(|iss| !self.is_own(iss)))
+    }
+
+    /// Whether this is an issuer of ours, in any case of letters, with any tenant, and with or without slashes at its end.
+    fn is_own(&self, iss: &str) -> bool {
+        let iss = plain(iss);
+        self.index.resembles(iss.trim_ascii().trim_end_matches('/').as_bytes(), self.longest)
     }
 }
 
@@ -101,45 +83,49 @@ fn is_bearer(token: &[u8]) -> bool {
     token.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(byte))
 }
 
-/// Decodes base64 of either alphabet, with or without padding.
-fn decode(section: &[u8]) -> Option<Vec<u8>> {
-    let digits = section.iter().filter_map(|byte| match byte {
+/// The JSON object of a section that is read alike by all: canonical base64url of an object in which no member repeats.
+fn strict(section: &[u8]) -> Option<Map<String, Value>> {
+    let text = URL_SAFE_NO_PAD.decode(section).ok().filter(|text| json::is_strict(text))?;
+    match json::parse(&text) {
+        Ok(Value::Object(members)) => Some(members),
+        _ => None,
+    }
+}
+
+/// Whether nobody finds a claim in this section: neither text nor a name is in what the readers of base64 make of the section. Some
+/// take `-` and `_` for `+` and `/`, and some pass over them.
+fn is_opaque(section: &[u8]) -> bool {
+    // Some readers begin anew after padding.
+    let is_padded_within = section.iter().skip_while(|byte| **byte != b'=').any(|byte| *byte != b'=');
+    let digits = |byte: &u8| match byte {
         b'+' => Some(b'-'),
         b'/' => Some(b'_'),
         b'=' | b'~' => None,
         other => Some(*other),
-    });
-    let mut digits: Vec<u8> = digits.collect();
+    };
+    let all: Vec<u8> = section.iter().filter_map(digits).collect();
+    let some: Vec<u8> = section.iter().copied().filter(u8::is_ascii_alphanumeric).collect();
+    !is_padded_within && [all, some].into_iter().all(is_silent)
+}
+
+/// Whether these digits of base64 say nothing. What remains of UTF-16 without NUL is ASCII.
+fn is_silent(mut digits: Vec<u8>) -> bool {
     // One digit is less than a byte.
     if digits.len() % 4 == 1 {
         digits.pop();
     }
-    LAX.decode(digits).ok()
+    let Ok(mut text) = LAX.decode(digits) else { return false };
+    text.retain(|byte| *byte != 0);
+    let is_text = |byte: &u8| byte.is_ascii_graphic() || byte.is_ascii_whitespace();
+    let is_short = text.len() < SHORTEST_TEXT;
+    let contains = |part: &[u8]| text.windows(part.len()).any(|window| window.eq_ignore_ascii_case(part));
+    is_short || !(text.iter().all(is_text) || [&b"iss"[..], b"\\u", "i\u{17f}s".as_bytes()].into_iter().any(contains))
 }
 
-/// The ASCII characters of a text, without escapes and in lower case. Without NUL: what remains of UTF-16 is ASCII.
-fn plain(text: &[u8]) -> Vec<u8> {
-    let mut plain = Vec::with_capacity(text.len());
-    let mut rest = text.iter().copied().filter(|byte| *byte != 0);
-    while let Some(byte) = rest.next() {
-        let character = match byte {
-            b'\\' => match rest.next() {
-                Some(b'u') => {
-                    let digits: Vec<u8> = rest.by_ref().take(4).collect();
-                    let code = std::str::from_utf8(&digits).ok().and_then(|text| u32::from_str_radix(text, 16).ok());
-                    code.and_then(char::from_u32).unwrap_or_default()
-                }
-                Some(b'b' | b'f' | b'n' | b'r' | b't') => ' ',
-                other => char::from(other.unwrap_or_default()),
-            },
-            // The first byte of U+017F, which some readers of names take for an s.
-            0xc5 => '\u{17f}',
-            other => char::from(other),
-        };
-        let character = if character == '\u{17f}' { 's' } else { character };
-        plain.extend(u8::try_from(character).ok().filter(u8::is_ascii).map(|byte| byte.to_ascii_lowercase()));
-    }
-    plain
+/// The ASCII characters of a text, in lower case. U+017F is an s to some readers of names.
+fn plain(text: &str) -> String {
+    let characters = text.chars().map(|character| if character == '\u{17f}' { 's' } else { character });
+    characters.filter(char::is_ascii).map(|character| character.to_ascii_lowercase()).collect()
 }
 
 #[cfg(test)]
