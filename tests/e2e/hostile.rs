@@ -116,7 +116,7 @@ fn a_document_out_of_bounds_is_discarded_and_the_old_keys_stay() {
     for (document, reason) in [
         (json!({ "keys": many }).to_string(), "more keys than max_keys"),
         (large, "larger than max_document_bytes"),
-        (json!({"keys": []}).to_string(), "no usable key in it"),
+        (json!({"keys": []}).to_string(), "an empty JWKS: no key in it"),
         (json!({"keys": {}}).to_string(), "not a JSON Web Key Set"),
     ] {
         site.issuer.publish(document.into_bytes());

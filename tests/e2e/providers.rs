@@ -146,7 +146,7 @@ fn each_block_admits_the_tokens_of_its_issuer_only() {
     }
     let names: BTreeSet<&str> = providers.keys().map(String::as_str).collect();
     assert_eq!(names, cases().iter().map(|(name, ..)| *name).collect());
-    let rule = |name: &str| json!({"match": {"prefix": format!("/{name}")}, "requires": {"provider_name": name}});
+    let rule = |name: &str| json!({"match": {"path": format!("/{name}")}, "requires": {"provider_name": name}});
     let rules: Value = names.iter().map(|name| rule(name)).collect();
     let site = Plan::with(issuer).top("providers", providers.clone()).top("rules", rules).start();
     for (name, good, others) in cases() {

@@ -90,7 +90,7 @@ fn a_trap_at_the_arrival_of_a_request_fails_closed() {
 /// Envoy calls nothing in a VM that trapped, and ends no stream of it: parked requests end by `stream_idle_timeout`.
 #[test]
 fn requests_that_are_parked_in_a_vm_that_traps_end_and_do_not_pass() {
-    let plan = Plan::new().timeout("2s").rotation("unknown_kid_max_wait", "20s");
+    let plan = Plan::new().timeout("5s").rotation("unknown_kid_max_wait", "20s");
     let filters = vec![hooked(&plan.config)];
     let site = start(plan, filters);
     site.issuer.fault(Fault::Hang, Times::Always);

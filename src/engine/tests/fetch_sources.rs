@@ -201,6 +201,57 @@ fn a_mirror_does_not_bring_back_a_revoked_key() {
     assert_eq!((world.request(0, "a"), world.failures()), (Some(401), 0));
 }
 
+/// A mirror may lag behind, and says so with no header: the issuer is asked again soon.
+#[test]
+fn a_mirrors_jwks_is_not_fresh_for_long() {
+    let mut world = mirrored();
+    world.respond(status(503));
+    world.respond(response(200, &[("cache-control", "max-age=86400")], jwks(&["a"])));
+    let before = world.now;
+    world.pass_until_fetch();
+    assert!(world.now.since(before) <= 31 * SECOND, "{:?}", world.now.since(before));
+    world.asked();
+    // Unless the issuer wants a pause.
+    world.respond(response(503, &[("retry-after", "120")], Vec::new()));
+    world.respond(response(200, &[("cache-control", "max-age=5")], jwks(&["a"])));
+    let before = world.now;
+    world.pass_until_fetch();
+    let pause = world.now.since(before);
+    assert!((90 * SECOND..=121 * SECOND).contains(&pause), "{pause:?}");
+}
+
+#[test]
+fn a_mirror_cannot_revoke_all_keys() {
+    let mut world = world_of(&json!({
+        "providers": {"p": {"issuer": "i", "remote_jwks": {
+            "http_uri": uri("i"), "mirrors": [uri("m")], "rotation": {"empty_set": "revoke"},
+        }}},
+        "rules": [{"match": {"prefix": "/"}, "requires": {"provider_name": "p"}}],
+    }));
+    world.wake();
+    world.respond(keys(&["a"], ""));
+    world.pass_until_fetch();
+    world.respond(status(503));
+    world.respond(response(200, &[], br#"{"keys":[]}"#.to_vec()));
+    assert_eq!((world.request(0, "a"), world.failures()), (Some(200), 1));
+}
+
+/// The worker that has read newer metadata decides where all workers fetch.
+#[test]
+fn workers_agree_on_the_uri_that_the_metadata_names() {
+    let mut world = discovering();
+    world.respond(metadata("i", "https://i/jwks"));
+    world.respond(keys(&["a"], ""));
+    world.now = world.now.plus(SECOND);
+    assert_eq!(world.request(1, "b"), None);
+    world.respond(metadata("i", "https://i/moved"));
+    world.respond(keys(&["b"], ""));
+    assert_eq!(world.statuses(), [200]);
+    world.asked();
+    world.now = world.now.plus(11 * SECOND);
+    assert_eq!((world.request(0, "c"), world.asked()), (None, vec!["https://i/moved with headers".to_owned()]));
+}
+
 #[test]
 fn discovery_reads_the_metadata_once_per_ttl() {
     let mut world = discovering();
@@ -273,7 +324,7 @@ fn metadata_that_fails_does_not_keep_another_worker_from_a_new_key() {
 
 #[test]
 fn a_uri_that_is_gone_is_looked_up_within_the_same_fetch() {
-    for gone in [404, 410] {
+    for gone in [404, 410, 301, 403, 500] {
         let mut world = discovering();
         world.respond(metadata("i", "https://i/jwks"));
         world.respond(keys(&["a"], "\"1\""));
