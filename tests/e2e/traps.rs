@@ -90,7 +90,7 @@ fn a_trap_at_the_arrival_of_a_request_fails_closed() {
 /// Envoy calls nothing in a VM that trapped, and ends no stream of it: parked requests end by `stream_idle_timeout`.
 #[test]
 fn requests_that_are_parked_in_a_vm_that_traps_end_and_do_not_pass() {
-    let plan = Plan::new().timeout("5s").rotation("unknown_kid_max_wait", "20s");
+    let plan = Plan::new().timeout("2s").rotation("unknown_kid_max_wait", "20s");
     let filters = vec![hooked(&plan.config)];
     let site = start(plan, filters);
     site.issuer.fault(Fault::Hang, Times::Always);
@@ -103,7 +103,8 @@ fn requests_that_are_parked_in_a_vm_that_traps_end_and_do_not_pass() {
                 .map(|response| response.map_or(0, |response| response.status))
                 .collect::<Vec<_>>()
         });
-        assert!(eventually(Duration::from_secs(5), || site.stat("parked") == 10));
+        // A request before the first keys may have waited too.
+        assert!(eventually(Duration::from_secs(5), || site.stat("parked") >= 10));
         let status = trap(&site, "wake");
         println!("the request that traps the VM: {status}");
         assert!(eventually(Duration::from_secs(5), || site.get("x").status == 503));
