@@ -7,6 +7,7 @@ mod fetch_sources;
 mod fetching;
 mod key_changes;
 mod memory;
+mod mirrors;
 mod readiness;
 mod revocation;
 mod seed;
