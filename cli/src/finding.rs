@@ -92,11 +92,12 @@ fn masked(text: &str) -> String {
         };
         let keep = |c: char| c.is_whitespace() || matches!(c, ':' | '"' | '\'' | ',' | '{' | '}' | '[' | ']');
         masked.push_str(&line[..from]);
-        masked.extend(
-            line[from..].chars().flat_map(|c| {
-                std::iter::repeat_n(if keep(c) { c } else { '*' }, if keep(c) { 1 } else { c.len_utf8() })
-            }),
-        );
+        for c in line[from..].chars() {
+            match keep(c) {
+                true => masked.push(c),
+                false => masked.push_str(&"*".repeat(c.len_utf8())),
+            }
+        }
     }
     masked
 }

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use jwks_gate::config::camel_case;
 use saphyr::{LoadableYamlNode, MarkedYaml, Scalar, YamlData};
 use serde_json::{Map, Number, Value};
 
@@ -251,16 +252,6 @@ fn place(lines: &[usize], text: &str, at: usize) -> usize {
 /// Whether a member's name is this field, in snake_case or camelCase.
 fn is_field(name: &str, field: &str) -> bool {
     name == field || camel_case(field) == name
-}
-
-fn camel_case(name: &str) -> String {
-    let mut parts = name.split('_');
-    let first = parts.next().unwrap_or_default().to_owned();
-    parts.fold(first, |mut camel, part| {
-        let mut chars = part.chars();
-        camel.extend(chars.next().map(|first| first.to_ascii_uppercase()));
-        camel + chars.as_str()
-    })
 }
 
 #[cfg(test)]

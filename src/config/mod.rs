@@ -19,6 +19,8 @@ mod timestamp;
 mod reference;
 
 pub use error::ConfigError;
+#[doc(hidden)]
+pub use read::camel_case;
 
 use path::Path;
 

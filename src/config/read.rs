@@ -106,7 +106,7 @@ fn unknown(name: &str, path: &Path<'_>, fields: &[&str]) -> ConfigError {
 }
 
 /// The name of a field in lowerCamelCase, the canonical spelling of proto3-JSON.
-pub(super) fn camel_case(name: &str) -> String {
+pub fn camel_case(name: &str) -> String {
     let mut camel = String::with_capacity(name.len());
     let mut is_next_upper = false;
     for c in name.chars() {

@@ -23,17 +23,17 @@ pub(crate) fn check(source: &Source) -> Vec<Finding> {
         Ok(documents) => documents,
         Err(finding) => return vec![finding],
     };
-    let mut findings = Vec::new();
+    let (mut findings, mut has_configuration) = (Vec::new(), false);
     for document in &documents {
         let (found, unreadable) = configuration::find(source, document);
+        has_configuration |= !found.is_empty();
         findings.extend(unreadable);
         findings.extend(native(document));
         for configuration in &found {
             findings.extend(one(configuration));
         }
     }
-    let has_none = || documents.iter().all(|document| configuration::find(source, document).0.is_empty());
-    if findings.is_empty() && has_none() {
+    if findings.is_empty() && !has_configuration {
         let help = "check reads Envoy bootstraps, listeners and ECDS resources, WasmPlugin, TrafficExtension, \
                     EnvoyExtensionPolicy, RequestAuthentication, SecurityPolicy, and bare configurations";
         let is_known = documents.iter().any(|document| KNOWN.iter().any(|field| document.get(field).is_some()));

@@ -2,7 +2,7 @@
 
 use serde_json::{json, Map, Value};
 
-use super::{json as member, object, Converted};
+use super::{any_of, claim_to_headers, from_headers, member, object, Converted};
 use crate::tree::Node;
 
 /// The conversion of a SecurityPolicy. `None`: the document is none, or has no `jwt`.
@@ -26,10 +26,7 @@ pub(super) fn convert(document: &Node) -> Option<Converted> {
     if jwt.get("fail_open").and_then(Node::flag) == Some(true) {
         converted.note("failOpen is not carried over: a request without keys gets a 503");
     }
-    let requires = match <[Value; 1]>::try_from(children) {
-        Ok([only]) => only,
-        Err(children) => json!({"requires_any": {"requirements": children}}),
-    };
+    let requires = any_of(children);
     converted.config.insert("providers".to_owned(), Value::Object(providers));
     converted.config.insert("rules".to_owned(), json!([{"match": {"prefix": "/"}, "requires": requires}]));
     converted.note("the rule covers every path; the SecurityPolicy covers the routes of its targetRefs");
@@ -54,15 +51,9 @@ fn one(provider: &Node, name: &str, converted: &mut Converted) -> Value {
     });
     let extract = provider.get("extract_from");
     let from = |field: &str| extract.map_or(Value::Null, |extract| member(extract, field));
-    let headers = extract.and_then(|extract| extract.get("headers")).map(|headers| {
-        let header =
-            |node: &Node| object([("name", member(node, "name")), ("value_prefix", member(node, "value_prefix"))]);
-        headers.items().iter().map(header).collect::<Value>()
-    });
-    let claims = provider.get("claim_to_headers").map(|claims| {
-        let claim = |node: &Node| json!({"header_name": member(node, "header"), "claim_name": member(node, "claim")});
-        claims.items().iter().map(claim).collect::<Value>()
-    });
+    let headers =
+        extract.and_then(|extract| extract.get("headers")).map(|headers| from_headers(headers, "value_prefix"));
+    let claims = provider.get("claim_to_headers").map(claim_to_headers);
     if local.is_none() && remote.is_none() {
         converted
             .note(format!("providers.{name}.local_jwks: the keys are in a ConfigMap; put them into inline_string"));

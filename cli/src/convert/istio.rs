@@ -2,7 +2,7 @@
 
 use serde_json::{json, Map, Value};
 
-use super::{gateway::host, json as member, object, Converted};
+use super::{any_of, claim_to_headers, from_headers, gateway::host, member, object, Converted};
 use crate::tree::Node;
 
 /// The conversion of each RequestAuthentication.
@@ -27,14 +27,7 @@ fn one(resource: &Node, policies: &[&Node]) -> Option<Converted> {
         children.push(json!({"provider_name": name}));
     }
     // A token must be good; a request without a token passes, unless an AuthorizationPolicy wants a principal.
-    let any = |fallback: &[Value]| {
-        let mut requirements = children.clone();
-        requirements.extend_from_slice(fallback);
-        match <[Value; 1]>::try_from(requirements) {
-            Ok([only]) => only,
-            Err(requirements) => json!({"requires_any": {"requirements": requirements}}),
-        }
-    };
+    let any = |fallback: &[Value]| any_of([&children, fallback].concat());
     let mut rules = Vec::new();
     for policy in policies {
         rules.extend(required(policy, &any(&[]), &mut converted));
@@ -76,14 +69,8 @@ fn provider(rule: &Node, name: &str, converted: &mut Converted) -> Value {
     };
     let local = rule.text_at(&["jwks"]).map(|jwks| json!({"inline_string": jwks}));
     let remote = if local.is_some() { None } else { Some(remote.unwrap_or_else(missing)) };
-    let headers = rule.get("from_headers").map(|headers| {
-        let header = |node: &Node| object([("name", member(node, "name")), ("value_prefix", member(node, "prefix"))]);
-        headers.items().iter().map(header).collect::<Value>()
-    });
-    let claims = rule.get("output_claim_to_headers").map(|claims| {
-        let claim = |node: &Node| json!({"header_name": member(node, "header"), "claim_name": member(node, "claim")});
-        claims.items().iter().map(claim).collect::<Value>()
-    });
+    let headers = rule.get("from_headers").map(|headers| from_headers(headers, "prefix"));
+    let claims = rule.get("output_claim_to_headers").map(claim_to_headers);
     object([
         ("issuer", member(rule, "issuer")),
         ("audiences", member(rule, "audiences")),

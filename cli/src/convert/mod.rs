@@ -9,7 +9,7 @@ use std::{io::Write, path::PathBuf};
 
 use clap::{Args, ValueEnum};
 use jwks_gate::config;
-use serde_json::{Map, Value};
+use serde_json::{json, Map, Value};
 
 use crate::{
     configuration::{self, Place},
@@ -124,6 +124,26 @@ fn jwt_authn(json: &str, is_per_route: bool) -> Converted {
     converted
 }
 
+/// The requirement that one of these is met.
+pub(crate) fn any_of(requirements: Vec<Value>) -> Value {
+    match <[Value; 1]>::try_from(requirements) {
+        Ok([only]) => only,
+        Err(requirements) => json!({"requires_any": {"requirements": requirements}}),
+    }
+}
+
+/// `from_headers`, of a list of headers whose prefix is in this field.
+pub(crate) fn from_headers(headers: &Node, prefix: &str) -> Value {
+    let header = |node: &Node| object([("name", member(node, "name")), ("value_prefix", member(node, prefix))]);
+    headers.items().iter().map(header).collect()
+}
+
+/// `claim_to_headers`, of a list of headers for claims.
+pub(crate) fn claim_to_headers(claims: &Node) -> Value {
+    let claim = |node: &Node| json!({"header_name": member(node, "header"), "claim_name": member(node, "claim")});
+    claims.items().iter().map(claim).collect()
+}
+
 /// Members of a JSON object, without those that are `null`.
 pub(crate) fn object<const N: usize>(members: [(&str, Value); N]) -> Value {
     let members = members.into_iter().filter(|(_, value)| !value.is_null());
@@ -131,6 +151,6 @@ pub(crate) fn object<const N: usize>(members: [(&str, Value); N]) -> Value {
 }
 
 /// The JSON of a member; `null` if there is none.
-pub(crate) fn json(node: &Node, name: &str) -> Value {
+pub(crate) fn member(node: &Node, name: &str) -> Value {
     node.get(name).map_or(Value::Null, Node::to_json)
 }
