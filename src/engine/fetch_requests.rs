@@ -6,7 +6,7 @@ use super::{action::Response, fetch_error::FetchError, fetching::Step, provider_
 use crate::{
     policy::{
         discovery::MAX_METADATA_BYTES,
-        endpoint::{FetchRequest, RequestHeaders},
+        endpoint::{Endpoint, FetchRequest, RequestHeaders},
         provider::{Remote, Source},
     },
     rotation::{http_cache::Validators, record::CachedJwks},
@@ -16,10 +16,8 @@ use crate::{
 impl ProviderKeys {
     /// A fetch of this number begins. Returns its first request.
     pub(super) fn begin_fetch(&mut self, fetch: u64, remote: &Remote, now: UnixTime) -> Option<FetchRequest> {
-        if let (Source::Discovery(discovery), Some(document)) = (&remote.source, &self.record.document) {
-            if let Ok(endpoint) = discovery.jwks_at(&document.location) {
-                self.fetching.adopt(endpoint, document.fetched_at);
-            }
+        if let Some((endpoint, fetched_at)) = self.newest_location(remote) {
+            self.fetching.adopt(endpoint, fetched_at);
         }
         self.fetching.begin(fetch, remote, self.clock.at(now));
         self.request(fetch, remote)
@@ -38,6 +36,13 @@ impl ProviderKeys {
         }
         self.fetching.failed(FetchError::NoTimeLeft, None, remote);
         None
+    }
+
+    /// Where metadata said that the newest JWKS is, whichever worker read the metadata, and when that JWKS was fetched.
+    fn newest_location(&self, remote: &Remote) -> Option<(Endpoint, UnixTime)> {
+        let Source::Discovery(discovery) = &remote.source else { return None };
+        let document = self.record.document.as_ref()?;
+        Some((discovery.jwks_at(&document.location).ok()?, document.fetched_at))
     }
 
     /// The request of a fetch's step, about the JWKS at hand if the JWKS came from there.
@@ -64,10 +69,8 @@ impl ProviderKeys {
     /// A request failed. `retry_after` is the pause that the server asked for. Where that was the request for the metadata, the
     /// fetch goes on where the newest JWKS came from, whichever worker fetched the JWKS.
     pub(super) fn request_failed(&mut self, error: FetchError, retry_after: Option<Duration>, remote: &Remote) {
-        if let (Source::Discovery(discovery), Some(document)) = (&remote.source, &self.record.document) {
-            if let Ok(endpoint) = discovery.jwks_at(&document.location) {
-                self.fetching.recall(endpoint);
-            }
+        if let Some((endpoint, _)) = self.newest_location(remote) {
+            self.fetching.recall(endpoint);
         }
         self.fetching.failed(error, retry_after, remote);
     }

@@ -7,6 +7,8 @@
 //!             Jwks at a URI that was found before ── another status ─▶ Metadata ─▶ Jwks
 //! ```
 
+use std::time::Duration;
+
 use super::fetch_error::FetchError;
 use crate::{
     policy::{
@@ -16,7 +18,6 @@ use crate::{
     rotation::record::Fingerprint,
     time::UnixTime,
 };
-use std::time::Duration;
 
 /// What this worker knows of the running fetch, and of the URI that the metadata named.
 #[derive(Debug, Default)]

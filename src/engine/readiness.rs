@@ -10,6 +10,7 @@ use crate::{
         headers::Headers,
         plan::{Plan, ReadyPath},
         provider::Remote,
+        query,
         reply::Reply,
     },
     rotation::schedule,
@@ -68,8 +69,7 @@ impl Readiness {
             false => (503, "no keys yet\n"),
         };
         let mut body = Cow::Borrowed(text);
-        let is_verbose = |part: &[u8]| part == b"verbose" || part.starts_with(b"verbose=");
-        if headers.query().split(|byte| *byte == b'&').any(is_verbose) {
+        if query::parameters(headers.query()).any(|parameter| parameter.raw().0 == b"verbose") {
             self.list(plan, ready, key_sets, body.to_mut(), now);
         }
         let mut headers = vec![("cache-control", "no-store".to_owned())];

@@ -78,13 +78,7 @@ impl Worker {
         let mut manifest = Manifest::default();
         let cells = plan.providers.map(|id, provider| {
             let remote = provider.remote()?;
-            let issuers = provider.issuers();
-            // Who is added to several issuers changes no name.
-            let issuer = match issuers.exact() {
-                [issuer] if issuers.templates().is_empty() => issuer,
-                _ => "",
-            };
-            let name = key_cell::name(&plugin, issuer, remote);
+            let name = key_cell::name(&plugin, provider.key_set_issuer(), remote);
             providers.entry(name).or_default().push(id);
             let stat = ProviderStat::Gauge(Gauge::Keys);
             let gauges = Series { provider: id, stat }.name(&plan.stat_prefix, &provider.name);

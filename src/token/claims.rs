@@ -128,8 +128,14 @@ pub struct Audiences(Vec<String>);
 impl Audiences {
     /// Whether one of `wanted` is among the audiences. Those in `wanted` have gone through [`normalize_audience`].
     pub fn has_any(&self, wanted: &[String]) -> bool {
-        self.0.iter().map(|aud| normalize_audience(aud)).any(|aud| wanted.iter().any(|wanted| wanted == aud))
+        self.0.iter().any(|audience| is_wanted_audience(audience, wanted))
     }
+}
+
+/// Whether an audience is one of `wanted`, which have gone through [`normalize_audience`].
+pub fn is_wanted_audience(audience: &str, wanted: &[String]) -> bool {
+    let audience = normalize_audience(audience);
+    wanted.iter().any(|wanted| wanted == audience)
 }
 
 /// An audience as Envoy compares it: without `http://` or `https://` and without a slash at its end.

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{
     claim_rules::{self, ClaimRule, SCOPE_CLAIMS},
-    claims::{normalize_audience, Claims, NumericDate, SelectedClaims, Times},
+    claims::{is_wanted_audience, Claims, NumericDate, SelectedClaims, Times},
     issuers::Issuers,
     jws::Jws,
     payload_value, TokenError,
@@ -27,7 +27,8 @@ pub struct TokenPolicy {
     pub issuers: Issuers,
     /// Whether a key that its issuer publishes for an `iss` verifies tokens of that `iss` only.
     pub bind_key_issuer: bool,
-    /// The audience must be one of these; empty allows any. Both sides are compared in the form of [`normalize_audience`].
+    /// The audience must be one of these; empty allows any. Both sides are compared in the form of
+    /// [`super::claims::normalize_audience`].
     pub audiences: Vec<String>,
     /// The claims that may name the audience, of which the first that the token has decides. Empty: `aud` alone.
     pub audience_claims: Vec<String>,
@@ -169,9 +170,7 @@ impl TokenPolicy {
 
     /// Whether a string, or a list of strings, names an allowed audience.
     fn is_audience_allowed(&self, audience: &Value) -> bool {
-        let is_allowed = |value: &Value| {
-            value.as_str().is_some_and(|name| self.audiences.iter().any(|allowed| allowed == normalize_audience(name)))
-        };
+        let is_allowed = |value: &Value| value.as_str().is_some_and(|name| is_wanted_audience(name, &self.audiences));
         match audience {
             Value::Array(names) => names.iter().all(Value::is_string) && names.iter().any(is_allowed),
             name => is_allowed(name),

@@ -2,6 +2,8 @@
 
 use std::{ops::RangeInclusive, rc::Rc, time::Duration};
 
+use base64::{engine::general_purpose::STANDARD, Engine as _};
+
 use super::{
     claims::{self, check_scopes, ComparedHeaders},
     issuers::{self, issuers},
@@ -29,7 +31,6 @@ use crate::{
         validation::{normalize_media_type, TokenPolicy, DEFAULT_CLOCK_SKEW},
     },
 };
-use base64::{engine::general_purpose::STANDARD, Engine as _};
 
 /// Headers that the filter must not remove, and thus must not read tokens from.
 const RESERVED_HEADERS: [&str; 2] = ["host", "transfer-encoding"];

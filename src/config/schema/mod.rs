@@ -162,24 +162,25 @@ impl Read for Secret {
     }
 }
 
+/// The meaning of one of two words.
+fn one_of<T>(value: &Value, path: &Path<'_>, [first, second]: [(&str, T); 2]) -> Result<T> {
+    match value.as_str() {
+        Some(word) if word == first.0 => Ok(first.1),
+        Some(word) if word == second.0 => Ok(second.1),
+        _ => unexpected(value, path, &format!("{:?} or {:?}", first.0, second.0)),
+    }
+}
+
 impl Read for Mode {
     fn set(&mut self, value: Value, path: &Path<'_>) -> Result<()> {
-        *self = match value.as_str() {
-            Some("enforce") => Self::Enforce,
-            Some("report") => Self::Report,
-            _ => return unexpected(&value, path, "\"enforce\" or \"report\""),
-        };
+        *self = one_of(&value, path, [("enforce", Self::Enforce), ("report", Self::Report)])?;
         Ok(())
     }
 }
 
 impl Read for ErrorFormat {
     fn set(&mut self, value: Value, path: &Path<'_>) -> Result<()> {
-        *self = match value.as_str() {
-            Some("text") => Self::Text,
-            Some("json") => Self::Json,
-            _ => return unexpected(&value, path, "\"text\" or \"json\""),
-        };
+        *self = one_of(&value, path, [("text", Self::Text), ("json", Self::Json)])?;
         Ok(())
     }
 }
@@ -199,11 +200,7 @@ impl Read for Tenants {
 
 impl Read for EmptySet {
     fn set(&mut self, value: Value, path: &Path<'_>) -> Result<()> {
-        *self = match value.as_str() {
-            Some("keep") => Self::Keep,
-            Some("revoke") => Self::Revoke,
-            _ => return unexpected(&value, path, "\"keep\" or \"revoke\""),
-        };
+        *self = one_of(&value, path, [("keep", Self::Keep), ("revoke", Self::Revoke)])?;
         Ok(())
     }
 }

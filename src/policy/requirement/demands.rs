@@ -15,7 +15,7 @@ pub struct DemandsId(usize);
 #[derive(Clone, Debug, Default)]
 pub struct DemandsTable {
     demands: Vec<Demands>,
-    /// What each request demands of the tokens of a provider, whatever its rule is.
+    /// What each request demands of the tokens of a provider, whatever its rule is; in the order of the providers.
     of_provider: Vec<(ProviderId, DemandsId)>,
 }
 
@@ -29,7 +29,7 @@ impl DemandsTable {
         Some(DemandsId(self.demands.len().saturating_sub(1)))
     }
 
-    /// Adds what each request demands of the tokens of a provider.
+    /// Adds what each request demands of the tokens of a provider. No later provider was added before.
     pub fn add_of_provider(&mut self, provider: ProviderId, demands: Demands) {
         let id = self.add(demands);
         self.of_provider.extend(id.map(|id| (provider, id)));
@@ -37,7 +37,8 @@ impl DemandsTable {
 
     /// What each request demands of the tokens of this provider.
     pub fn of_provider(&self, provider: ProviderId) -> Option<DemandsId> {
-        self.of_provider.iter().find(|(known, _)| *known == provider).map(|(_, id)| *id)
+        let at = self.of_provider.binary_search_by_key(&provider, |(known, _)| *known).ok()?;
+        self.of_provider.get(at).map(|(_, id)| *id)
     }
 
     /// These demands.

@@ -46,6 +46,9 @@ impl Requirements {
     }
 }
 
+/// The index of a token, with the policy of the first provider of its issuer.
+type FoundToken = (usize, Result<TokenPolicyRef, TokenError>);
+
 /// Resolves one requirement for one request.
 struct Resolver<'r, 'h> {
     requirements: &'r Requirements,
@@ -122,8 +125,11 @@ impl<'r, 'h> Resolver<'r, 'h> {
             let node = self.resolve(other);
             nodes.add(*index, node);
         }
-        if any.allows_foreign && self.has_only_foreign() {
-            nodes.add(usize::MAX, Node::Foreign);
+        if any.allows_foreign {
+            let tokens = self.each_token();
+            if !tokens.is_empty() && tokens.iter().all(|token| self.is_foreign(token)) {
+                nodes.add(usize::MAX, Node::Foreign);
+            }
         }
         Node::Any(nodes.0.into_iter().map(|(_, node)| node).collect(), any.fallback)
     }
@@ -131,24 +137,19 @@ impl<'r, 'h> Resolver<'r, 'h> {
     /// The tokens of configured issuers, each with the policy of the first provider of its issuer.
     fn resolve_foreign(&mut self, or_missing: bool) -> Node {
         let mut tokens = self.each_token();
-        if self.has_only_foreign() {
-            return Node::Foreign;
-        }
         if tokens.is_empty() && !or_missing {
             return Node::Denied(TokenError::Missing);
         }
-        tokens.retain(|(token, policy)| policy.is_ok() || !self.is_foreign(*token));
-        Node::Each { tokens, on_invalid: OnInvalid::Deny }
+        let has_tokens = !tokens.is_empty();
+        tokens.retain(|token| !self.is_foreign(token));
+        match tokens.is_empty() && has_tokens {
+            true => Node::Foreign,
+            false => Node::Each { tokens, on_invalid: OnInvalid::Deny },
+        }
     }
 
-    /// Whether the request has a token, and all its tokens are of no configured issuer.
-    fn has_only_foreign(&mut self) -> bool {
-        let tokens = self.each_token();
-        !tokens.is_empty() && tokens.iter().all(|(token, policy)| policy.is_err() && self.is_foreign(*token))
-    }
-
-    fn is_foreign(&self, token: usize) -> bool {
-        self.tokens.get(token).is_some_and(|token| self.requirements.is_foreign(token))
+    fn is_foreign(&self, (token, policy): &FoundToken) -> bool {
+        policy.is_err() && self.tokens.get(*token).is_some_and(|token| self.requirements.is_foreign(token))
     }
 
     fn resolve_each(&mut self, on_invalid: OnInvalid) -> Node {
@@ -156,7 +157,7 @@ impl<'r, 'h> Resolver<'r, 'h> {
     }
 
     /// The tokens of all locations, each with the policy of the first provider of its issuer.
-    fn each_token(&mut self) -> Vec<(usize, Result<TokenPolicyRef, TokenError>)> {
+    fn each_token(&mut self) -> Vec<FoundToken> {
         let requirements = self.requirements;
         let mut found = Vec::new();
         for shared in requirements.everywhere.iter().rev() {
