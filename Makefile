@@ -44,13 +44,13 @@ hooks: ## build jwks-gate with hooks for tests: it traps on demand
 	@scripts/wasm.sh hooks
 
 prometheus: ## fetch the Prometheus that tests run: target/prometheus
-	@scripts/prometheus.sh
+	@scripts/debian.sh prometheus prometheus prometheus
 
 registry: ## fetch the container registry that tests run: target/registry
-	@scripts/registry.sh
+	@scripts/debian.sh registry docker-registry docker-registry
 
 wrk: ## fetch the load generator of the benchmarks: target/wrk
-	@scripts/wrk.sh
+	@scripts/debian.sh wrk wrk wrk libluajit-5.1-2
 
 test: dist probe hooks envoy prometheus registry ## all tests, the end-to-end ones against a real Envoy
 	@cargo build --quiet -p jwks-gate-issuer -p jwks-gate-demo --bins
