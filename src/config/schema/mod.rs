@@ -162,25 +162,25 @@ impl Read for Secret {
     }
 }
 
-/// The meaning of one of two words.
-fn one_of<T>(value: &Value, path: &Path<'_>, [first, second]: [(&str, T); 2]) -> Result<T> {
-    match value.as_str() {
-        Some(word) if word == first.0 => Ok(first.1),
-        Some(word) if word == second.0 => Ok(second.1),
-        _ => unexpected(value, path, &format!("{:?} or {:?}", first.0, second.0)),
+/// Which of two words the value is: the index. Not generic: each type would have a copy.
+fn one_of(value: &Value, path: &Path<'_>, words: [&str; 2]) -> Result<usize> {
+    let [first, second] = words;
+    match words.iter().position(|word| value == *word) {
+        Some(index) => Ok(index),
+        None => unexpected(value, path, &format!("\"{first}\" or \"{second}\"")),
     }
 }
 
 impl Read for Mode {
     fn set(&mut self, value: Value, path: &Path<'_>) -> Result<()> {
-        *self = one_of(&value, path, [("enforce", Self::Enforce), ("report", Self::Report)])?;
+        *self = if one_of(&value, path, ["enforce", "report"])? == 0 { Self::Enforce } else { Self::Report };
         Ok(())
     }
 }
 
 impl Read for ErrorFormat {
     fn set(&mut self, value: Value, path: &Path<'_>) -> Result<()> {
-        *self = one_of(&value, path, [("text", Self::Text), ("json", Self::Json)])?;
+        *self = if one_of(&value, path, ["text", "json"])? == 0 { Self::Text } else { Self::Json };
         Ok(())
     }
 }
@@ -200,7 +200,7 @@ impl Read for Tenants {
 
 impl Read for EmptySet {
     fn set(&mut self, value: Value, path: &Path<'_>) -> Result<()> {
-        *self = one_of(&value, path, [("keep", Self::Keep), ("revoke", Self::Revoke)])?;
+        *self = if one_of(&value, path, ["keep", "revoke"])? == 0 { Self::Keep } else { Self::Revoke };
         Ok(())
     }
 }
