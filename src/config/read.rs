@@ -1,5 +1,5 @@
 //! Reads JSON values into the types of [`super::schema`], by the rules of proto3-JSON: a field may be omitted or `null`, its
-//! name is in snake_case or camelCase, and an unknown field is an error.
+//! name is in snake_case or camelCase, and an unknown field is an error. An addition to Envoy's fields must not be `null`.
 //!
 //! Written by hand because code derived by serde for the same types is several times larger in the wasm.
 
@@ -67,17 +67,64 @@ fn members(value: Value, path: &Path<'_>) -> Result<Map<String, Value>> {
     }
 }
 
-/// Reads the fields of a message, each given with its name, in either spelling. Not generic: each message would have a copy.
-pub(super) fn set_fields(value: Value, path: &Path<'_>, fields: &mut [(&'static str, &mut dyn Read)]) -> Result<()> {
-    let mut members = members(value, path)?;
-    for (name, field) in fields.iter_mut() {
-        *name = name.strip_prefix("r#").or(name.strip_prefix('_')).unwrap_or(name);
-        let path = path.field(name);
-        if let Some(value) = take(&mut members, name, &path)? {
-            field.set(value, &path)?;
+/// What `null` means for a field.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Null {
+    /// The field is omitted, as proto3-JSON has it.
+    Omits,
+    /// An error: in an addition, `null` is a value that a template left out, and what restricts tokens would be lost.
+    IsInvalid,
+}
+
+impl Null {
+    /// What `null` means for a field, from the documentation of its message and its own.
+    pub(super) const fn of(message: &str, field: &str) -> Self {
+        if has(message, "Not in Envoy.") || has(field, "Addition.") {
+            return Self::IsInvalid;
+        }
+        Self::Omits
+    }
+}
+
+/// Whether the text contains the words.
+const fn has(text: &str, words: &str) -> bool {
+    let (mut text, words) = (text.as_bytes(), words.as_bytes());
+    loop {
+        let (mut rest, mut expected) = (text, words);
+        while let ([first, after @ ..], [word, further @ ..]) = (rest, expected) {
+            if *first != *word {
+                break;
+            }
+            (rest, expected) = (after, further);
+        }
+        if expected.is_empty() {
+            return true;
+        }
+        match text {
+            [_, after @ ..] => text = after,
+            [] => return false,
         }
     }
-    let known: Vec<_> = fields.iter().map(|(field, _)| *field).collect();
+}
+
+/// Reads the fields of a message, each given with its name, in either spelling. Not generic: each message would have a copy.
+pub(super) fn set_fields(
+    value: Value,
+    path: &Path<'_>,
+    fields: &mut [(&'static str, Null, &mut dyn Read)],
+) -> Result<()> {
+    let mut members = members(value, path)?;
+    for (name, null, field) in fields.iter_mut() {
+        *name = name.strip_prefix("r#").or(name.strip_prefix('_')).unwrap_or(name);
+        let path = path.field(name);
+        match take(&mut members, name, &path)? {
+            None => {}
+            Some(Value::Null) if *null == Null::Omits => {}
+            Some(Value::Null) => return Err(path.error("must not be null; omit the field or set a value")),
+            Some(value) => field.set(value, &path)?,
+        }
+    }
+    let known: Vec<_> = fields.iter().map(|(field, ..)| *field).collect();
     let is_known = |name: &str| known.iter().any(|field| *field == name || camel_case(field) == name);
     match members.keys().find(|name| !is_known(name)) {
         None => Ok(()),
@@ -92,7 +139,7 @@ fn take(members: &mut Map<String, Value>, name: &str, path: &Path<'_>) -> Result
         return Err(path.error(format!("duplicate field, also given as {camel}")));
     }
     let spelling = if members.contains_key(name) { name } else { &camel };
-    Ok(members.get_mut(spelling).map(Value::take).filter(|value| !value.is_null()))
+    Ok(members.get_mut(spelling).map(Value::take))
 }
 
 /// The error for a member that is not a field of the message.
@@ -136,7 +183,14 @@ macro_rules! message {
                 value: serde_json::Value,
                 path: &$crate::config::path::Path<'_>,
             ) -> $crate::config::error::Result<()> {
-                $crate::config::read::set_fields(value, path, &mut [$((stringify!($field), &mut self.$field)),*])
+                // A message without fields does not ask.
+                #[allow(dead_code)]
+                const MESSAGE: &str = concat!($($text),+);
+                $crate::config::read::set_fields(value, path, &mut [$((
+                    stringify!($field),
+                    const { $crate::config::read::Null::of(MESSAGE, concat!($($doc),+)) },
+                    &mut self.$field,
+                )),*])
             }
         }
 
@@ -260,7 +314,11 @@ impl Read for Duration {
             }
             Value::Object(_) => {
                 let (mut seconds, mut nanos) = (0_i64, 0_u32);
-                set_fields(value, path, &mut [("seconds", &mut seconds), ("nanos", &mut nanos)])?;
+                set_fields(
+                    value,
+                    path,
+                    &mut [("seconds", Null::Omits, &mut seconds), ("nanos", Null::Omits, &mut nanos)],
+                )?;
                 duration::of(seconds, nanos).map_err(|reason| path.error(reason.to_owned()))
             }
             other => unexpected(&other, path, "a duration such as \"300s\""),
@@ -287,6 +345,14 @@ mod tests {
             map: Named<i64>,
             /// A time.
             pause: Duration,
+            /// Addition. Words.
+            words: Vec<String>,
+        }
+
+        /// For this test. Not in Envoy.
+        Own {
+            /// A number.
+            number: Option<u32>,
         }
     }
 
@@ -317,10 +383,13 @@ mod tests {
             (json!({"b": 1}), "m.b: unknown field `b`"),
             (json!({"mach": true}), "m.mach: unknown field `mach`; did you mean `match`?"),
             (json!({"aLisstOff": true}), "m.aLisstOff: unknown field `aLisstOff`; did you mean `a_list_of`?"),
+            (json!({"words": null}), "m.words: must not be null; omit the field or set a value"),
             (json!([]), "m: invalid type: a list, expected an object"),
         ] {
             let error = read(bad).unwrap_err();
             assert!(error.starts_with(expected), "{error}");
         }
+        let own = super::read::<Own>(json!({"number": null}), &Path::Root.field("m")).unwrap_err().to_string();
+        assert_eq!(own, "m.number: must not be null; omit the field or set a value");
     }
 }

@@ -133,10 +133,11 @@ struct Proxy {
 
 impl Proxy {
     fn new(number: u32, style: Style) -> Self {
+        let rotation = if style == Style::NoCacheAtMinTtl { json!({"no_cache_ttl": "30s"}) } else { json!({}) };
         let config = json!({
             "providers": {"p": {"issuer": "i", "remote_jwks": {
                 "http_uri": {"uri": "http://i/jwks", "cluster": "c", "timeout": "5s"},
-                "rotation": {"no_cache_ttl": if style == Style::NoCacheAtMinTtl { json!("30s") } else { json!(null) }},
+                "rotation": rotation,
             }}},
             "rules": [{"match": {"prefix": "/"}, "requires": {"provider_name": "p"}}],
         });

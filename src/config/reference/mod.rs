@@ -263,7 +263,8 @@ fn reference(messages: &Messages) -> String {
 
 The configuration is Envoy's `JwtAuthentication` as JSON, or as YAML in a `google.protobuf.Struct`. Fields marked **addition** do
 not exist in Envoy. Field names are in snake_case or camelCase. Durations are in seconds: `300s`, `0.5s`,
-or `{ seconds: 300 }`.
+or `{ seconds: 300 }`. `null` omits a field of Envoy's. An addition must not be `null`: a template that lost its value would remove
+a condition.
 
 A configuration with an unknown field, an unsupported field or an invalid value is rejected as a whole. The log names the field,
 and Envoy keeps the configuration that it has. [configuration.schema.json](configuration.schema.json) is the JSON Schema for

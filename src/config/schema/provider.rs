@@ -136,7 +136,7 @@ message! {
     }
 
     /// A condition on a claim ([claims.md](claims.md)): exactly one of `claim` and `path`, and at most one of the other fields.
-    /// Without them, the claim must be present and not `null`.
+    /// Without them, the claim must be present and not `null`. Not in Envoy.
     RequiredClaim {
         /// Name of the claim; for a nested claim, names joined by dots. A dot may also be part of a name, as in
         /// `https://example.com/roles` and `kubernetes.io.namespace`; the whole name counts first.

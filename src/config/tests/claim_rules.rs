@@ -43,6 +43,8 @@ fn a_required_claim_has_one_name_and_at_most_one_condition() {
         (json!({"claim": "a", "equals": 9007199254740994.0}), ".equals: a number of this size is not exact".to_owned()),
         (json!({"claim": "a", "matches": {}}), ".matches: expected exactly one of exact".to_owned()),
         (json!({"claim": "a", "matches": {"safe_regex": {"regex": "("}}}), ".matches.safe_regex.regex: ".to_owned()),
+        (json!({"claim": "a", "one_of": null}), ".one_of: must not be null".to_owned()),
+        (json!({"claim": "a", "equals": null}), ".equals: must not be null".to_owned()),
         (json!({"claim": "a", "equals_header": ""}), ".equals_header: must be a header name".to_owned()),
         (json!({"claim": "a", "equals_header": "x a"}), ".equals_header: must be a header name".to_owned()),
         (json!({"claim": "a", "equals_header": ":path"}), ".equals_header: must be a header name".to_owned()),

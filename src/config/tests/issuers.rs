@@ -25,7 +25,7 @@ fn issuers_and_templates_add_up() {
         (json!({"issuer_template": V2, "tenants": "any"}), &[], 1),
         (json!({"issuerTemplate": [V2, "https://sts.windows.net/{tid}/"], "tenants": ["x", "y"]}), &[], 2),
         (json!({"issuer": "a", "issuers": ["b"], "issuer_template": V2, "tenants": "x"}), &["a", "b"], 1),
-        (json!({"issuer": "", "issuers": [], "issuer_template": [], "tenants": null}), &[], 0),
+        (json!({"issuer": "", "issuers": [], "issuer_template": []}), &[], 0),
     ] {
         let config = with(&fields);
         let issuers = parse(config.to_string().as_bytes()).unwrap().providers[ProviderId::new(0)].issuers();

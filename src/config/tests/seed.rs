@@ -106,13 +106,13 @@ fn a_ready_path_is_a_path() {
 
 #[test]
 fn an_empty_set_keeps_the_keys_unless_configured() {
-    let policy = |empty_set: Value| {
+    let policy = |rotation: Value| {
         let mut config = minimal();
-        config["providers"]["p"]["remote_jwks"]["rotation"] = json!({ "empty_set": empty_set });
+        config["providers"]["p"]["remote_jwks"]["rotation"] = rotation;
         parse(&encode(&config)).unwrap().remotes().next().unwrap().1.rotation.empty_set
     };
-    assert_eq!((policy(json!(null)), policy(json!("keep"))), (EmptySet::Keep, EmptySet::Keep));
-    assert_eq!(policy(json!("revoke")), EmptySet::Revoke);
+    assert_eq!((policy(json!({})), policy(json!({"empty_set": "keep"}))), (EmptySet::Keep, EmptySet::Keep));
+    assert_eq!(policy(json!({"empty_set": "revoke"})), EmptySet::Revoke);
     let error = rejection_with("/providers/p/remote_jwks/rotation", json!({"empty_set": "drop"}));
     assert!(error.starts_with("providers.p.remote_jwks.rotation.empty_set: invalid type"), "{error}");
 }
