@@ -26,15 +26,15 @@ impl ProviderKeys {
     /// The next request of a fetch, if another is left to try. A request starts only if its timeout ends within the lease: two
     /// workers never fetch at a time.
     pub(super) fn next_request(&mut self, fetch: u64, remote: &Remote, now: UnixTime) -> Option<FetchRequest> {
-        if !self.fetching.advance(remote) {
-            return None;
-        }
-        let (_, endpoint) = self.fetching.step(fetch)?;
         let lease = self.record.lease.filter(|lease| self.record.started == fetch && lease.is_held(now));
-        if lease.is_some_and(|lease| now.plus(endpoint.timeout) <= lease.until) {
-            return self.request(fetch, remote);
+        while self.fetching.advance(remote) {
+            let (_, endpoint) = self.fetching.step(fetch)?;
+            if lease.is_some_and(|lease| now.plus(endpoint.timeout) <= lease.until) {
+                return self.request(fetch, remote);
+            }
+            // A mirror that comes later may have a shorter timeout.
+            self.fetching.failed(FetchError::NoTimeLeft, None, remote);
         }
-        self.fetching.failed(FetchError::NoTimeLeft, None, remote);
         None
     }
 

@@ -6,6 +6,7 @@ use std::{borrow::Cow, collections::BTreeSet, fmt::Write};
 use super::{key_sets::KeySets, provider_keys::ProviderKeys};
 use crate::{
     ids::ProviderId,
+    keys::KeySet,
     policy::{
         headers::Headers,
         plan::{Plan, ReadyPath},
@@ -59,7 +60,9 @@ impl Readiness {
     ) -> Reply {
         let can_verify = |id: ProviderId| {
             let keys = key_sets.of(id);
-            keys.record.knows_of_jwks() || keys.seed().is_some_and(|_| is_usable(keys, plan.remote(id), now))
+            // A seed whose keys are all revoked verifies nothing.
+            let seed = || keys.seed().and_then(|_| usable_keys(keys, plan.remote(id), now));
+            keys.record.knows_of_jwks() || seed().is_some_and(|keys| !keys.is_empty())
         };
         while self.pending.first().is_some_and(|provider| can_verify(*provider)) {
             self.pending.pop_first();
@@ -94,13 +97,13 @@ impl Readiness {
     }
 }
 
-fn is_usable(keys: &ProviderKeys, remote: Option<&Remote>, now: UnixTime) -> bool {
-    remote.is_some_and(|remote| keys.usable_keys(Some(&remote.rotation), now).is_some())
+fn usable_keys<'k>(keys: &'k ProviderKeys, remote: Option<&Remote>, now: UnixTime) -> Option<&'k KeySet> {
+    keys.usable_keys(Some(&remote?.rotation), now)
 }
 
 /// Nothing that an issuer or a client wrote: no `kid`, no URI, no text of an error.
 fn describe(body: &mut String, name: &str, keys: &ProviderKeys, remote: &Remote, now: UnixTime) {
-    let is_usable = is_usable(keys, Some(remote), now);
+    let is_usable = usable_keys(keys, Some(remote), now).is_some();
     let (state, age) = match &keys.record.document {
         None if is_usable => ("seed", None),
         None => ("no keys", None),

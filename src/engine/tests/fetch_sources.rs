@@ -20,7 +20,11 @@ pub(super) fn uri(host: &str) -> serde_json::Value {
 }
 
 pub(super) fn mirrored() -> World {
-    world_from(json!({"http_uri": uri("i"), "mirrors": [uri("m"), uri("n")]}))
+    mirrored_by(&[uri("m"), uri("n")])
+}
+
+pub(super) fn mirrored_by(mirrors: &[serde_json::Value]) -> World {
+    world_from(json!({"http_uri": uri("i"), "mirrors": mirrors}))
 }
 
 fn discovering() -> World {

@@ -1,7 +1,7 @@
 //! What a mirror may not do.
 
 use super::{
-    fetch_sources::{keys, mirrored, response, status, uri},
+    fetch_sources::{keys, mirrored, mirrored_by, response, status, uri},
     *,
 };
 
@@ -22,6 +22,19 @@ fn a_mirrors_jwks_is_not_fresh_for_long() {
     world.pass_until_fetch();
     let pause = world.now.since(before);
     assert!((90 * SECOND..=121 * SECOND).contains(&pause), "{pause:?}");
+}
+
+/// A fetch is late: there is time left for the mirror with the short timeout only.
+#[test]
+fn a_mirror_for_which_no_time_is_left_is_passed_over() {
+    let patient = json!({"uri": "https://n/jwks", "cluster": "n", "timeout": "1s"});
+    let mut world = mirrored_by(&[uri("m"), patient]);
+    // Five seconds for the requests and one for the callback.
+    world.now = world.now.plus(4 * SECOND + SECOND / 2);
+    world.respond(status(503));
+    world.respond(keys(&["a"], ""));
+    assert_eq!(world.asked(), ["https://i/jwks with headers", "https://n/jwks"]);
+    assert_eq!((world.request(0, "a"), world.failures()), (Some(200), 0));
 }
 
 #[test]

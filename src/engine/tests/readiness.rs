@@ -215,6 +215,17 @@ fn a_seed_counts_while_it_verifies() {
 }
 
 #[test]
+fn a_seed_whose_keys_are_revoked_does_not_count() {
+    let seed = json!({"inline_string": String::from_utf8(jwks(&["s"])).unwrap(), "not_after": "2030-01-01T00:00:00Z"});
+    let mut config = config();
+    config["providers"]["p"]["remote_jwks"]["seed_jwks"] = seed;
+    config["providers"]["p"]["remote_jwks"]["rotation"] = json!({"revoked_keys": ["s"]});
+    let mut world = world_of(&config);
+    give_keys(&mut world, 1);
+    assert_eq!(ask(&mut world, 0, "/ready").status, 503);
+}
+
+#[test]
 fn without_fetched_keys_the_filter_is_ready_at_once_and_allow_missing_needs_all_keys() {
     let mut config = config();
     config["rules"] = json!([{"match": {"prefix": "/"}, "requires": {"allow_missing_or_failed": {}}}]);

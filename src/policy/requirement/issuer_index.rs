@@ -71,9 +71,11 @@ impl IssuerIndex {
         &self.of_any
     }
 
-    /// The first that accepts this issuer. Those that name the issuer go before those that accept any.
+    /// The first that accepts this issuer. Those that name the issuer go before templates, and templates before those that
+    /// accept any.
     pub(super) fn first(&self, iss: &str) -> Option<usize> {
-        self.of(iss).first().or(self.of_any.first()).copied()
+        let exact = sorted::get(&self.exact, iss.as_bytes()).and_then(|numbers| numbers.first().copied());
+        exact.or_else(|| self.of(iss).first().copied()).or_else(|| self.of_any.first().copied())
     }
 }
 
@@ -124,6 +126,14 @@ mod tests {
             assert_eq!(index.first(iss), numbers.first().or(Some(&5)).copied(), "{iss}");
         }
         assert_eq!(index.of_any(), [5]);
+    }
+
+    /// Which of the two comes first in the configuration does not count.
+    #[test]
+    fn who_names_the_issuer_goes_before_a_template() {
+        let providers = [template("https://e/{tid}/v2", &[]), Issuers::new(vec!["https://e/a/v2".into()], Vec::new())];
+        let index = IssuerIndex::new(providers.iter().enumerate());
+        assert_eq!((index.first("https://e/a/v2"), index.first("https://e/b/v2")), (Some(1), Some(0)));
     }
 
     /// Any part of a character may end where a template begins.
