@@ -18,11 +18,13 @@ use jwks_gate::{
 use jwks_gate_issuer::{Alg, SigningKey};
 use serde_json::{json, Value};
 
-/// Names, the rule's prefix, and how many tokens take turns.
-const CASES: [(&str, &str, u32); 3] = [
-    ("no rule matches", "/other/", 1),
-    ("token seen before", "/api/", 1),
-    ("token seen for the first time", "/api/", 50),
+/// Names, the rule's prefix, how many tokens take turns, and how many tenants the provider has: none is an `issuer`.
+const CASES: [(&str, &str, u32, usize); 5] = [
+    ("no rule matches", "/other/", 1, 0),
+    ("token seen before", "/api/", 1, 0),
+    ("token seen for the first time", "/api/", 50, 0),
+    ("the same, one tenant", "/api/", 50, 1),
+    ("the same, 500 tenants", "/api/", 50, 500),
 ];
 /// The variable that has this program send requests: how many, the configuration and the tokens.
 const TASK: &str = "INSTRUCTIONS_TASK";
@@ -52,9 +54,9 @@ fn main() {
         "\nInstructions per request, native build, without host calls and signatures.\n\n| | instructions |\n|---|---|"
     );
     let key = SigningKey::generate(Alg::Rs256, "k");
-    for (name, prefix, tokens) in CASES {
+    for (name, prefix, tokens, tenants) in CASES {
         let tokens: Vec<_> = (0..tokens).map(|number| token(&key, number)).collect();
-        let [few, many] = [FEW, MANY].map(|requests| count(&json!([requests, config(&key, prefix), tokens])));
+        let [few, many] = [FEW, MANY].map(|requests| count(&json!([requests, config(&key, prefix, tenants), tokens])));
         println!("| {name} | {} |", (many - few) / u64::from(MANY - FEW));
     }
 }
@@ -73,19 +75,26 @@ fn count(task: &Value) -> u64 {
 /// A token as in `make bench`.
 fn token(key: &SigningKey, number: u32) -> String {
     key.mint(&json!({
-        "iss": "https://issuer.test", "aud": ["api", "other"], "sub": "spiffe://cluster.local/ns/shop/sa/orders",
+        "iss": "https://issuer.test", "tid": "issuer", "aud": ["api", "other"], "sub": "spiffe://cluster.local/ns/shop/sa/orders",
         "exp": 2_000_000_000, "iat": 1_000_000_000, "jti": format!("{number:032x}"), "scope": "orders:read orders:write",
         "email": "somebody@example.com", "groups": ["staff", "orders", "payments"],
     }))
 }
 
-fn config(key: &SigningKey, prefix: &str) -> String {
+fn config(key: &SigningKey, prefix: &str, tenants: usize) -> String {
     let jwks = json!({"keys": [key.public_jwk()]}).to_string();
-    let provider = json!({
-        "issuer": "https://issuer.test", "audiences": ["api"], "local_jwks": {"inline_string": jwks},
+    let mut provider = json!({
+        "audiences": ["api"], "local_jwks": {"inline_string": jwks},
         // Fewer than there are tokens, so that each token is new again when its turn comes.
         "jwt_cache_config": {"jwt_cache_size": 10},
     });
+    if tenants == 0 {
+        provider["issuer"] = json!("https://issuer.test");
+    } else {
+        let others = (1..tenants).map(|number| format!("72f988bf-86f1-41af-91ab-{number:012x}"));
+        provider["issuer_template"] = json!("https://{tid}.test");
+        provider["tenants"] = others.chain(["issuer".to_owned()]).collect();
+    }
     let rules = json!([{"match": {"prefix": prefix}, "requires": {"provider_name": "p"}}]);
     json!({"providers": {"p": provider}, "rules": rules}).to_string()
 }

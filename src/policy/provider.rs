@@ -35,15 +35,6 @@ impl Provider {
         self.policies.first().map(|policy| policy.issuers.clone()).unwrap_or_default()
     }
 
-    /// The issuer by whose name the key set is kept: the only one, if the provider accepts tokens of one. Who is added to several
-    /// issuers changes no name.
-    pub fn key_set_issuer(&self) -> &str {
-        match self.policies.first().map(|policy| (policy.issuers.exact(), policy.issuers.templates())) {
-            Some(([issuer], [])) => issuer,
-            _ => "",
-        }
-    }
-
     /// How the keys are fetched. `None`: the keys are part of the configuration.
     pub fn remote(&self) -> Option<&Remote> {
         match &self.keys {

@@ -1,4 +1,4 @@
-//! The shared keys of one provider:
+//! The shared keys of one key set, which providers with one source share:
 //! * `<cell>.record`: the record, changed by compare-and-swap only;
 //! * `<cell>.version`: the record's version, eight bytes that a request can afford to read.
 
@@ -8,12 +8,15 @@ use super::shared_data::{SharedData, Swap};
 use crate::{
     engine::{Applied, Update},
     policy::provider::Remote,
-    rotation::record::{Record, MARKER},
+    rotation::{
+        policy::EmptySet,
+        record::{Record, MARKER},
+    },
     shared::{announcement, manifest::CellName, names},
     time::UnixTime,
 };
 
-/// The shared keys of one provider.
+/// The shared keys of one key set.
 #[derive(Debug)]
 pub(super) struct KeyCell {
     data: Rc<SharedData>,
@@ -21,18 +24,21 @@ pub(super) struct KeyCell {
     version: String,
 }
 
-/// The name of the cell for what `remote` fetches, on behalf of this plugin.
-pub(super) fn name(plugin: &[u8], issuer: &str, remote: &Remote) -> CellName {
-    // A configuration with other limits may not be able to read what this one accepts.
+/// The name of the cell for what `remote` fetches, on behalf of this plugin. Whose tokens the keys verify, each provider says for
+/// itself.
+pub(super) fn name(plugin: &[u8], remote: &Remote) -> CellName {
+    // A configuration with other limits may not be able to read what this one accepts, and must not believe an empty JWKS that
+    // is a mistake by its own terms.
+    let empty_set = [u8::from(remote.rotation.empty_set == EmptySet::Revoke)];
     let limits = [remote.rotation.limits.max_document_bytes, remote.rotation.limits.max_keys];
     let limits = limits.map(|limit| (limit as u64).to_le_bytes());
     names::digest_of(&[
         // Builds with other records do not write over each other's.
         MARKER,
         plugin,
-        issuer.as_bytes(),
         &remote.identity(),
         limits.as_flattened(),
+        &empty_set,
     ])
 }
 

@@ -78,7 +78,7 @@ impl Worker {
         let mut manifest = Manifest::default();
         let cells = plan.providers.map(|id, provider| {
             let remote = provider.remote()?;
-            let name = key_cell::name(&plugin, provider.key_set_issuer(), remote);
+            let name = key_cell::name(&plugin, remote);
             providers.entry(name).or_default().push(id);
             let stat = ProviderStat::Gauge(Gauge::Keys);
             let gauges = Series { provider: id, stat }.name(&plan.stat_prefix, &provider.name);

@@ -62,6 +62,54 @@ fn the_value_of_a_header_is_in_no_line_of_the_filter_and_in_no_answer() {
     }
 }
 
+/// `jwt_authn` fetches once for each provider and worker. Providers of one source share a key set here, with terms of their own.
+#[test]
+fn providers_of_one_source_share_one_fetch_and_one_refresh() {
+    let mut plan = Plan::new().rotation("second_look", "0s");
+    let leaked = plan.issuer.current();
+    let provider = |iss: &str, terms: Value| {
+        let mut provider = plan.config["providers"]["p"].clone();
+        provider["issuer"] = json!(iss);
+        let rotation = provider["remote_jwks"]["rotation"].as_object_mut().unwrap();
+        rotation.extend(terms.as_object().unwrap().clone());
+        provider
+    };
+    let (a, b, revoking) = ("https://a.test", "https://b.test", "https://revoking.test");
+    let others = [
+        ("a", provider(a, json!({"max_stale": "5s", "unknown_kid_min_interval": "30s"}))),
+        ("b", provider(b, json!({"retired_key_grace": "60s"}))),
+        ("revoking", provider(revoking, json!({"revoked_keys": [leaked.kid]}))),
+    ];
+    let mut required = vec![json!({"provider_name": "p"})];
+    for (name, provider) in others {
+        plan.config["providers"][name] = provider;
+        required.push(json!({"provider_name": name}));
+    }
+    plan.config["rules"][0]["requires"] = json!({"requires_any": {"requirements": required}});
+    let site = plan.start_warm();
+    let token = |iss: &str| {
+        let mut claims = site.issuer.claims();
+        claims["iss"] = json!(iss);
+        site.issuer.current().mint(&claims)
+    };
+    let all = [site.issuer.issuer().to_owned(), a.to_owned(), b.to_owned()];
+    let each = |tokens: &[String]| site.get_at_once(24, |number| tokens[number % tokens.len()].clone());
+    let old = all.clone().map(|iss| token(&iss));
+    assert_eq!(each(&old), [(200, 24)]);
+    assert_eq!(site.get(&token(revoking)).status, 401);
+    assert_eq!(site.gets(), 1, "one fetch for four providers and two workers");
+
+    site.issuer.rotate(Rotation::Hard);
+    let new = all.map(|iss| token(&iss));
+    // Tokens of all providers wait for one refresh, whichever starts the refresh.
+    assert_eq!(each(&new), [(200, 24)]);
+    assert_eq!((site.get(&token(revoking)).status, site.gets()), (200, 2));
+    // Only one of the providers grants a grace.
+    let answers: Vec<_> = old.iter().map(|token| site.get(token).status).collect();
+    assert_eq!((answers, site.gets()), (vec![401, 401, 200], 2));
+    site.assert_no_vm_restarted();
+}
+
 /// A second server with the issuer's present keys.
 fn mirror_of(issuer: &Issuer) -> Issuer {
     let mirror = issuer_with(Alg::Es256, Some(600));

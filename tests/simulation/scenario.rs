@@ -352,11 +352,10 @@ impl Scenario {
                 // See EPOCH.
                 json!({"inline_string": jwks, "not_after": format!("2027-01-15T08:{:02}:{:02}Z", second / 60, second % 60)})
             });
-            let provider = json!({"issuer": format!("i{issuer}"), "from_headers": [{"name": Self::header_of(issuer)}], "remote_jwks": {
-                "http_uri": {"uri": "http://i/jwks", "cluster": "c", "timeout": seconds(settings.timeout)},
+            let mut provider = json!({"issuer": format!("i{issuer}"), "from_headers": [{"name": Self::header_of(issuer)}], "remote_jwks": {
+                "http_uri": {"uri": format!("http://i{issuer}/jwks"), "cluster": "c", "timeout": seconds(settings.timeout)},
                 "mirrors": mirrors(settings),
                 "cache_duration": seconds(settings.cache_duration),
-                "seed_jwks": seed,
                 "rotation": {
                     "no_cache_ttl": seconds(settings.no_cache_ttl),
                     "second_look": seconds(settings.second_look),
@@ -370,6 +369,9 @@ impl Scenario {
                     "max_document_bytes": 8000,
                 },
             }});
+            if let Some(seed) = seed {
+                provider["remote_jwks"]["seed_jwks"] = seed;
+            }
             (format!("p{issuer:03}"), provider)
         };
         let providers: serde_json::Map<_, _> = settings.iter().enumerate().map(provider).collect();
