@@ -2,7 +2,7 @@
 # Needed: cargo, make, python3 with pip. Everything else comes from the package registries.
 
 .DEFAULT_GOAL := help
-.PHONY: help check wasm dist probe floor hooks envoy prometheus registry wrk demo serve picture test simulate fleet bench instructions reference lint clean
+.PHONY: help check wasm dist probe floor hooks envoy prometheus registry wrk demo serve picture test simulate fleet bench instructions timing reference lint clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -67,6 +67,9 @@ bench: wasm probe floor envoy wrk ## processor time per signature and per reques
 
 instructions: ## instructions per request in the filter's own code, by valgrind
 	cargo bench --quiet --bench instructions
+
+timing: ## whether the time of a comparison of secrets tells anything about them
+	cargo bench --quiet --bench timing
 
 reference: ## write docs/configuration.md and its JSON Schema anew, from src/config/schema
 	WRITE_REFERENCE=1 cargo test --lib the_reference_and_the_schema

@@ -12,7 +12,7 @@
 //! * `shared` holds the forms in which workers share values.
 //! * [`engine`] puts the parts together; `metrics` names what the engine counts.
 //!
-//! All workers of a process share one record per issuer, `rotation::record::Record`. Only compare-and-swap changes a record,
+//! All workers of a process share one record per key set, `rotation::record::Record`. Only compare-and-swap changes a record,
 //! through [`engine::Update::apply`], so any number of workers makes one fetch at a time. Each worker keeps the parsed keys of the
 //! generation that it knows. A request that lacks a key is parked, the issuer is asked once, and the requirement of the request is
 //! evaluated again from the start: [`engine`] never suspends a decision.
