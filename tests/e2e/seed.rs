@@ -90,7 +90,7 @@ fn a_seed_verifies_while_the_issuer_is_down_and_ends_with_the_first_jwks() {
 #[test]
 fn a_seed_ends_at_its_time_or_is_over_at_the_start() {
     let seed = other_key();
-    let site = seeded(&seed, &utc_in(6)).start();
+    let site = seeded(&seed, &utc_in(12)).start();
     let token = seed.mint(&site.issuer.claims());
     assert_eq!(statuses(&site, &token), [(200, 16)]);
     assert!(eventually(LONG, || statuses(&site, &token) == [(503, 16)]));

@@ -1,6 +1,7 @@
 //! The processes of the demo.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 use std::{env, fs};
@@ -29,6 +30,11 @@ impl Processes {
         let config = fs::read_to_string(workspace_root().join("envoy/envoy.yaml"))?;
         let options = EnvoyOptions { expect_start: false, ..EnvoyOptions::default() };
         Ok(Self { envoy: Envoy::start(&config, options)?, upstream, issuer: Some(issuer) })
+    }
+
+    /// The file with Envoy's log.
+    pub(crate) fn log(&self) -> PathBuf {
+        self.envoy.log_file()
     }
 
     pub(crate) fn stop_issuer(&mut self) {

@@ -12,21 +12,26 @@ pub(crate) fn run() -> Result<bool> {
     let mut processes = Processes::start()?;
     let payload = base64url(format!(r#"{{"iss":"{ISSUER_NAME}","aud":"api"}}"#).as_bytes());
     let unknown = with_kid(&format!("e30.{payload}.AAAA"), "nobody");
-    println!("Envoy is up. Ctrl-C ends everything. To try in another terminal:");
+    println!("Envoy is up, and logs to {}.", processes.log().display());
+    println!("Ctrl-C ends everything. To try in another terminal:");
     for (what, command) in [
         ("a token of the issuer", format!("TOKEN=$(curl -s -d '{{}}' {ISSUER}/token)")),
         ("200, and what the upstream saw", format!("curl -i {API}/api/orders -H \"authorization: Bearer $TOKEN\"")),
         ("401: no token", format!("curl -i {API}/api/orders")),
         (
+            "401: a token with claims of your choice, here one that has expired",
+            format!("curl -i {API}/api/orders -H \"authorization: Bearer $(curl -s -d '{{\"exp\":1}}' {ISSUER}/token)\""),
+        ),
+        (
             "401 after two fetches from the issuer: an unknown kid",
             format!("curl -i {API}/api/orders -H 'authorization: Bearer {unknown}'"),
         ),
         (
-            "replace the key: a TOKEN of the new key works at once, and then the old one does not",
+            "replace the key: a new TOKEN works, within the 2 s of unknown_kid_min_interval, and then the old one does not",
             format!("curl -X POST '{ISSUER}/admin/rotate?mode=hard'"),
         ),
         (
-            "break the issuer: tokens of known keys still work",
+            "break the issuer: tokens of known keys still work; kind can also be delay, hang, reset, garbage, truncated or empty",
             format!("curl -X POST '{ISSUER}/admin/fault?kind=status&status=500&times=1000'"),
         ),
         ("mend the issuer", format!("curl -X POST {ISSUER}/admin/heal")),

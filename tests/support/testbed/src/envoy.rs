@@ -5,6 +5,7 @@ use std::fmt;
 use std::fs::{self, File};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -144,6 +145,11 @@ impl Envoy {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap_or_default();
         let kib = |line: &str| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok();
         status.lines().find_map(kib).unwrap_or(0).saturating_mul(1024)
+    }
+
+    /// The file of Envoy's log, stdout and stderr, removed when Envoy ends.
+    pub fn log_file(&self) -> PathBuf {
+        self.directory.file("log")
     }
 
     /// Everything that Envoy has written to its log, stdout and stderr.
