@@ -18,7 +18,7 @@ pub const TOLD: &str = "x-told";
 
 /// An Envoy that tells in its own answers why it gave them: the name of its reason, and the filter's reason.
 pub fn telling(bootstrap: Bootstrap) -> Bootstrap {
-    let told = "%RESPONSE_CODE_DETAILS% %FILTER_STATE(wasm.jwks_gate.reason:PLAIN)%";
+    let told = "|%RESPONSE_CODE_DETAILS%|%FILTER_STATE(wasm.jwks_gate.reason:PLAIN)%|";
     let always = json!({"status_code_filter": {"comparison": {"op": "GE", "value": {"default_value": 0, "runtime_key": "none"}}}});
     let mapper = json!({"filter": always, "headers_to_add": [{"header": {"key": TOLD, "value": told}}]});
     bootstrap.connection_manager_option("local_reply_config", json!({ "mappers": [mapper] }))
@@ -46,12 +46,13 @@ impl Explained {
 
     /// Compares the explanation of a request, under the JWKS that the issuer publishes, with Envoy's answer.
     pub fn compare(&self, name: &str, request: &Request, jwks: Option<&[u8]>, response: &Response) {
-        let told = response.header(TOLD).map(|told| told.split_once(' ').unwrap());
-        let reason = match told {
+        let told = response.header(TOLD).map(|told| told.split('|').collect::<Vec<_>>());
+        let reason = match told.as_deref() {
             // The upstream, or a route without upstream: the filter let the request through.
-            None | Some(("direct_response", "-")) => None,
-            Some((_, "-")) => return self.unseen.set(self.unseen.get() + 1),
-            Some((_, reason)) => Some(reason),
+            None | Some([_, "direct_response", "" | "-", _]) => None,
+            Some([_, _, "" | "-", _]) => return self.unseen.set(self.unseen.get() + 1),
+            Some([_, _, reason, _]) => Some(*reason),
+            Some(other) => panic!("{other:?}"),
         };
         self.compared.set(self.compared.get() + 1);
         let filter = match reason {
