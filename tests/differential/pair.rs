@@ -85,7 +85,8 @@ impl Pair {
 
     /// Compares what `jwks-gate explain` says of a request with the answer of jwks-gate.
     pub(crate) fn explain(&self, request: &Request, ours: &Response) {
-        let name = format!("{} {} {:?}", request.method, request.path, request.headers.first());
+        let headers = request.headers.iter().map(|(name, value)| format!("{name}: {}", String::from_utf8_lossy(value)));
+        let name = format!("{} {} {:?}", request.method, request.path, headers.collect::<Vec<_>>());
         self.explained.compare(&name, request, self.jwks.borrow().as_deref(), ours);
     }
 

@@ -41,12 +41,17 @@ impl Request<'_> {
     }
 }
 
-/// Adds a header as Envoy does: `host` is `:authority`, and one value of a pseudo-header remains.
+/// Adds a header as Envoy does: `host` is `:authority`, one value of a pseudo-header remains, and values of `authorization` are
+/// joined.
 fn set(list: &mut HeaderList, name: &str, value: &str) {
     let name = if name == "host" { ":authority" } else { name };
-    match list.iter_mut().find(|(known, _)| known == name && name.starts_with(':')) {
-        Some((_, known)) => value.clone_into(known),
-        None => list.push((name.to_owned(), value.to_owned())),
+    match list.iter_mut().find(|(known, _)| known == name) {
+        Some((_, known)) if name.starts_with(':') => value.clone_into(known),
+        Some((_, known)) if name == "authorization" => {
+            known.push(',');
+            known.push_str(value);
+        }
+        _ => list.push((name.to_owned(), value.to_owned())),
     }
 }
 
@@ -120,6 +125,12 @@ mod tests {
             let wrong = [wrong.to_owned()];
             assert!(Request { line: "GET /", headers: &wrong, token: None }.headers().is_err(), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn repeated_headers_are_as_in_envoy() {
+        let headers = headers("GET /", &["authorization: a", "x: 1", "Authorization: b", "x: 2"], None);
+        assert_eq!((value(&headers, "authorization"), value(&headers, "x")), (vec!["a,b"], vec!["1", "2"]));
     }
 
     #[test]
