@@ -17,11 +17,11 @@ use jwks_gate::{
 };
 use serde_json::json;
 
-use self::session::Session;
 pub use self::{
     request::Request,
     verdict::{Decided, Verdict},
 };
+use self::{session::Session, token::Providers};
 use crate::{configuration, print_json, read, read_bytes, read_document, write, Failure};
 
 #[derive(Args)]
@@ -87,7 +87,18 @@ pub(crate) fn run(options: &Options, as_json: bool, out: &mut impl Write) -> Res
     let (is_fine, verdict) = match &options.provider {
         Some(name) => {
             let token = token.ok_or("--provider explains a token: give --token")?;
-            (token::explain(&mut steps, &plan, Some(name), &token, jwks.as_deref(), now, options.show_claims)?, None)
+            (
+                token::explain(
+                    &mut steps,
+                    &plan,
+                    Providers::Named(name),
+                    &token,
+                    jwks.as_deref(),
+                    now,
+                    options.show_claims,
+                )?,
+                None,
+            )
         }
         None => {
             let request = Request { line: &options.request, headers: &options.headers, token: token.as_deref() };
@@ -144,11 +155,12 @@ pub fn explain(
     // The engine explains an allowed request only if the configuration wants that.
     let mut session = Session::new(Plan { explain_allowed: true, ..plan.clone() }, jwks, now);
     let resolved = session.resolve(headers);
+    let asked = resolved.providers();
     let found: Vec<_> = resolved.tokens.iter().map(|token| token.token().to_vec()).collect();
     let is_given = |token: &str| found.iter().any(|found| found == token.as_bytes());
     match request.token {
         Some(token) => {
-            token::explain(steps, plan, None, token, jwks, now, shows_claims)?;
+            token::explain(steps, plan, Providers::Asked(&asked), token, jwks, now, shows_claims)?;
             if !resolved.is_satisfied() && !is_given(token) {
                 steps.add(
                     "",
@@ -160,7 +172,7 @@ pub fn explain(
             for (index, token) in found.iter().enumerate().filter(|(index, token)| !found[..*index].contains(token)) {
                 let token = String::from_utf8_lossy(token);
                 steps.add("found", place(&resolved.tokens[index]));
-                token::explain(steps, plan, None, &token, jwks, now, shows_claims)?;
+                token::explain(steps, plan, Providers::Asked(&asked), &token, jwks, now, shows_claims)?;
             }
         }
     }
