@@ -348,13 +348,20 @@ fn compare_batch(
     let pair = Pair::start_each([&native_block, &ours_block], &[("documents", address)], |bootstrap| bootstrap);
     let native = answers(pair.native.addr(), &requests);
     let ours = answers(pair.ours.addr(), &for_ours);
+    // The shipped filter cannot tell that a point is not on P-384 or P-521, and says `bad_signature`. `jwks-gate explain` skips
+    // such a key, and says `unknown_key`. Only denials with such tokens are not compared.
+    let is_comparable =
+        |key: &SigningKey, answer: &Response| answer.status == 200 || !matches!(key.alg, Alg::Es384 | Alg::Es512);
+    let mut comparable = 0;
     for ((number, key, has_kid), (request, answer)) in tokens.iter().zip(for_ours.iter().zip(&ours)) {
-        if let (Some(request), Some(answer)) = (request, answer) {
+        if let (Some(request), Some(answer)) = (request, answer.as_ref().filter(|answer| is_comparable(key, answer))) {
+            comparable += 1;
             let name = format!("document {number}, {}, kid {has_kid}", key.kid);
             pair.explained.compare(&name, request, Some(documents[*number].text.as_bytes()), answer);
         }
     }
-    assert_eq!(pair.explained.compared(), for_ours.iter().flatten().count());
+    assert_eq!(pair.explained.compared(), comparable);
+    assert!(comparable > documents.len() / 2, "{comparable}");
     let is_allowed = |answer: Option<Response>| answer.is_some_and(|answer| answer.status == 200);
     for ((number, key, has_kid), (native, ours)) in tokens.into_iter().zip(native.into_iter().zip(ours)) {
         let document = &documents[number];
