@@ -12,7 +12,7 @@ check: lint ## lint, and all tests that need no Envoy: unit, documentation, arch
 	cargo test -p jwks-gate-cli
 	cargo test --doc -p jwks-gate
 	cargo test --test architecture --test simulation
-	cargo test --test vectors -- --skip host_and_vm_judge_as_published
+	cargo test --test vectors -- --skip envoy::
 
 wasm: ## build the filter: dist/jwks-gate.wasm
 	@scripts/wasm.sh

@@ -2,8 +2,13 @@
 
 use std::{
     fs,
+    io::{BufRead as _, BufReader, Write as _},
+    net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
+    sync::{Arc, Mutex},
+    thread,
+    time::Duration,
 };
 
 use jwks_gate_issuer::{Alg, Issuer, Options, Rotation};
@@ -14,12 +19,19 @@ fn workspace() -> PathBuf {
 }
 
 fn run(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_jwks-gate"))
-        .args(args)
-        .stdin(Stdio::null())
-        .current_dir(workspace())
-        .output()
-        .unwrap()
+    run_with(args, "")
+}
+
+/// The command with this standard input.
+fn run_with(args: &[&str], input: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_jwks-gate"));
+    for proxy in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
+        command.env_remove(proxy).env_remove(proxy.to_lowercase());
+    }
+    command.args(args).current_dir(workspace()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    child.wait_with_output().unwrap()
 }
 
 fn text(output: &Output) -> String {
@@ -222,6 +234,30 @@ fn a_decision_is_explained() {
     assert!(!shown.contains(signature) && !shown.contains(&subject), "{shown}");
     assert!(text(&site.explain(&good, &["--jwks", &site.jwks, "--show-claims"])).contains(&subject));
 
+    // What users copy: a header, its value, and lines that a terminal broke.
+    let broken = format!("{}\n{}\n", &good[..80], &good[80..]);
+    for copied in [format!("Bearer {good}"), format!("Authorization: Bearer {good}"), broken] {
+        let output = site.explain(&copied, &with_keys);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+        let args =
+            ["explain", "--config", &site.config, "--jwks", &site.jwks, "--request", "GET /api/x", "--token", "-"];
+        assert_eq!(run_with(&args, &copied).status.code(), Some(0), "{copied}");
+    }
+    let empty = site.explain("", &with_keys);
+    assert_eq!(empty.status.code(), Some(1));
+    assert!(text(&empty).contains("--token is empty") && text(&empty).contains("denied with 401: missing"));
+    let header = format!("X-Token: {good}");
+    let elsewhere = site.explain(&good, &["--jwks", &site.jwks, "--header", &header]);
+    assert!(text(&elsewhere).contains("no provider of the rule looks where the token is"), "{}", text(&elsewhere));
+    let header = format!("authorization: Bearer {good}");
+    let request = ["--request", "GET https://api.test/api/x", "--header", &header];
+    let found = run(&[&["explain", "--config", &site.config, "--jwks", &site.jwks], &request[..]].concat());
+    for expected in ["a token in the header \"authorization\"", "the token is good", "GET api.test/api/x"] {
+        assert!(text(&found).contains(expected), "{expected}: {}", text(&found));
+    }
+    let twice = run(&["explain", "--config", "-", "--token", "-"]);
+    assert_eq!(twice.status.code(), Some(2), "{}", text_of(&twice));
+
     let waits = site.explain(&good, &[]);
     assert!(text(&waits).contains("decision   waits"), "{}", text(&waits));
 
@@ -233,7 +269,9 @@ fn a_decision_is_explained() {
     site.issuer.rotate(Rotation::Hard);
     let of_new_key = site.issuer.token();
     let unknown = text(&site.explain(&of_new_key, &with_keys));
-    assert!(unknown.contains("no key verifies the token"), "{unknown}");
+    for expected in ["no key verifies the token", "waits      at most ", "decision   denied with 401: unknown_key"] {
+        assert!(unknown.contains(expected), "{expected}: {unknown}");
+    }
     // A token cannot say that it is good.
     let forged = site.issuer.current().mint(&json!({"iss": "o", "the token is good": 1}));
     let forged = site.explain(&forged, &["--jwks", &site.jwks, "--provider", "p"]);
@@ -330,4 +368,86 @@ fn what_runs_today_is_converted() {
 
 fn text_of(output: &Output) -> String {
     text(output) + &String::from_utf8_lossy(&output.stderr)
+}
+
+/// An issuer that gives each of these responses at its number. Returns the address, and what was asked.
+fn server(responses: Vec<String>) -> (String, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let (address, asked) = (format!("http://{}", listener.local_addr().unwrap()), Arc::new(Mutex::new(Vec::new())));
+    let log = asked.clone();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().map(Result::unwrap) {
+            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
+            let Some(first) = lines.next() else { continue };
+            lines.find(String::is_empty);
+            let number = first.split(' ').nth(1).and_then(|path| path.strip_prefix('/')?.parse::<usize>().ok());
+            log.lock().unwrap().push(first);
+            let response = number.and_then(|number| responses.get(number)).cloned().unwrap_or_default();
+            // A client that has read enough closes.
+            let _ = stream.write_all(response.as_bytes());
+            if response.ends_with("stalls") {
+                thread::spawn(move || {
+                    thread::sleep(Duration::from_secs(30));
+                    drop(stream);
+                });
+            }
+        }
+    });
+    (address, asked)
+}
+
+#[test]
+fn a_jwks_is_fetched_from_a_url() {
+    let site = Explained::new("url");
+    let uri = site.issuer.jwks_uri();
+    assert_eq!(text(&run(&["jwks", &uri])), text(&run(&["jwks", &site.jwks])));
+    let output = site.explain(&site.issuer.token(), &["--jwks", &uri]);
+    assert_eq!(output.status.code(), Some(0), "{}", text_of(&output));
+    // The command of the README.
+    let readme = fs::read_to_string(workspace().join("README.md")).unwrap();
+    let command = "explain --config FILE --jwks JWKS-URL --token TOKEN --request 'GET URL'";
+    assert!(readme.contains(&format!("cargo run -p jwks-gate-cli -- {command}\n")));
+    let mut claims = site.issuer.claims();
+    claims["aud"] = json!("other");
+    let token = site.issuer.current().mint(&claims);
+    let request = "GET https://api.test/api/x";
+    let args = ["explain", "--config", &site.config, "--jwks", &uri, "--token", &token, "--request", request];
+    let shown = text(&run(&args));
+    assert!(shown.contains("decision   denied with 403: audience_not_allowed (docs/denials.md)"), "{shown}");
+    let large = json!({"keys": [], "x": "a".repeat(1 << 20)}).to_string();
+    let (address, asked) = server(vec![
+        "HTTP/1.1 302 Found\r\nlocation: /1\r\ncontent-length: 0\r\n\r\n".to_owned(),
+        "HTTP/1.1 200 OK\r\ncontent-length: 11\r\n\r\n{\"keys\":[]}".to_owned(),
+        "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n".to_owned(),
+        format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{large}", large.len()),
+        "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nshort".to_owned(),
+        "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nstalls".to_owned(),
+    ]);
+    let closed = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+    for (url, reason) in [
+        (format!("{address}/0"), "a redirect to \"/1\": Envoy follows no redirect"),
+        (format!("{address}/2"), "status 404 Not Found, expected 200"),
+        (format!("{address}/3"), "the document is longer than 1048576 bytes (max_document_bytes)"),
+        (format!("{address}/4"), ""),
+        (format!("{address}/5"), "no whole response within 10 s"),
+        (format!("{address}/6"), ""),
+        (address.replace("http:", "https:"), ""),
+        (format!("http://{closed}/"), ""),
+        ("http://".to_owned(), ""),
+    ] {
+        for command in [&["jwks", &url][..], &["explain", "--config", &site.config, "--jwks", &url]] {
+            let output = run(command);
+            let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!((output.status.code(), text(&output).as_str()), (Some(2), ""), "{url}: {stderr}");
+            assert!(stderr.starts_with(&format!("jwks-gate: {url}: ")) && stderr.contains(reason), "{url}: {stderr}");
+        }
+    }
+    assert!(!asked.lock().unwrap().iter().any(|line| line.starts_with("GET /1 ")), "no redirect is followed");
+    let output = run(&["jwks", &format!("{address}/1")]);
+    assert_eq!(
+        (output.status.code(), text(&output).contains("an empty JWKS")),
+        (Some(1), true),
+        "{}",
+        text_of(&output)
+    );
 }

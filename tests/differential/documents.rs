@@ -301,17 +301,24 @@ fn the_same_keys_of_a_document_verify() {
             let name = format!("{field}-{number}");
             providers[&name] = json!({ "issuer": "i", field: source });
             rules.push(json!({"match": {"prefix": format!("/{name}/")}, "requires": {"provider_name": name}}));
-            requests.push((case, field, Request::get(&format!("/{name}/")).bearer(&case.token)));
+            let request = Request::get(&format!("/{name}/")).header("host", "differential.test");
+            requests.push((case, field, request.bearer(&case.token)));
         }
     }
     assert_eq!(rejected, REJECTED_LOCALLY);
     let block = json!({ "providers": providers, "rules": rules });
     let pair = Pair::start_with(&block, &[("documents", address)], |bootstrap| bootstrap);
-    let verdicts = |address| {
+    let answers = |address| {
         let answers = http::concurrently(address, requests.len(), |index| requests[index].2.clone());
-        answers.into_iter().map(|answer| answer.unwrap().status == 200).collect::<Vec<_>>()
+        answers.into_iter().map(Result::unwrap).collect::<Vec<_>>()
     };
-    let (native, ours) = (verdicts(pair.native.addr()), verdicts(pair.ours.addr()));
+    let answers = [&pair.native, &pair.ours].map(|envoy| answers(envoy.addr()));
+    for ((case, field, request), answer) in requests.iter().zip(&answers[1]) {
+        let name = format!("{field}: {}", case.name);
+        pair.explained.compare(&name, request, Some(case.document.as_bytes()), answer);
+    }
+    assert_eq!(pair.explained.compared(), requests.len());
+    let [native, ours] = answers.map(|answers| answers.iter().map(|answer| answer.status == 200).collect::<Vec<_>>());
     let mut wrong = Vec::new();
     for ((case, field, _), verdict) in requests.iter().zip(native.into_iter().zip(ours)) {
         let takes = match verdict {

@@ -1,5 +1,6 @@
 //! Sends the same requests to Envoy's `jwt_authn` and to jwks-gate, both with the same configuration. Status, body,
-//! challenge and the upstream's request must be equal, except for the differences that docs/jwt_authn.md lists.
+//! challenge and the upstream's request must be equal, except for the differences that docs/jwt_authn.md lists. What
+//! `jwks-gate explain` says of a request must be what jwks-gate does with it.
 
 #![allow(clippy::arithmetic_side_effects, clippy::expect_used, clippy::indexing_slicing)]
 #![allow(clippy::panic, clippy::string_slice, clippy::unwrap_used)]
@@ -9,6 +10,8 @@
 mod cases;
 mod document_server;
 mod documents;
+#[path = "../support/explained.rs"]
+mod explained;
 mod more;
 mod notation;
 mod pair;

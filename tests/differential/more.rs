@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use jwks_gate_issuer::{Alg, Issuer, Options, Rotation};
 use jwks_gate_testbed::{
     eventually,
-    http::{concurrently, Request},
+    http::{concurrently, Request, Response},
     Envoy,
 };
 use serde_json::{json, Value};
@@ -54,6 +54,7 @@ fn a_camel_case_configuration_with_keys_from_an_issuer() {
         "statPrefix": "edge",
     });
     let pair = Pair::start_with(&block, &[("issuer", issuer.addr())], |bootstrap| bootstrap);
+    pair.publish(issuer.jwks());
     let good = issuer.token();
     let ours = |name: &str| pair.ours.stat(&format!("wasmcustom.jwks_gate.edge.{name}"));
     assert!(eventually(Duration::from_secs(5), || ours("jwks_fetch_success") == 1));
@@ -90,9 +91,14 @@ fn after_a_rotation_only_jwks_gate_accepts_the_new_key() {
     });
     let pair = Pair::start_with(&block, &[("issuer", issuer.addr())], |bootstrap| bootstrap);
     let statuses = |envoy: &Envoy| {
-        let token = issuer.token();
-        let responses = concurrently(envoy.addr(), 20, |_| Request::get("/").bearer(&token));
-        responses.into_iter().map(|response| response.unwrap().status).collect::<BTreeSet<_>>()
+        let request = Request::get("/").bearer(&issuer.token());
+        let responses = concurrently(envoy.addr(), 20, |_| request.clone());
+        let responses: Vec<_> = responses.into_iter().map(Result::unwrap).collect();
+        if std::ptr::eq(envoy, &pair.ours) {
+            pair.publish(issuer.jwks());
+            responses.iter().for_each(|response| pair.explain(&request, response));
+        }
+        responses.iter().map(|response| response.status).collect::<BTreeSet<_>>()
     };
     // Each `jwt_authn` worker has a separate copy of the keys.
     assert_eq!([&pair.native, &pair.ours].map(statuses), [[200].into(), [200].into()]);
@@ -100,9 +106,8 @@ fn after_a_rotation_only_jwks_gate_accepts_the_new_key() {
     assert_eq!([&pair.native, &pair.ours].map(statuses), [[401].into(), [200].into()]);
 }
 
-fn routed(envoy: &Envoy, request: &Request) -> (u16, String) {
-    let response = jwks_gate_testbed::http::send(envoy.addr(), request).unwrap();
-    (response.status, response.text())
+fn routed(envoy: &Envoy, request: &Request) -> Response {
+    jwks_gate_testbed::http::send(envoy.addr(), request).unwrap()
 }
 
 /// A claim chooses the route. A header from the client never does.
@@ -127,9 +132,12 @@ fn a_claim_can_change_the_route() {
         let pair = Pair::start_with(&block, &[("issuer", issuer.addr())], |bootstrap| {
             bootstrap.connection_manager_option("route_config", routes.clone())
         });
+        pair.publish(issuer.jwks());
         for path in ["/api", "/other"] {
             let request = Request::get(path).bearer(&issuer.token());
-            let [native, ours] = [&pair.native, &pair.ours].map(|envoy| routed(envoy, &request));
+            let answers = [&pair.native, &pair.ours].map(|envoy| routed(envoy, &request));
+            pair.explain(&request, &answers[1]);
+            let [native, ours] = answers.map(|answer| (answer.status, answer.text()));
             let expected = |is_rerouted| (200, if is_rerouted { "for alice" } else { "for all" }.to_owned());
             assert_eq!(native, expected(clear && path == "/api"), "{path} {clear}");
             // A documented difference: the host clears the route cache when a Wasm filter changes headers.
@@ -158,7 +166,9 @@ fn a_route_can_disable_the_filter() {
     let pair = Pair::start_with(&block, &[("issuer", issuer.addr())], |bootstrap| {
         bootstrap.connection_manager_option("route_config", routes.clone())
     });
-    assert_eq!(compare(&pair, "open", &Request::get("/open")).status, 200);
+    pair.publish(issuer.jwks());
+    // Only Envoy knows that the route has no filter: the rule of the configuration denies the request.
+    assert_eq!(pair.compare_unexplained(&Request::get("/open")).unwrap().status, 200);
     assert_eq!(compare(&pair, "closed", &Request::get("/x")).status, 401);
 }
 
@@ -203,6 +213,7 @@ fn a_connect_without_a_path_falls_under_the_same_rules() {
             .connection_manager_option("route_config", routes.clone())
             .connection_manager_option("upgrade_configs", json!([{"upgrade_type": "CONNECT"}]))
     });
+    pair.publish(issuer.jwks());
     for (index, (matcher, is_match)) in matchers.iter().enumerate() {
         let request = Request::new("CONNECT", "differential.test:443").header("x-rule", index.to_string());
         let expected = if *is_match { 401 } else { 418 };

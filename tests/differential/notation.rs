@@ -9,7 +9,8 @@ use crate::{document_server::serve, pair::Pair};
 #[test]
 fn a_configuration_may_be_written_in_all_notations_of_proto3_json() {
     let key = SigningKey::generate(Alg::Es256, "k");
-    let address = serve(vec![json!({"keys": [key.public_jwk()]}).to_string()]);
+    let jwks = json!({"keys": [key.public_jwk()]}).to_string();
+    let address = serve(vec![jwks.clone()]);
     let block = json!({
         "providers": {"p": {
             "issuer": "i",
@@ -30,6 +31,7 @@ fn a_configuration_may_be_written_in_all_notations_of_proto3_json() {
         "rules": {"match": {"prefix": "/"}, "requires": {"provider_name": "p"}},
     });
     let pair = Pair::start_with(&block, &[("documents", address)], |bootstrap| bootstrap);
+    pair.publish(jwks.into_bytes());
     for (audience, status) in [("api", 200), ("other", 403)] {
         let claims: Value = json!({"iss": "i", "sub": "alice", "aud": audience});
         let request = Request::get("/").header("x-token", key.mint(&claims));

@@ -1,6 +1,7 @@
 //! Two Envoys with the same configuration, one for `jwt_authn` and one for jwks-gate.
 
 use std::{
+    cell::RefCell,
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
 };
@@ -12,9 +13,15 @@ use jwks_gate_testbed::{
 };
 use serde_json::{json, Value};
 
+use crate::explained::{telling, Explained, TOLD};
+
 pub(crate) struct Pair {
     pub(crate) native: Envoy,
     pub(crate) ours: Envoy,
+    /// What `jwks-gate explain` says of the requests to `ours`.
+    pub(crate) explained: Explained,
+    /// The JWKS that all issuers publish.
+    jwks: RefCell<Option<Vec<u8>>>,
     _echo: Echo,
 }
 
@@ -50,23 +57,55 @@ impl Pair {
             for (name, address) in clusters {
                 bootstrap = bootstrap.cluster(name, *address);
             }
-            Envoy::start(&adjust(bootstrap).yaml(), EnvoyOptions::default()).unwrap()
+            Envoy::start(&telling(adjust(bootstrap)).yaml(), EnvoyOptions::default()).unwrap()
         };
+        let explained = Explained::new(ours);
         let (native, ours) = (start(native_filter(native)), start(wasm_filter(ours)));
-        Self { native, ours, _echo: echo }
+        Self { native, ours, explained, jwks: RefCell::default(), _echo: echo }
     }
 
-    /// Sends a request to both Envoys. Returns `Err` if the answers differ.
+    /// From now on, all issuers publish this JWKS.
+    pub(crate) fn publish(&self, jwks: Vec<u8>) {
+        *self.jwks.borrow_mut() = Some(jwks);
+    }
+
+    /// Sends a request to both Envoys, and explains the request. Returns `Err` if the answers differ.
     pub(crate) fn compare(&self, request: &Request) -> Result<Seen, Box<[Seen; 2]>> {
-        let request = request.clone().header("host", "differential.test");
-        let [native, ours] =
-            [&self.native, &self.ours].map(|envoy| Seen::of(&http::send(envoy.addr(), &request).unwrap()));
+        let request = with_host(request);
+        let [native, ours] = self.send(&request);
+        self.explain(&request, &ours);
+        Self::seen(&native, &ours)
+    }
+
+    /// As [`Self::compare`], for a request of which `jwks-gate explain` cannot know what Envoy does.
+    pub(crate) fn compare_unexplained(&self, request: &Request) -> Result<Seen, Box<[Seen; 2]>> {
+        let [native, ours] = self.send(&with_host(request));
+        Self::seen(&native, &ours)
+    }
+
+    /// Compares what `jwks-gate explain` says of a request with the answer of jwks-gate.
+    pub(crate) fn explain(&self, request: &Request, ours: &Response) {
+        let headers = request.headers.iter().map(|(name, value)| format!("{name}: {}", String::from_utf8_lossy(value)));
+        let name = format!("{} {} {:?}", request.method, request.path, headers.collect::<Vec<_>>());
+        self.explained.compare(&name, request, self.jwks.borrow().as_deref(), ours);
+    }
+
+    fn send(&self, request: &Request) -> [Response; 2] {
+        [&self.native, &self.ours].map(|envoy| http::send(envoy.addr(), request).unwrap())
+    }
+
+    fn seen(native: &Response, ours: &Response) -> Result<Seen, Box<[Seen; 2]>> {
+        let [native, ours] = [native, ours].map(Seen::of);
         if native == ours {
             Ok(ours)
         } else {
             Err(Box::new([native, ours]))
         }
     }
+}
+
+fn with_host(request: &Request) -> Request {
+    request.clone().header("host", "differential.test")
 }
 
 /// A difference that docs/jwt_authn.md lists: a row of its table, and the names of the requests that show the difference.
@@ -146,7 +185,7 @@ impl Seen {
             format!("{} {error}", realm.split('?').next().unwrap())
         });
         let mut headers: Vec<_> = response.headers.iter().map(|(name, _)| name.to_ascii_lowercase()).collect();
-        headers.retain(|name| !["date", "x-envoy-upstream-service-time"].contains(&name.as_str()));
+        headers.retain(|name| !["date", "x-envoy-upstream-service-time", TOLD].contains(&name.as_str()));
         headers.sort_unstable();
         let grpc = response.header("grpc-status").is_some();
         let upstream = if response.status == 200 && !grpc && !response.body.is_empty() {

@@ -23,10 +23,35 @@ const DEVIATIONS: [(&str, u64, &str); 10] = [
 ];
 
 pub fn is_good(keys: &Value, token: &str) -> bool {
-    let set = if keys.get("keys").is_some() { keys.clone() } else { json!({ "keys": [keys] }) };
-    let Ok(document) = document::parse_local(set.to_string().as_bytes()) else { return false };
+    let Ok(document) = document::parse_local(set_of(keys).to_string().as_bytes()) else { return false };
     let Ok(jws) = Jws::parse(token.as_bytes().into()) else { return false };
     signed_by(&jws, &document.keys, |_| true, &WasmVerifier, UnixTime::default()).is_ok()
+}
+
+/// The keys and the token of each vector with a token.
+pub fn tokens() -> Vec<(String, Value, String)> {
+    let mut tokens = Vec::new();
+    for (which, name) in [("signature", TestName::JsonWebSignature), ("key", TestName::JsonWebKey)] {
+        let vectors: Value = serde_json::from_str(name.json_data()).unwrap();
+        for group in vectors["testGroups"].as_array().unwrap() {
+            let keys = group.get("public").unwrap_or(&group["private"]);
+            for test in group["tests"].as_array().unwrap() {
+                if let Some(token) = test["jws"].as_str() {
+                    tokens.push((format!("{which} {}", test["tcId"]), set_of(keys), token.to_owned()));
+                }
+            }
+        }
+    }
+    tokens
+}
+
+/// A JWKS of these keys.
+pub fn set_of(keys: &Value) -> Value {
+    if keys.get("keys").is_some() {
+        keys.clone()
+    } else {
+        json!({ "keys": [keys] })
+    }
 }
 
 fn check_vectors(which: &'static str, name: TestName) -> (usize, usize) {

@@ -4,7 +4,11 @@
 #![allow(clippy::panic, clippy::string_slice, clippy::unwrap_used, unreachable_pub)]
 
 mod case;
+#[path = "../differential/document_server.rs"]
+mod document_server;
 mod envoy;
+#[path = "../support/explained.rs"]
+mod explained;
 mod jose;
 mod rfc;
 mod signatures;

@@ -12,7 +12,7 @@ fn with_claims(header: &str, signature: &str) -> String {
 }
 
 /// The name, key and token of each example.
-fn examples() -> Vec<(&'static str, Value, String)> {
+pub fn examples() -> Vec<(&'static str, Value, String)> {
     vec![
         (
             "RFC 7515 A.1",

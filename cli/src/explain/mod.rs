@@ -1,35 +1,45 @@
 //! `jwks-gate explain`: what the filter does with a request, step by step, and why.
 
+mod request;
 mod session;
 mod token;
+mod verdict;
 
 use std::{io::Write, path::PathBuf, time::SystemTime};
 
 use clap::Args;
 use jwks_gate::{
     config,
-    engine::{Decision, Edits, Headers, Plan},
+    engine::{Headers, Plan},
+    keys::document::Limits,
+    policy::token_location::{Candidate, TokenLocation},
     time::UnixTime,
 };
 use serde_json::json;
 
-use crate::{configuration, print_json, read, read_bytes, write, Failure};
+pub use self::{
+    request::Request,
+    verdict::{Decided, Verdict},
+};
+use self::{session::Session, token::Providers};
+use crate::{configuration, print_json, read, read_bytes, read_document, write, Failure};
 
 #[derive(Args)]
 pub(crate) struct Options {
     /// File with the configuration, in any form that `check` reads.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// The token; `-` is the standard input. The token's signature is never printed.
+    /// The token, or the whole value of a header `Authorization`; `-` is the standard input. The token's signature is never
+    /// printed.
     #[arg(long, value_name = "TOKEN")]
     token: Option<String>,
-    /// File with the JWKS that every provider's issuer publishes.
-    #[arg(long, value_name = "FILE")]
+    /// File or URL of the JWKS that every provider's issuer publishes; `-` is the standard input.
+    #[arg(long, value_name = "FILE|URL")]
     jwks: Option<PathBuf>,
     /// Explain the token for this provider only.
     #[arg(long, value_name = "NAME")]
     provider: Option<String>,
-    /// Method and path of the request.
+    /// Method and path, or method and URL, of the request.
     #[arg(long, value_name = "REQUEST", default_value = "GET /")]
     request: String,
     /// A header of the request, as `name: value`. The token goes into `authorization` unless a header contains the token.
@@ -43,9 +53,9 @@ pub(crate) struct Options {
     show_claims: bool,
 }
 
-/// The steps of an explanation.
-#[derive(Default)]
-pub(crate) struct Steps(Vec<(&'static str, String)>);
+/// The steps of an explanation, each with a name and a text.
+#[derive(Debug, Default)]
+pub struct Steps(Vec<(&'static str, String)>);
 
 impl Steps {
     pub(crate) fn add(&mut self, name: &'static str, text: impl Into<String>) {
@@ -53,33 +63,47 @@ impl Steps {
     }
 }
 
-/// What becomes of the request.
-struct Verdict {
-    decision: &'static str,
-    status: Option<u16>,
-    reason: String,
-    details: Vec<(&'static str, String)>,
-}
-
 /// Returns whether the request is allowed.
 pub(crate) fn run(options: &Options, as_json: bool, out: &mut impl Write) -> Result<bool, Failure> {
+    let is_input = |path: &PathBuf| path.as_os_str() == "-";
+    let inputs = [is_input(&options.config), options.token.as_deref() == Some("-"), options.jwks.iter().any(is_input)];
+    if inputs.into_iter().filter(|is_input| *is_input).count() > 1 {
+        return Err("only one of --config, --token and --jwks can be the standard input".to_owned());
+    }
     let plan = plan(&options.config)?;
-    let token = match options.token.as_deref() {
+    let given = match options.token.as_deref() {
         Some("-") => Some(String::from_utf8(read_bytes("-".as_ref())?).map_err(|_| "the token is not ASCII")?),
         other => other.map(str::to_owned),
     };
-    let token = token.map(|token| token.trim().to_owned());
-    let jwks = options.jwks.as_deref().map(read_bytes).transpose()?;
+    let token = given.as_deref().and_then(request::token_of);
+    let limits = plan.remotes().map(|(_, remote)| remote.rotation.limits.max_document_bytes);
+    let max_bytes = limits.max().unwrap_or(Limits::default().max_document_bytes);
+    let jwks = options.jwks.as_deref().map(|source| read_document(source, max_bytes)).transpose()?;
     let now = time(options.at.as_deref())?;
     let mut steps = Steps::default();
+    if given.is_some() && token.is_none() {
+        steps.add("token", "--token is empty: is the variable set?");
+    }
     let (is_fine, verdict) = match &options.provider {
         Some(name) => {
             let token = token.ok_or("--provider explains a token: give --token")?;
-            (token::explain(&mut steps, &plan, Some(name), &token, jwks.as_deref(), now, options.show_claims)?, None)
+            (
+                token::explain(
+                    &mut steps,
+                    &plan,
+                    Providers::Named(name),
+                    &token,
+                    jwks.as_deref(),
+                    now,
+                    options.show_claims,
+                )?,
+                None,
+            )
         }
         None => {
-            let verdict = request(options, plan, token.as_deref(), jwks.as_deref(), now, &mut steps)?;
-            (verdict.decision == "allowed", Some(verdict))
+            let request = Request { line: &options.request, headers: &options.headers, token: token.as_deref() };
+            let verdict = explain(&plan, request, jwks.as_deref(), now, options.show_claims, &mut steps)?;
+            (verdict.decided == Decided::Allowed, Some(verdict))
         }
     };
     print(&steps, verdict.as_ref(), as_json, out)?;
@@ -108,100 +132,83 @@ fn time(text: Option<&str>) -> Result<UnixTime, Failure> {
     Ok(UnixTime::from_millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX)))
 }
 
-fn request(
-    options: &Options,
-    plan: Plan,
-    token: Option<&str>,
+/// Explains a request to a worker that has just fetched this JWKS for every provider. Adds what leads to the verdict to `steps`.
+///
+/// # Errors
+/// The request cannot be read.
+pub fn explain(
+    plan: &Plan,
+    request: Request<'_>,
     jwks: Option<&[u8]>,
     now: UnixTime,
+    shows_claims: bool,
     steps: &mut Steps,
 ) -> Result<Verdict, Failure> {
-    let (method, path) =
-        options.request.split_once(' ').ok_or("--request: expected a method and a path, as `GET /api`")?;
-    let mut list = vec![(":method".to_owned(), method.to_owned()), (":path".to_owned(), path.to_owned())];
-    list.extend(
-        [(":scheme", "https"), (":authority", "example.com")].map(|(name, value)| (name.to_owned(), value.to_owned())),
-    );
-    for header in &options.headers {
-        let (name, value) =
-            header.split_once(':').ok_or_else(|| format!("--header {header:?}: expected `name: value`"))?;
-        list.push((name.trim().to_ascii_lowercase(), value.trim().to_owned()));
-    }
-    if let Some(token) = token.filter(|token| !list.iter().any(|(_, value)| value.contains(token))) {
-        list.push(("authorization".to_owned(), format!("Bearer {token}")));
-    }
+    let list = request.headers()?;
     let list: Vec<_> = list.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
     let headers = Headers::new(&list);
+    let text = |name: &str| String::from_utf8_lossy(headers.first(name).unwrap_or_default()).into_owned();
     // The query may hold the token.
-    let shown = path.split_once('?').map_or_else(|| path.to_owned(), |(path, _)| format!("{path}?…"));
-    steps.add("request", format!("{method} {shown}"));
-    let rule = plan.routes.iter().position(|rule| rule.route.matches(headers).unwrap_or(true));
-    steps.add(
-        "rule",
-        match rule {
-            None => "no rule matches: the request needs no token".to_owned(),
-            Some(index) if plan.routes.iter().nth(index).is_some_and(|rule| rule.requires.is_none()) => {
-                format!("rules[{index}] matches, and requires nothing")
-            }
-            Some(index) => format!("rules[{index}] is the first that matches"),
-        },
-    );
-    if let Some(token) = token {
-        token::explain(steps, &plan, None, token, jwks, now, options.show_claims)?;
-    }
+    let (path, query) = (String::from_utf8_lossy(headers.path()), if headers.query().is_empty() { "" } else { "?…" });
+    steps.add("request", format!("{} {}{path}{query}", text(":method"), text(":authority")));
+    steps.add("rule", rule(plan, headers));
     // The engine explains an allowed request only if the configuration wants that.
-    let plan = Plan { explain_allowed: true, ..plan };
-    Ok(verdict(session::decide(plan, jwks, headers, now), options.show_claims))
-}
-
-fn verdict(decision: Decision, shows_values: bool) -> Verdict {
-    match decision {
-        Decision::Continue(edits, _) | Decision::ContinueAndWake(edits, _) => {
-            let reason = state(&edits.state, "reason");
-            let is_reported = state(&edits.state, "decision") == "would_deny";
-            let decision = if is_reported { "would be denied; `mode: report` lets it through" } else { "allowed" };
-            Verdict { decision, status: None, reason, details: changes(&edits, shows_values) }
+    let mut session = Session::new(Plan { explain_allowed: true, ..plan.clone() }, jwks, now);
+    let resolved = session.resolve(headers);
+    let asked = resolved.providers();
+    let found: Vec<_> = resolved.tokens.iter().map(|token| token.token().to_vec()).collect();
+    let is_given = |token: &str| found.iter().any(|found| found == token.as_bytes());
+    match request.token {
+        Some(token) => {
+            token::explain(steps, plan, Providers::Asked(&asked), token, jwks, now, shows_claims)?;
+            if !resolved.is_satisfied() && !is_given(token) {
+                steps.add(
+                    "",
+                    "no provider of the rule looks where the token is (from_headers, from_params, from_cookies)",
+                );
+            }
         }
-        Decision::Park => Verdict {
-            decision: "waits",
-            status: None,
-            reason: String::new(),
-            details: vec![(
-                "because",
-                "the keys at hand cannot tell: the filter fetches the JWKS, and the request waits".to_owned(),
-            )],
-        },
-        Decision::Reply(reply) => {
-            let headers = reply.headers.iter().map(|(name, value)| ("header", format!("{name}: {value}")));
-            let body = (!reply.body.is_empty()).then(|| ("body", reply.body.to_string()));
-            Verdict {
-                decision: "denied",
-                status: Some(reply.status),
-                reason: state(&reply.state, "reason"),
-                details: headers.chain(body).collect(),
+        None => {
+            for (index, token) in found.iter().enumerate().filter(|(index, token)| !found[..*index].contains(token)) {
+                let token = String::from_utf8_lossy(token);
+                steps.add("found", place(&resolved.tokens[index]));
+                token::explain(steps, plan, Providers::Asked(&asked), &token, jwks, now, shows_claims)?;
             }
         }
     }
+    let outcome = session.decide(resolved, headers);
+    Ok(verdict::verdict(outcome, plan, headers, steps, shows_claims))
 }
 
-fn state(state: &[(String, Vec<u8>)], name: &str) -> String {
-    let value = state.iter().find(|(known, _)| known.strip_prefix("jwks_gate.") == Some(name));
-    value.map_or_else(String::new, |(_, value)| String::from_utf8_lossy(value).into_owned())
+/// Where a token was found.
+fn place(token: &Candidate) -> String {
+    match token.location() {
+        TokenLocation::Header { name, .. } => format!("a token in the header {name:?}"),
+        TokenLocation::Param(name) => format!("a token in the parameter {name:?}"),
+        TokenLocation::Cookie(name) => format!("a token in the cookie {name:?}"),
+    }
 }
 
-fn changes(edits: &Edits, shows_values: bool) -> Vec<(&'static str, String)> {
-    let removed = edits.remove.iter().map(|name| ("removes", name.clone()));
-    let added = edits.add.iter().map(|(name, value)| {
-        ("adds", if shows_values { format!("{name}: {}", String::from_utf8_lossy(value)) } else { name.clone() })
-    });
-    let target = edits.target.iter().map(|_| ("removes", "the token from the query".to_owned()));
-    removed.chain(added).chain(target).collect()
+/// Says which rule applies.
+fn rule(plan: &Plan, headers: Headers<'_>) -> String {
+    if plan.ready.as_ref().is_some_and(|ready| ready.is_asked_by(headers)) {
+        return "none is looked at: the filter itself answers at ready_path".to_owned();
+    }
+    if plan.bypass_cors_preflight && headers.is_cors_preflight() {
+        return "none is looked at: a CORS preflight needs no token (bypass_cors_preflight)".to_owned();
+    }
+    match plan.routes.iter().enumerate().find(|(_, rule)| rule.route.matches(headers).unwrap_or(true)) {
+        None => "no rule matches: the request needs no token".to_owned(),
+        Some((index, rule)) if rule.requires.is_none() => format!("rules[{index}] matches, and requires nothing"),
+        Some((index, _)) => format!("rules[{index}] is the first that matches"),
+    }
 }
 
 fn print(steps: &Steps, verdict: Option<&Verdict>, as_json: bool, out: &mut impl Write) -> Result<(), Failure> {
     if as_json {
         let steps: Vec<_> = steps.0.iter().map(|(name, text)| json!({"step": name, "text": text})).collect();
-        let verdict = verdict.map(|Verdict { decision, status, reason, details }| {
+        let verdict = verdict.map(|Verdict { decided, status, reason, details, .. }| {
+            let decision = decided.text();
             let details: Vec<_> = details.iter().map(|(name, text)| json!({"name": name, "text": text})).collect();
             json!({"decision": decision, "status": status, "reason": reason, "details": details})
         });
@@ -215,6 +222,6 @@ fn print(steps: &Steps, verdict: Option<&Verdict>, as_json: bool, out: &mut impl
     let status = verdict.status.map_or_else(String::new, |status| format!(" with {status}"));
     let reason =
         if verdict.reason.is_empty() { String::new() } else { format!(": {} (docs/denials.md)", verdict.reason) };
-    write(out, &line("decision", &format!("{}{status}{reason}", verdict.decision)))?;
+    write(out, &line("decision", &format!("{}{status}{reason}", verdict.decided.text())))?;
     verdict.details.iter().try_for_each(|(name, text)| write(out, &line("", &format!("{name} {text}"))))
 }

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use jwks_gate::{
-    engine::Plan,
+    engine::{Plan, ProviderId},
     keys::{document, KeySet},
     policy::provider::{KeySource, Provider},
     time::UnixTime,
@@ -22,11 +22,20 @@ use crate::{jwks::describe, Failure};
 /// Claims that decide, and say nothing about a person.
 const SHOWN: [&str; 6] = ["iss", "aud", "azp", "exp", "nbf", "iat"];
 
-/// Adds the steps for a token. `name`: for this provider only. Returns whether a provider accepts the token.
+/// The providers that a token is explained for.
+#[derive(Clone, Copy)]
+pub(super) enum Providers<'a> {
+    /// The provider of this name.
+    Named(&'a str),
+    /// Those that may accept the token under the rule; all, if there is none.
+    Asked(&'a [ProviderId]),
+}
+
+/// Adds the steps for a token. Returns whether a provider accepts the token.
 pub(super) fn explain(
     steps: &mut Steps,
     plan: &Plan,
-    name: Option<&str>,
+    providers: Providers<'_>,
     token: &str,
     jwks: Option<&[u8]>,
     now: UnixTime,
@@ -44,8 +53,12 @@ pub(super) fn explain(
     steps.add("", format!("alg {}, kid {}, typ {}", jws.algorithm.name(), quoted(&jws.kid), quoted(&jws.typ)));
     claims(steps, &jws, now, shows_claims);
     let (mut others, mut found, mut is_good) = (0, false, false);
-    for (_, provider) in plan.providers.iter() {
-        if name.is_some_and(|name| name != provider.name) {
+    let (name, asked) = match providers {
+        Providers::Named(name) => (Some(name), &[][..]),
+        Providers::Asked(asked) => (None, asked),
+    };
+    for (id, provider) in plan.providers.iter() {
+        if name.is_some_and(|name| name != provider.name) || !(asked.is_empty() || asked.contains(&id)) {
             continue;
         }
         found = true;
