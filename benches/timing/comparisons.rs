@@ -15,6 +15,9 @@ use jwks_gate::{
 use jwks_gate_issuer::{Alg, SigningKey};
 use serde_json::json;
 
+/// Whether a guess is right.
+type Compare = Box<dyn FnMut(&[u8]) -> bool>;
+
 pub(crate) struct Comparison {
     pub(crate) name: &'static str,
     /// What the two guesses are.
@@ -22,7 +25,7 @@ pub(crate) struct Comparison {
     /// Whether the comparison is known to stop at the first difference: the measurement has to notice.
     pub(crate) is_control: bool,
     pub(crate) guesses: [Vec<u8>; 2],
-    pub(crate) compare: Box<dyn FnMut(&[u8]) -> bool>,
+    pub(crate) compare: Compare,
 }
 
 const CLASSES: &str = "the first byte is wrong; the last byte is wrong";

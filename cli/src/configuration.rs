@@ -36,6 +36,8 @@ pub(crate) enum Place {
     Istio,
     /// Envoy Gateway's `EnvoyExtensionPolicy`.
     Gateway,
+    /// A resource for the filter that is built into the proxy.
+    Native,
 }
 
 /// The documents of a file.
@@ -85,8 +87,25 @@ impl<'a> Search<'_, 'a> {
 
     fn resource(&mut self, resource: &'a Node, path: &[&str], field: &str, place: Place) {
         let Some(around) = resource.at(path) else { return };
-        if let Some(node) = around.get(field).filter(|node| is_ours(node)) {
-            self.add(node.clone(), place, Some(around), None);
+        match around.get(field) {
+            Some(node) if is_ours(node) => self.add(node.clone(), place, Some(around), None),
+            // Istio's schema refuses a text; Envoy Gateway's takes anything.
+            Some(node) if node.text().is_some() => {
+                let message = format!("`{field}` is a text: it must be an object");
+                let at = around.member(field).map_or(0..0, |member| member.span.clone());
+                let finding = Finding::error("syntax", at, message);
+                self.findings.extend((place == Place::Gateway && is_named(around)).then_some(finding));
+            }
+            _ => self.missing(around),
+        }
+    }
+
+    /// The filter runs, and what it gets is no configuration.
+    fn missing(&mut self, around: &Node) {
+        if is_named(around) {
+            let message = "jwks-gate runs here without a configuration: neither `providers` nor `rules` is set";
+            let span = around.span.start..around.span.start;
+            self.findings.push(Finding::error("no_configuration", span, message));
         }
     }
 
@@ -104,24 +123,42 @@ impl<'a> Search<'_, 'a> {
 
     fn wasm(&mut self, node: &'a Node, manager: Option<&'a Node>) {
         let Some(config) = node.get("config") else { return };
-        let Some(configuration) = config.get("configuration") else { return };
-        let Some(value) = configuration.get("value") else { return };
-        let node = match type_of(configuration) {
-            Some("google.protobuf.Struct") => value.clone(),
-            Some("google.protobuf.StringValue") => match value.embedded(&self.source.text) {
+        let value = config.get("configuration").and_then(|value| Some((type_of(value), value.get("value")?)));
+        let node = match value {
+            Some((Some("google.protobuf.Struct"), value)) => value.clone(),
+            Some((Some("google.protobuf.StringValue"), value)) => match value.embedded_json(&self.source.text) {
                 Some(Ok(node)) => node,
                 Some(Err(error)) => {
-                    self.findings.push(syntax(error, "the plugin configuration is not JSON"));
+                    let is_meant = is_named(config) || value.text().is_some_and(|text| text.contains("providers"));
+                    self.findings.extend(is_meant.then(|| syntax(error, "the plugin configuration is not JSON")));
                     return;
                 }
                 None => return,
             },
-            _ => return,
+            _ => return self.missing(config),
         };
-        if is_ours(&node) {
-            self.add(node, Place::Envoy, Some(config), manager);
+        match is_ours(&node) {
+            true => self.add(node, Place::Envoy, Some(config), manager),
+            false => self.missing(config),
         }
     }
+}
+
+/// Whether the code that runs is jwks-gate, by the name of the file, image or plugin.
+fn is_named(around: &Node) -> bool {
+    let is_it = |text: &str| text.contains("jwks-gate") || text.contains("jwks_gate");
+    let code = ["vm_config", "code"].into_iter().find_map(|field| around.get(field));
+    let names = [around.text_at(&["name"]), around.text_at(&["plugin_name"]), around.text_at(&["url"])];
+    let files: [&[&str]; 6] = [
+        &["code", "local", "filename"],
+        &["code", "remote", "http_uri", "uri"],
+        &["local", "filename"],
+        &["remote", "http_uri", "uri"],
+        &["image", "url"],
+        &["http", "url"],
+    ];
+    let files = files.iter().filter_map(|path| code?.text_at(path));
+    names.into_iter().flatten().chain(files).any(is_it)
 }
 
 /// Whether this is a configuration of jwks-gate, and not of another plugin.

@@ -176,7 +176,8 @@ impl Node {
             Some((rest, member)) => {
                 let rest = &path[path.len() - rest..];
                 let inner = member.node.locate(rest.strip_prefix('.').unwrap_or(rest));
-                if inner == member.node.head() {
+                // The first item of a list begins where the list begins.
+                if inner == member.node.head() && !rest.starts_with('[') {
                     member.span.clone()
                 } else {
                     inner
@@ -206,15 +207,24 @@ impl Node {
         self
     }
 
-    /// The document that this text contains, such as the JSON in a `google.protobuf.StringValue`. `source` is the text of the
-    /// file. Within a block scalar each value has its own place; elsewhere each value is at the place of the whole text.
-    pub(crate) fn embedded(&self, source: &str) -> Option<Result<Node, SyntaxError>> {
+    /// The JSON that this text contains, such as in a `google.protobuf.StringValue`; `None` if this is no text. `source` is the
+    /// text of the file. Within a block scalar each value has its own place; elsewhere each value is at the place of the whole text.
+    pub(crate) fn embedded_json(&self, source: &str) -> Option<Result<Node, SyntaxError>> {
         let text = self.text()?;
         let lines = block_lines(source, self.span.start, text);
         let place = |span: Range<usize>| match &lines {
             Some(lines) => place(lines, text, span.start)..place(lines, text, span.end),
             None => self.span.clone(),
         };
+        // YAML that is not JSON is no configuration.
+        if let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(text) {
+            let line_start: usize = text.split_inclusive('\n').take(error.line().saturating_sub(1)).map(str::len).sum();
+            let at = line_start + error.column().saturating_sub(1);
+            // The position in the text is of no use: the span says where in the file.
+            let reason = error.to_string();
+            let reason = reason.split(" at line ").next().unwrap_or_default().to_owned();
+            return Some(Err(SyntaxError { reason, span: place(at..at) }));
+        }
         Some(match parse(text) {
             Ok(documents) => Ok(documents.into_iter().next()?.moved(&place)),
             Err(SyntaxError { reason, span }) => Err(SyntaxError { reason, span: place(span) }),
@@ -283,11 +293,11 @@ mod tests {
         let text =
             "config:\n  value: |\n    {\n      \"providers\": {\n        \"p\": {\"issuer\": 7}\n      }\n    }\n";
         let outer = parse(text).unwrap().remove(0);
-        let inner = outer.at(&["config", "value"]).unwrap().embedded(text).unwrap().unwrap();
+        let inner = outer.at(&["config", "value"]).unwrap().embedded_json(text).unwrap().unwrap();
         assert_eq!(shown(&inner, text, "providers.p.issuer"), (5, "7".into()));
         let quoted = "value: '{\"a\": 1}'\n";
         let outer = parse(quoted).unwrap().remove(0);
-        let inner = outer.get("value").unwrap().embedded(quoted).unwrap().unwrap();
+        let inner = outer.get("value").unwrap().embedded_json(quoted).unwrap().unwrap();
         assert_eq!(shown(&inner, quoted, "a").0, 1);
     }
 

@@ -343,10 +343,12 @@ fn what_runs_today_is_converted() {
     assert!(config.contains("outbound|443||issuer.test") && config.contains("prefix: /api/"), "{config}");
     let (_, plugin) = of("ra.yaml", REQUEST_AUTHENTICATION, "wasmplugin");
     assert!(plugin.contains("kind: WasmPlugin") && plugin.contains("istio: ingressgateway"), "{plugin}");
+    let (_, policy) = of("sp.yaml", SECURITY_POLICY, "envoyextensionpolicy");
+    assert!(policy.contains("kind: EnvoyExtensionPolicy") && policy.contains("kind: HTTPRoute"), "{policy}");
     let (_, config) = of("sp.yaml", SECURITY_POLICY, "config");
     assert!(config.contains("allow_missing") && config.contains("cache_duration: 300s"), "{config}");
     for (name, text) in [("ra.yaml", REQUEST_AUTHENTICATION), ("sp.yaml", SECURITY_POLICY)] {
-        for to in ["config", "envoy", "ecds", "wasmplugin"] {
+        for to in ["config", "envoy", "ecds", "wasmplugin", "envoyextensionpolicy"] {
             let (_, converted) = of(name, text, to);
             let checked = run(&["--json", "check", &file("converted.yaml", &converted)]);
             let list = json_of(&checked);

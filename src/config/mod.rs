@@ -21,6 +21,8 @@ mod reference;
 pub use error::ConfigError;
 #[doc(hidden)]
 pub use read::camel_case;
+#[doc(hidden)]
+pub use suggest::did_you_mean;
 
 use path::Path;
 

@@ -6,7 +6,7 @@ const MAX_DISTANCE: usize = 2;
 /// The fields closest to `name`, as "; did you mean `a` or `b`?"; empty if none is close.
 ///
 /// A field may be listed several times in `known`, with each of its spellings.
-pub(super) fn did_you_mean<'a>(name: &str, known: impl Iterator<Item = (&'a str, String)>) -> String {
+pub fn did_you_mean<'a>(name: &str, known: impl Iterator<Item = (&'a str, String)>) -> String {
     let mut closest = MAX_DISTANCE;
     let mut fields: Vec<&str> = Vec::new();
     for (field, spelling) in known {

@@ -28,6 +28,7 @@ mod istio_policies;
 mod istio_principals;
 mod istio_rbac;
 mod key_documents;
+mod mesh;
 mod metrics;
 mod outage;
 mod passing_on;

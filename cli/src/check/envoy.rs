@@ -25,10 +25,18 @@ pub(super) fn has_vm_of_its_own(configuration: &Configuration<'_>) -> bool {
     !id.is_empty() && others.into_iter().all(|other| vm_id(other) != id)
 }
 
-/// The clusters that the providers name.
-fn clusters(configuration: &Configuration<'_>) -> Vec<Finding> {
-    let Some(clusters) = configuration.clusters() else { return Vec::new() };
-    let mut findings = Vec::new();
+/// A URI that a provider fetches, and the cluster for it.
+pub(super) struct Fetch<'a> {
+    pub(super) provider: &'a str,
+    pub(super) uri: &'a str,
+    pub(super) cluster: &'a str,
+    /// The place of the cluster's name.
+    pub(super) span: Range<usize>,
+}
+
+/// What the providers fetch.
+pub(super) fn fetches<'a>(configuration: &'a Configuration<'_>) -> Vec<Fetch<'a>> {
+    let mut fetches = Vec::new();
     for (name, span, provider) in configuration.providers() {
         let Some(remote) = provider.get("remote_jwks") else { continue };
         let mirrors = remote.get("mirrors").map(Node::items).unwrap_or_default();
@@ -37,30 +45,41 @@ fn clusters(configuration: &Configuration<'_>) -> Vec<Finding> {
             let Some(uri) = source.text_at(&["uri"]) else { continue };
             for cluster in ["cluster", "jwks_cluster"].iter().filter_map(|field| source.get(field)) {
                 let at = if cluster.span.is_empty() { span.clone() } else { cluster.span.clone() };
-                findings.extend(cluster.text().and_then(|cluster| of_cluster(clusters, name, uri, cluster, at)));
+                fetches.extend(cluster.text().map(|cluster| Fetch { provider: name, uri, cluster, span: at }));
             }
         }
     }
-    findings
+    fetches
+}
+
+/// The clusters that the providers name.
+fn clusters(configuration: &Configuration<'_>) -> Vec<Finding> {
+    let Some(clusters) = configuration.clusters() else { return Vec::new() };
+    fetches(configuration).iter().filter_map(|fetch| of_cluster(clusters, fetch)).collect()
 }
 
 /// What is wrong with the cluster through which this URI is fetched.
-fn of_cluster(clusters: &[Node], name: &str, uri: &str, cluster: &str, at: Range<usize>) -> Option<Finding> {
+fn of_cluster(clusters: &[Node], fetch: &Fetch<'_>) -> Option<Finding> {
+    let Fetch { provider: name, uri, cluster, span } = fetch;
     let Some(defined) = clusters.iter().find(|node| node.text_at(&["name"]) == Some(cluster)) else {
         let message = format!("provider {name:?}: cluster {cluster:?} is not defined in static_resources.clusters");
         let help = "every fetch through this cluster fails; without keys, the provider's tokens get a 503";
-        return Some(Finding::error("unknown_cluster", at, message).help(help));
+        return Some(Finding::error("unknown_cluster", span.clone(), message).help(help));
     };
     let what = weakness(uri, defined)?;
     let message = format!("provider {name:?}: {uri} is fetched through cluster {cluster:?}, {what}");
     let help = "who controls the network then controls the keys: set transport_socket with UpstreamTlsContext, \
                 validation_context.trusted_ca and match_typed_subject_alt_names";
-    Some(Finding::warning("unverified_issuer", at, message).help(help))
+    Some(Finding::warning("unverified_issuer", span.clone(), message).help(help))
+}
+
+pub(super) fn is_https(uri: &str) -> bool {
+    uri.get(..8).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://"))
 }
 
 /// What lets somebody on the way stand in for the issuer.
 fn weakness(uri: &str, cluster: &Node) -> Option<&'static str> {
-    if !uri.get(..8).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://")) {
+    if !is_https(uri) {
         return None;
     }
     let sockets = cluster.get("transport_socket").into_iter();
@@ -133,7 +152,7 @@ fn failure(place: Place, around: &Node) -> Option<Finding> {
                 ("failure_policy", around.text_at(&["failure_policy"]) == Some("FAIL_OPEN"))
             }
         }
-        Place::Bare | Place::JwtAuthn => return None,
+        Place::Bare | Place::JwtAuthn | Place::Native => return None,
     };
     let message = "requests pass unverified when the filter fails";
     let help = "set FAIL_RELOAD: requests are denied until the VM runs again";

@@ -1,7 +1,11 @@
 //! `jwks-gate check`: what is wrong with a configuration, and what is likely a mistake.
 
+mod chain;
 mod envoy;
 mod keys;
+mod mesh;
+mod native;
+mod resource;
 mod rules;
 
 use std::ops::Range;
@@ -28,9 +32,11 @@ pub(crate) fn check(source: &Source) -> Vec<Finding> {
         let (found, unreadable) = configuration::find(source, document);
         has_configuration |= !found.is_empty();
         findings.extend(unreadable);
-        findings.extend(native(document));
+        findings.extend(native::lints(document));
+        findings.extend(resource::lints(document));
         for configuration in &found {
             findings.extend(one(configuration));
+            findings.extend(mesh::lints(configuration, &documents));
         }
     }
     if findings.is_empty() && !has_configuration {
@@ -56,19 +62,6 @@ fn is_allowed(source: &Source, finding: &Finding) -> bool {
         && source.text.lines().skip(line.saturating_sub(2)).take(2.min(line)).any(allows)
 }
 
-/// Resources that configure another verifier.
-fn native(document: &Node) -> Option<Finding> {
-    let kind = document.text_at(&["kind"])?;
-    let span = document.member("kind")?.node.span.clone();
-    let is_native = match kind {
-        "RequestAuthentication" => true,
-        "SecurityPolicy" => document.at(&["spec", "jwt"]).is_some(),
-        _ => false,
-    };
-    let message = format!("this {kind} configures the JWT filter that is built into the proxy, not jwks-gate");
-    is_native.then(|| Finding::note("native", span, message).help("`jwks-gate convert` makes a configuration of it"))
-}
-
 fn one(configuration: &Configuration<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     let node = &configuration.node;
@@ -85,6 +78,7 @@ fn one(configuration: &Configuration<'_>) -> Vec<Finding> {
     findings.extend(keys::lints(configuration));
     findings.extend(rules::lints(configuration));
     findings.extend(envoy::lints(configuration));
+    findings.extend(chain::lints(configuration));
     // Envoy's own filter has neither this field nor its problem.
     let needs_secret = configuration.place != Place::JwtAuthn
         && !configuration.around.is_some_and(has_secret_variable)

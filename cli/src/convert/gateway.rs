@@ -12,7 +12,16 @@ pub(super) fn convert(document: &Node) -> Option<Converted> {
     }
     let spec = document.get("spec")?;
     let jwt = spec.get("jwt")?;
-    let mut converted = Converted::default();
+    let targets = spec.get("target_refs").map(Node::to_json);
+    let mut converted = Converted {
+        target_refs: targets.or_else(|| Some(json!([spec.get("target_ref")?.to_json()]))),
+        name: document.text_at(&["metadata", "name"]).map(str::to_owned),
+        namespace: document.text_at(&["metadata", "namespace"]).map(str::to_owned),
+        ..Converted::default()
+    };
+    if spec.get("target_selectors").is_some() {
+        converted.note("targetSelectors is not carried over: set targetRefs");
+    }
     let mut providers = Map::new();
     let mut children = Vec::new();
     for provider in jwt.get("providers").map(Node::items).unwrap_or_default() {
@@ -29,7 +38,12 @@ pub(super) fn convert(document: &Node) -> Option<Converted> {
     let requires = any_of(children);
     converted.config.insert("providers".to_owned(), Value::Object(providers));
     converted.config.insert("rules".to_owned(), json!([{"match": {"prefix": "/"}, "requires": requires}]));
-    converted.note("the rule covers every path; the SecurityPolicy covers the routes of its targetRefs");
+    if converted.target_refs.is_some() {
+        converted.note(
+            "the rule covers every path; the SecurityPolicy covers the routes of its targetRefs, as an EnvoyExtensionPolicy with \
+             the same targetRefs does (--to envoyextensionpolicy)",
+        );
+    }
     if spec.get("authorization").is_some() {
         converted
             .note("authorization is not carried over: write required_claims and required_scopes, or keep Envoy's RBAC");
@@ -45,7 +59,7 @@ fn one(provider: &Node, name: &str, converted: &mut Converted) -> Value {
         let uri = remote.text_at(&["uri"]).unwrap_or_default();
         converted.note(format!(
             "providers.{name}.remote_jwks.http_uri.cluster: the name of a cluster that Envoy has; Envoy Gateway declares none \
-             for a Wasm filter"
+             for a Wasm filter (docs/envoy-gateway.md)"
         ));
         json!({"http_uri": {"uri": uri, "cluster": host(uri), "timeout": "5s"}, "cache_duration": duration(remote)})
     });

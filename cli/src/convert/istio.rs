@@ -14,61 +14,97 @@ pub(super) fn convert(documents: &[Node]) -> Vec<Converted> {
 
 fn one(resource: &Node, policies: &[&Node]) -> Option<Converted> {
     let spec = resource.get("spec")?;
+    let targets = spec.get("target_refs").map(Node::to_json);
     let mut converted = Converted {
         selector: spec.get("selector").map(Node::to_json),
+        target_refs: targets.or_else(|| Some(json!([spec.get("target_ref")?.to_json()]))),
         name: resource.text_at(&["metadata", "name"]).map(str::to_owned),
         namespace: resource.text_at(&["metadata", "namespace"]).map(str::to_owned),
         ..Converted::default()
     };
-    let (mut providers, mut children) = (Map::new(), Vec::new());
-    for (index, rule) in spec.get("jwt_rules").map(Node::items).unwrap_or_default().iter().enumerate() {
+    // Istiod sorts the rules by issuer: the first provider that verifies a token wins.
+    let mut jwt_rules: Vec<_> = spec.get("jwt_rules").map(Node::items).unwrap_or_default().iter().collect();
+    jwt_rules.sort_by_key(|rule| rule.text_at(&["issuer"]).unwrap_or_default());
+    let (mut providers, mut names) = (Map::new(), Vec::new());
+    for (index, rule) in jwt_rules.into_iter().enumerate() {
         let name = format!("rule-{index}");
         providers.insert(name.clone(), provider(rule, &name, &mut converted));
-        children.push(json!({"provider_name": name}));
+        names.push(name);
     }
-    // A token must be good; a request without a token passes, unless an AuthorizationPolicy wants a principal.
-    let any = |fallback: &[Value]| any_of([&children, fallback].concat());
     let mut rules = Vec::new();
-    for policy in policies {
-        rules.extend(required(policy, &any(&[]), &mut converted));
+    let applies = |policy: &&&Node| is_for(policy, resource);
+    let (here, elsewhere): (Vec<_>, Vec<_>) = policies.iter().partition(applies);
+    for policy in here {
+        rules.extend(required(policy, &principal(&names), &mut converted));
     }
-    rules.push(json!({"match": {"prefix": "/"}, "requires": any(&[json!({"allow_missing": {}})])}));
+    for policy in elsewhere {
+        let name = policy.text_at(&["metadata", "name"]).unwrap_or_default();
+        converted.note(format!(
+            "AuthorizationPolicy {name:?} is not carried over: it is for another namespace or other workloads than the \
+             RequestAuthentication"
+        ));
+    }
+    // Istio's JWT filter lets CORS preflights pass, the policies do not.
+    match rules.is_empty() {
+        true => converted.config.insert("bypass_cors_preflight".to_owned(), Value::Bool(true)),
+        false => {
+            rules.push(preflight());
+            None
+        }
+    };
+    rules.push(json!({"match": {"prefix": "/"}, "requires": optional(&names)}));
     converted.config.insert("providers".to_owned(), Value::Object(providers));
     converted.config.insert("rules".to_owned(), Value::Array(rules));
-    if spec.get("target_refs").is_some() || spec.get("target_ref").is_some() {
-        converted.note("targetRefs is not carried over: set targetRefs of the WasmPlugin");
-    }
     Some(converted)
+}
+
+/// A token must be good; a request without a token passes. This is the requirement that istiod writes.
+fn optional(names: &[String]) -> Value {
+    let by_name = |name: &String| json!({"provider_name": name});
+    let or_missing = |name: &String| any_of(vec![by_name(name), json!({"allow_missing": {}})]);
+    match names {
+        [only] => or_missing(only),
+        _ => {
+            let all: Vec<_> = names.iter().map(or_missing).collect();
+            let all = json!({"requires_all": {"requirements": all}});
+            any_of(names.iter().map(by_name).chain([all]).collect())
+        }
+    }
+}
+
+/// A token that gives the request a principal: without `sub`, Istio knows none.
+fn principal(names: &[String]) -> Value {
+    let has_subject = json!([{"claim": "sub", "matches": {"safe_regex": {"regex": "(?s).+"}}}]);
+    any_of(names.iter().map(|name| json!({"provider_name": name, "claims": has_subject})).collect())
+}
+
+/// A rule that lets CORS preflights pass.
+fn preflight() -> Value {
+    let any = json!({"safe_regex": {"regex": ".+"}});
+    let header = |name: &str| json!({"name": name, "string_match": any});
+    let method = json!({"name": ":method", "string_match": {"exact": "OPTIONS"}});
+    json!({"match": {"prefix": "/", "headers": [method, header("origin"), header("access-control-request-method")]}})
+}
+
+/// Whether a policy is for the workloads of a RequestAuthentication.
+fn is_for(policy: &Node, resource: &Node) -> bool {
+    // A resource without a namespace can be in any.
+    let namespace = |node: &Node| node.text_at(&["metadata", "namespace"]).map(str::to_owned);
+    let is_near = match (namespace(policy), namespace(resource)) {
+        (Some(one), Some(other)) => one == other,
+        _ => true,
+    };
+    let part = |node: &Node, field: &str| node.at(&["spec", field]).map(Node::to_json);
+    let is_same = |field: &str| part(policy, field).is_none_or(|value| part(resource, field) == Some(value));
+    is_near && ["selector", "target_ref", "target_refs"].into_iter().all(is_same)
 }
 
 fn provider(rule: &Node, name: &str, converted: &mut Converted) -> Value {
     if rule.get("space_delimited_claims").is_some() {
         converted.note(format!("providers.{name}: spaceDelimitedClaims is not carried over (docs/istio.md)"));
     }
-    let uri = rule.text_at(&["jwks_uri"]);
-    let timeout = rule.text_at(&["timeout"]).unwrap_or("5s");
-    let remote = uri.map(|uri| {
-        let cluster = format!("outbound|443||{}", host(uri).split(':').next().unwrap_or_default());
-        converted.note(format!(
-            "providers.{name}.remote_jwks.http_uri.cluster: {cluster:?} is the cluster of a ServiceEntry for this host \
-             (envoy/istio/serviceentry.yaml)"
-        ));
-        json!({"http_uri": {"uri": uri, "cluster": cluster, "timeout": timeout}})
-    });
-    if uri.is_none() && rule.get("jwks").is_none() {
-        let issuer = rule.text_at(&["issuer"]).unwrap_or_default();
-        converted.note(format!(
-            "providers.{name}.remote_jwks.http_uri.uri: istiod finds the URI by OpenID Connect Discovery; read jwks_uri in \
-             {issuer}/.well-known/openid-configuration"
-        ));
-    }
-    let missing = || {
-        let issuer = rule.text_at(&["issuer"]).unwrap_or_default();
-        let host = host(issuer);
-        json!({"http_uri": {"uri": format!("{}/.well-known/jwks.json", issuer.trim_end_matches('/')), "cluster": format!("outbound|443||{host}"), "timeout": timeout}})
-    };
     let local = rule.text_at(&["jwks"]).map(|jwks| json!({"inline_string": jwks}));
-    let remote = if local.is_some() { None } else { Some(remote.unwrap_or_else(missing)) };
+    let remote = local.is_none().then(|| remote(rule, name, converted));
     let headers = rule.get("from_headers").map(|headers| from_headers(headers, "prefix"));
     let claims = rule.get("output_claim_to_headers").map(claim_to_headers);
     object([
@@ -83,6 +119,40 @@ fn provider(rule: &Node, name: &str, converted: &mut Converted) -> Value {
         ("forward_payload_header", member(rule, "output_payload_to_header")),
         ("claim_to_headers", claims.unwrap_or_default()),
     ])
+}
+
+/// Where the keys come from: `jwksUri`, or what the issuer's metadata says, as istiod finds the keys.
+fn remote(rule: &Node, name: &str, converted: &mut Converted) -> Value {
+    let timeout = rule.text_at(&["timeout"]).unwrap_or("5s");
+    let (source, uri) = match rule.text_at(&["jwks_uri"]) {
+        Some(uri) => ("http_uri", uri.to_owned()),
+        None => {
+            let issuer = rule.text_at(&["issuer"]).unwrap_or_default().trim_end_matches('/');
+            converted.note(format!(
+                "providers.{name}.remote_jwks.discovery: set jwks_host and jwks_cluster if the issuer's jwks_uri has another host"
+            ));
+            ("discovery", format!("{issuer}/.well-known/openid-configuration"))
+        }
+    };
+    let cluster = cluster_of(&uri);
+    converted.note(format!(
+        "providers.{name}.remote_jwks.{source}.cluster: {cluster:?} is the cluster of a ServiceEntry for this host \
+         (envoy/istio/serviceentry.yaml)"
+    ));
+    let source = (source.to_owned(), json!({"uri": uri, "cluster": cluster, "timeout": timeout}));
+    Value::Object(Map::from_iter([source]))
+}
+
+/// The cluster of a Service or ServiceEntry for this URI.
+fn cluster_of(uri: &str) -> String {
+    let authority = host(uri);
+    let default = if uri.starts_with("http://") { "80" } else { "443" };
+    match authority.rsplit_once(':') {
+        Some((host, port)) if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) => {
+            format!("outbound|{port}||{host}")
+        }
+        _ => format!("outbound|{default}||{authority}"),
+    }
 }
 
 /// Rules for the paths on which an AuthorizationPolicy demands any principal. All else stays with Istio.

@@ -37,6 +37,8 @@ enum Target {
     Ecds,
     /// Istio's WasmPlugin.
     Wasmplugin,
+    /// Envoy Gateway's EnvoyExtensionPolicy.
+    Envoyextensionpolicy,
 }
 
 /// A configuration that was converted.
@@ -47,9 +49,11 @@ pub(crate) struct Converted {
     pub(crate) notes: Vec<String>,
     /// The `selector` of an Istio resource.
     pub(crate) selector: Option<Value>,
+    /// The `targetRefs` of a resource.
+    pub(crate) target_refs: Option<Value>,
     /// The name of the resource.
     pub(crate) name: Option<String>,
-    /// The namespace of an Istio resource.
+    /// The namespace of the resource.
     pub(crate) namespace: Option<String>,
 }
 

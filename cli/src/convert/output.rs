@@ -20,6 +20,7 @@ pub(super) fn yaml(converted: &Converted, notes: &[String], target: Target) -> R
             json!({"version_info": "1", "resources": [resource]})
         }
         Target::Wasmplugin => plugin(converted, config),
+        Target::Envoyextensionpolicy => policy(converted, config),
     };
     let yaml = serde_yaml_ng::to_string(&value).map_err(|error| error.to_string())?;
     let comments: String = notes.iter().map(|note| format!("# {note}\n")).collect();
@@ -50,6 +51,12 @@ fn plugin(converted: &Converted, config: Value) -> Value {
     if let Some(selector) = &converted.selector {
         merge(&mut spec, json!({"selector": selector}));
     }
+    // Istio takes no route as a target.
+    let is_target = |target: &Value| target["kind"].as_str().is_some_and(|kind| !kind.ends_with("Route"));
+    let targets = converted.target_refs.as_ref().and_then(Value::as_array);
+    if let Some(targets) = targets.filter(|targets| targets.iter().all(is_target)) {
+        merge(&mut spec, json!({"targetRefs": targets}));
+    }
     merge(
         &mut spec,
         json!({
@@ -60,17 +67,38 @@ fn plugin(converted: &Converted, config: Value) -> Value {
             "pluginConfig": config,
         }),
     );
+    json!({
+        "apiVersion": "extensions.istio.io/v1alpha1",
+        "kind": "WasmPlugin",
+        "metadata": metadata(converted),
+        "spec": spec,
+    })
+}
+
+fn policy(converted: &Converted, config: Value) -> Value {
+    let gateway = json!([{"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "eg"}]);
+    let wasm = json!([{
+        "name": "jwks-gate",
+        "rootID": "jwks-gate",
+        "code": {"type": "Image", "image": {"url": IMAGE.trim_start_matches("oci://")}},
+        "env": {"hostKeys": ["JWKS_GATE_SHARED_DATA_SECRET"]},
+        "config": config,
+    }]);
+    json!({
+        "apiVersion": "gateway.envoyproxy.io/v1alpha1",
+        "kind": "EnvoyExtensionPolicy",
+        "metadata": metadata(converted),
+        "spec": {"targetRefs": converted.target_refs.as_ref().unwrap_or(&gateway), "wasm": wasm},
+    })
+}
+
+fn metadata(converted: &Converted) -> Value {
     let name = converted.name.as_ref().map_or_else(|| "jwks-gate".to_owned(), |name| format!("jwks-gate-{name}"));
     let mut metadata = json!({"name": name});
     if let Some(namespace) = &converted.namespace {
         merge(&mut metadata, json!({"namespace": namespace}));
     }
-    json!({
-        "apiVersion": "extensions.istio.io/v1alpha1",
-        "kind": "WasmPlugin",
-        "metadata": metadata,
-        "spec": spec,
-    })
+    metadata
 }
 
 fn merge(into: &mut Value, from: Value) {
