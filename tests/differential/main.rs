@@ -7,6 +7,7 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, unreachable_pub)]
 
 mod cases;
+mod converted;
 mod document_server;
 mod documents;
 mod more;

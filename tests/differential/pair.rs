@@ -56,11 +56,39 @@ impl Pair {
         Self { native, ours, _echo: echo }
     }
 
+    /// As [`Self::start_each`], with an RBAC filter behind `jwt_authn`, unless `rbac` is null.
+    pub(crate) fn start_behind(native: &Value, ours: &Value, rbac: &Value, clusters: &[(String, SocketAddr)]) -> Self {
+        let echo = Echo::start((std::net::Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let filter = |name: &str, kind: &str, config: &Value| {
+            let mut config = config.clone();
+            config["@type"] = json!(format!("type.googleapis.com/envoy.extensions.filters.http.{kind}"));
+            json!({"name": name, "typed_config": config})
+        };
+        let start = |filters: Vec<Value>| {
+            let router = filter("router", "router.v3.Router", &json!({}));
+            let mut bootstrap = Bootstrap::with_filter(echo.addr(), router.clone());
+            for (name, address) in clusters {
+                bootstrap = bootstrap.cluster(name, *address);
+            }
+            let filters = filters.into_iter().chain([router]).collect();
+            let bootstrap = bootstrap.connection_manager_option("http_filters", filters);
+            Envoy::start(&bootstrap.yaml(), EnvoyOptions::default()).unwrap()
+        };
+        let policy = rbac.is_object().then(|| filter("rbac", "rbac.v3.RBAC", rbac));
+        let native = start([native_filter(native)].into_iter().chain(policy).collect());
+        let ours = start(vec![wasm_filter(ours)]);
+        Self { native, ours, _echo: echo }
+    }
+
+    /// The answers of both Envoys to a request.
+    pub(crate) fn ask(&self, request: &Request) -> [Seen; 2] {
+        let request = request.clone().header("host", "differential.test");
+        [&self.native, &self.ours].map(|envoy| Seen::of(&http::send(envoy.addr(), &request).unwrap()))
+    }
+
     /// Sends a request to both Envoys. Returns `Err` if the answers differ.
     pub(crate) fn compare(&self, request: &Request) -> Result<Seen, Box<[Seen; 2]>> {
-        let request = request.clone().header("host", "differential.test");
-        let [native, ours] =
-            [&self.native, &self.ours].map(|envoy| Seen::of(&http::send(envoy.addr(), &request).unwrap()));
+        let [native, ours] = self.ask(request);
         if native == ours {
             Ok(ours)
         } else {
