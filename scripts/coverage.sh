@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Measures which lines and regions of the core the native tests run: unit tests, vectors, simulation, documentation left out.
+# Measures which lines and regions of the core the native tests run: unit tests, vectors, simulation.
 # Prints a table by module, and writes what is not covered into target/coverage/uncovered.txt. Fetches Debian's LLVM tools, unpacked
 # into target/llvm, unless the toolchain has the component llvm-tools.
 set -euo pipefail
