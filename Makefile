@@ -2,7 +2,7 @@
 # Needed: cargo, make, python3 with pip. Everything else comes from the package registries.
 
 .DEFAULT_GOAL := help
-.PHONY: help check wasm dist probe floor hooks envoy prometheus registry wrk demo serve picture test simulate fleet bench instructions timing reference lint clean
+.PHONY: help check wasm dist probe floor hooks envoy prometheus registry wrk demo serve picture test simulate fleet bench instructions timing reference fuzz deny coverage lint clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -11,7 +11,7 @@ check: lint ## lint, and all tests that need no Envoy: unit, documentation, arch
 	cargo test --workspace --lib
 	cargo test -p jwks-gate-cli
 	cargo test --doc -p jwks-gate
-	cargo test --test architecture --test simulation
+	cargo test --test architecture --test dependencies --test simulation
 	cargo test --test vectors -- --skip envoy::
 
 wasm: ## build the filter: dist/jwks-gate.wasm
@@ -55,6 +55,7 @@ wrk: ## fetch the load generator of the benchmarks: target/wrk
 test: dist probe hooks envoy prometheus registry ## all tests, the end-to-end ones against a real Envoy
 	@cargo build --quiet -p jwks-gate-issuer -p jwks-gate-demo --bins
 	cargo test --workspace
+	cargo test --manifest-path fuzz/Cargo.toml --target-dir target
 
 simulate: ## the simulation with more seeds: SEEDS=100000
 	SEEDS=$${SEEDS:-100000} cargo test --release --test simulation every_seed -- --nocapture
@@ -74,8 +75,17 @@ timing: ## whether the time of a comparison of secrets tells anything about them
 reference: ## write docs/configuration.md and its JSON Schema anew, from src/config/schema
 	WRITE_REFERENCE=1 cargo test --lib the_reference_and_the_schema
 
+fuzz: ## each fuzz target under libFuzzer: SECONDS=60, TARGETS="jws jwks"
+	@SECONDS_PER_TARGET=$(or $(SECONDS),60) scripts/fuzz.sh $(TARGETS)
+
+deny: ## licences, sources and advisories of all dependencies, by cargo-deny
+	@scripts/deny.sh
+
+coverage: ## lines and regions of the core that the native tests run
+	@scripts/coverage.sh
+
 lint: ## formatting and clippy, also for the wasm target where it is installed
 	@scripts/lint.sh
 
 clean: ## remove everything that was built or fetched
-	rm -rf target dist
+	rm -rf target dist fuzz/corpus fuzz/artifacts

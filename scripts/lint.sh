@@ -4,6 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 cargo fmt --all --check
+cargo fmt --manifest-path fuzz/Cargo.toml --check -- --config-path rustfmt.toml
 cargo clippy --quiet --workspace --all-targets -- -D warnings
 
 target=wasm32-unknown-unknown

@@ -56,7 +56,8 @@ impl PublicKey {
     /// Recovers the encoded message from a signature (RSAVP1, RFC 8017 §5.2.2); the result is as long as the modulus.
     ///
     /// Returns `None` if the signature is not as long as the modulus, or not below the modulus.
-    fn encoded_message(&self, signature: &[u8]) -> Option<Vec<u8>> {
+    #[doc(hidden)] // Public for the fuzz targets, which compare it with another implementation.
+    pub fn encoded_message(&self, signature: &[u8]) -> Option<Vec<u8>> {
         let is_below = signature.len() == self.modulus.len() && signature < self.modulus.as_slice();
         let prepared = self.prepared.get_or_init(|| Modulus::new(&self.modulus, self.bits)).as_ref()?;
         is_below.then(|| prepared.power(signature, self.exponent))

@@ -1,0 +1,3 @@
+#![cfg_attr(fuzzing, no_main)]
+
+jwks_gate_fuzz::program!(claim_rules);
