@@ -42,7 +42,7 @@ fn check(token: &[u8]) {
         [header, payload, signature],
         [&header_bytes, &jws.payload, &jws.signature].map(|bytes| BASE64.encode(bytes))
     );
-    assert_eq!((jws.signed(), jws.token()), (text[..header.len() + 1 + payload.len()].as_bytes(), token));
+    assert_eq!((jws.signed(), jws.token()), (&text.as_bytes()[..header.len() + 1 + payload.len()], token));
 
     let header = String::from_utf8(header_bytes).expect("a header is UTF-8");
     let members = json::members(&header).expect("a header is an object");
