@@ -292,7 +292,7 @@ impl World {
             Event::Wake(worker, news) => {
                 if !self.workers[worker].dead {
                     let now = self.clock();
-                    for provider in news.into_iter().flat_map(|cell| self.providers(cell)) {
+                    for provider in news.map_or(Vec::new(), |cell| self.providers(cell)) {
                         self.workers[worker].engine.on_news(provider, now);
                     }
                     self.run_worker(worker);

@@ -35,7 +35,8 @@ impl World {
         is_mirror: bool,
         validators: &Validators,
     ) {
-        let (delay, response) = match self.issuers[self.source(provider)].serve(is_mirror, validators) {
+        let source = self.source(provider);
+        let (delay, response) = match self.issuers[source].serve(is_mirror, validators) {
             Some(response) => (LATENCY, response),
             None => {
                 let timeout = self.workers[worker].settings[provider].timeout - LATENCY;
