@@ -120,15 +120,24 @@ impl Rule {
     }
 
     /// Breaks a rule that the shared record enforces. Returns the record's bytes without the field that enforces the
-    /// rule. `is_second`: the update is of a provider that shares the record of another.
-    pub fn break_record(broken: Option<Self>, bytes: &[u8], is_second: bool) -> Vec<u8> {
+    /// rule.
+    pub fn break_record(broken: Option<Self>, bytes: &[u8]) -> Vec<u8> {
         let mut record = Record::decode(bytes).unwrap_or_default();
         match broken {
             Some(Self::OneFetchAtATime) => record.lease = None,
-            Some(Self::BudgetIsOfTheRecord) if is_second => record.unknown_kid_at = None,
             Some(Self::RefreshesAreLimited) => record.unknown_kid_at = None,
             _ => return bytes.to_vec(),
         }
         record.encode()
+    }
+
+    /// Breaks the rule that all providers of a record have one budget. `is_second`: the provider shares the record of another.
+    pub fn break_budget(broken: Option<Self>, bytes: Vec<u8>, is_second: bool) -> Vec<u8> {
+        match Record::decode(&bytes) {
+            Some(record) if is_second && broken == Some(Self::BudgetIsOfTheRecord) => {
+                Record { unknown_kid_at: None, ..record }.encode()
+            }
+            _ => bytes,
+        }
     }
 }

@@ -369,10 +369,6 @@ impl Scenario {
         self.cache.len()
     }
 
-    pub fn is_shared(&self) -> bool {
-        self.settings.len() > self.issuers()
-    }
-
     /// Without the requests that have tokens of two issuers, and thus wait for both.
     pub fn without_pairs(mut self) -> Self {
         self.events.retain(|(_, event)| !matches!(event, Event::Pair { .. }));

@@ -4,11 +4,12 @@ use super::*;
 
 impl World {
     pub(super) fn sync(&mut self, worker: usize, provider: usize) {
-        let (cell, provider) = (self.cell(provider), ProviderId::new(provider));
+        let (cell, is_second) = (self.cell(provider), provider != self.source(provider));
+        let provider = ProviderId::new(provider);
         if self.cells[cell].announced != self.workers[worker].engine.version(provider) {
             let now = self.clock();
-            let bytes = &self.open(cell);
-            self.workers[worker].engine.on_record(provider, bytes, now);
+            let bytes = Rule::break_budget(self.broken, self.open(cell), is_second);
+            self.workers[worker].engine.on_record(provider, &bytes, now);
         }
     }
 
@@ -17,7 +18,10 @@ impl World {
     pub(super) fn apply(&mut self, worker: usize, provider: usize, update: &Update) -> Applied {
         let (issuer, cell_number) = (self.source(provider), self.cell(provider));
         let found = match update.cause() {
-            Some(_) => Rule::break_record(self.broken, &self.open(cell_number), provider != issuer),
+            Some(_) => {
+                let bytes = Rule::break_record(self.broken, &self.open(cell_number));
+                Rule::break_budget(self.broken, bytes, provider != issuer)
+            }
             None => self.open(cell_number),
         };
         let mut applied = update.apply(Some(&found), self.clock());
