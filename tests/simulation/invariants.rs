@@ -36,6 +36,8 @@ pub struct Request {
 /// A token, and what is true of it.
 #[derive(Clone, Debug)]
 pub struct Token {
+    pub provider: usize,
+    /// Whose keys the provider fetches.
     pub issuer: usize,
     pub kind: Kind,
     /// The key that the token names, as an index into the issuer's history.
@@ -44,10 +46,18 @@ pub struct Token {
 }
 
 impl Request {
-    /// The issuer of the first token.
-    fn issuer(&self) -> usize {
-        self.tokens[0].issuer
+    /// The provider of the first token.
+    fn provider(&self) -> usize {
+        self.tokens[0].provider
     }
+}
+
+/// A fetch that runs.
+struct Flight {
+    worker: usize,
+    provider: usize,
+    fetch: u64,
+    since: u64,
 }
 
 struct Open {
@@ -67,8 +77,7 @@ struct Account {
     /// When the lease of a holder that died has ended at the latest.
     dead_lease_until: u64,
     renamed_at: Option<u64>,
-    /// Worker, fetch number, and start time.
-    in_flight: Vec<(usize, u64, u64)>,
+    in_flight: Vec<Flight>,
     last_refresh: Option<u64>,
     /// The second look of that interval has started.
     has_looked_again: bool,
@@ -83,8 +92,6 @@ struct Account {
     jwks_since: Option<u64>,
     /// The keys of tokens that were allowed.
     seen: BTreeSet<usize>,
-    /// The longest use of a key that any settings so far allowed, in milliseconds.
-    longest_use: u64,
 }
 
 impl Account {
@@ -100,7 +107,7 @@ impl Account {
 
     /// Whether earlier trouble must have no effect on a request that arrived at this time.
     fn was_healthy(&self, at: u64) -> bool {
-        let is_spoiled = self.in_flight.iter().any(|(_, _, since)| self.is_spoiled(*since));
+        let is_spoiled = self.in_flight.iter().any(|flight| self.is_spoiled(flight.since));
         !self.is_in_trouble && !is_spoiled && self.healthy_from <= at
     }
 }
@@ -108,6 +115,8 @@ impl Account {
 pub struct Ledger {
     accounts: Vec<Account>,
     cache: Vec<CacheStyle>,
+    /// By provider, the longest use of a key that any of its settings so far allowed, in milliseconds.
+    longest_use: Vec<u64>,
     max_parked: usize,
     open: BTreeMap<(usize, u32), Open>,
     closed: BTreeSet<(usize, u32)>,
@@ -129,15 +138,16 @@ const LONGEST_LOOK: u64 = 1_500;
 impl Ledger {
     pub fn new(scenario: &Scenario) -> Self {
         let mut ledger = Self {
-            accounts: scenario.settings.iter().map(|_| Account::default()).collect(),
+            accounts: scenario.cache.iter().map(|_| Account::default()).collect(),
             cache: scenario.cache.clone(),
+            longest_use: vec![0; scenario.settings.len()],
             max_parked: scenario.max_parked,
             open: BTreeMap::new(),
             closed: BTreeSet::new(),
             steps: Vec::new(),
             newest_vm: 0,
             violation: None,
-            outcomes: scenario.settings.iter().map(|_| BTreeMap::new()).collect(),
+            outcomes: scenario.cache.iter().map(|_| BTreeMap::new()).collect(),
         };
         ledger.reconfigured(&scenario.settings, 0);
         ledger
@@ -167,9 +177,10 @@ impl Ledger {
         }
     }
 
-    pub fn reconfigured(&mut self, settings: &[Settings], now: u64) {
+    pub fn reconfigured(&mut self, all: &[Settings], now: u64) {
         self.vm_began(now);
-        for ((account, settings), cache) in self.accounts.iter_mut().zip(settings).zip(&self.cache) {
+        for (longest_use, settings) in self.longest_use.iter_mut().zip(all) {
+            let cache = &self.cache[settings.source];
             let lifetime = match cache.max_age {
                 _ if cache.no_store || cache.max_age == Some(0) => {
                     settings.no_cache_ttl.clamp(settings.min_ttl, settings.max_ttl)
@@ -177,8 +188,10 @@ impl Ledger {
                 Some(seconds) => (seconds * 1000).clamp(settings.min_ttl, settings.max_ttl),
                 None => settings.cache_duration,
             };
-            let longest = lifetime + settings.max_stale + settings.grace + settings.fetch_time() + 1_000;
-            account.longest_use = account.longest_use.max(longest);
+            // Any provider of the record may have fetched.
+            let fetch_time = sharing(all, settings.source).map(Settings::fetch_time).max().unwrap_or(0);
+            let longest = lifetime + settings.max_stale + settings.grace + fetch_time + 1_000;
+            *longest_use = longest.max(*longest_use);
         }
     }
 
@@ -211,17 +224,15 @@ impl Ledger {
         account.dead_lease_until = now + 3_500;
     }
 
-    /// A configuration ends, and its fetches with it: they count as if they had never begun. Returns them.
+    /// A configuration ends, and its fetches with it: they count as if they had never begun. Returns their providers and numbers.
     pub fn abandoned(&mut self, worker: usize) -> Vec<(usize, u64)> {
         let mut fetches = Vec::new();
-        for (issuer, account) in self.accounts.iter_mut().enumerate() {
-            let (ended, others) = account.in_flight.iter().partition(|(holder, _, _)| *holder == worker);
-            account.in_flight = others;
-            let ended: Vec<(usize, u64, u64)> = ended;
-            for (_, fetch, since) in ended {
+        for account in &mut self.accounts {
+            let ended: Vec<_> = account.in_flight.extract_if(.., |flight| flight.worker == worker).collect();
+            for Flight { provider, fetch, since, .. } in ended {
                 account.last_refresh = account.last_refresh.filter(|last| *last != since);
                 account.has_looked_again &= account.looked_at != Some(since);
-                fetches.push((issuer, fetch));
+                fetches.push((provider, fetch));
             }
         }
         fetches
@@ -231,7 +242,7 @@ impl Ledger {
         self.vm_began(now);
         for issuer in 0..self.accounts.len() {
             let flights = self.accounts[issuer].in_flight.len();
-            self.accounts[issuer].in_flight.retain(|(holder, _, _)| *holder != worker);
+            self.accounts[issuer].in_flight.retain(|flight| flight.worker != worker);
             if self.accounts[issuer].in_flight.len() != flights {
                 self.holder_died(issuer, now);
             }
@@ -292,14 +303,14 @@ impl Ledger {
     }
 
     /// A request of a fetch. What another plugin did after the fetch's first request, the fetch does not have to know.
-    pub fn request_sent(&mut self, issuer: usize, worker: usize, fetch: u64, now: u64) {
+    pub fn request_sent(&mut self, issuer: usize, (worker, provider): (usize, usize), fetch: u64, now: u64) {
         let account = &mut self.accounts[issuer];
-        let known = account.in_flight.iter().find(|(_, number, _)| *number == fetch).map(|(_, _, since)| *since);
+        let known = account.in_flight.iter().find(|flight| flight.fetch == fetch).map(|flight| flight.since);
         if known.is_none() {
-            account.in_flight.push((worker, fetch, now));
+            account.in_flight.push(Flight { worker, provider, fetch, since: now });
         }
-        let is_other = |number: u64, since: u64| number != fetch && since > account.disturbed_at;
-        let others = account.in_flight.iter().filter(|(_, number, since)| is_other(*number, *since)).count();
+        let is_other = |flight: &&Flight| flight.fetch != fetch && flight.since > account.disturbed_at;
+        let others = account.in_flight.iter().filter(is_other).count();
         if others > 0 && known.is_none_or(|since| since > account.disturbed_at) {
             self.violate(Invariant::NoStampede, format!("issuer {issuer}: a second fetch at {now}"));
         }
@@ -308,12 +319,13 @@ impl Ledger {
     /// A fetch ended. Returns whether trouble can have spoiled the fetch.
     pub fn fetch_ended(&mut self, issuer: usize, fetch: u64) -> bool {
         let account = &mut self.accounts[issuer];
-        let ended = account.in_flight.extract_if(.., |(_, number, _)| *number == fetch).map(|(_, _, since)| since);
+        let ended = account.in_flight.extract_if(.., |flight| flight.fetch == fetch).map(|flight| flight.since);
         let since = ended.min();
         since.is_some_and(|since| account.is_spoiled(since))
     }
 
-    /// A refresh starts because of a token, not because of the schedule.
+    /// A refresh starts because of a token, not because of the schedule. The provider of these settings wants the refresh. Its
+    /// interval counts from the last such refresh of any provider of the record.
     pub fn refresh_started(&mut self, issuer: usize, now: u64, settings: &Settings) {
         let account = &mut self.accounts[issuer];
         account.last_refresh_ever = Some(now);
@@ -352,7 +364,7 @@ impl Ledger {
     }
 
     pub fn answered(&mut self, worker: usize, stream: u32, status: u16, body: &str, now: u64, issuers: &[Issuer]) {
-        let Some(issuer) = self.open.get(&(worker, stream)).map(|open| open.request.issuer()) else {
+        let Some(issuer) = self.open.get(&(worker, stream)).map(|open| open.request.tokens[0].issuer) else {
             if self.closed.contains(&(worker, stream)) {
                 self.violate(
                     Invariant::NothingLost,
@@ -400,10 +412,10 @@ impl Ledger {
     /// than each provider, or more than an eighth of the room. Each count includes the request itself.
     fn claim_to_room(&self, worker: usize, stream: u32) -> Option<String> {
         let request = &self.open.get(&(worker, stream))?.request;
-        let (issuer, client) = (request.issuer(), request.client);
+        let (issuer, client) = (request.provider(), request.client);
         let holds_place = |((holder, id), open): (&(usize, u32), &Open)| {
             (*holder == worker && (open.parked || *id == stream))
-                .then_some((open.request.issuer(), open.request.client))
+                .then_some((open.request.provider(), open.request.client))
         };
         let (mut providers, mut clients, mut groups) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         for (its_issuer, its_client) in self.open.iter().filter_map(holds_place) {
@@ -441,7 +453,7 @@ impl Ledger {
         } else {
             key.until.and_then(|gone| {
                 let steps_back = self.steps.iter().filter(|(at, step)| *at >= gone && *step < 0).count() as u64;
-                let longest_use = self.accounts[token.issuer].longest_use;
+                let longest_use = self.longest_use[token.provider];
                 // A step back loses the time since a worker last looked at the clock. A VM that began since knows only when the
                 // record was last written.
                 let lost = if self.newest_vm >= gone { longest_use } else { LONGEST_LOOK };
@@ -495,9 +507,9 @@ impl Ledger {
             });
         // A bad signature reveals another key under a known `kid`, but not within `min_ttl` of the last fetch.
         let is_renamed = is_denial
-            && account
-                .renamed_at
-                .is_some_and(|at| *arrived <= at + settings.min_ttl + settings.interval + account.longest_use);
+            && account.renamed_at.is_some_and(|at| {
+                *arrived <= at + settings.min_ttl + settings.interval + self.longest_use[token.provider]
+            });
         let is_good = matches!(token.kind, Kind::Good | Kind::Old) && !is_revoked(token, issuer);
         is_good && (is_published || is_in_grace) && is_healthy && !is_configured && !is_renamed
     }
@@ -542,6 +554,11 @@ impl Ledger {
     pub fn finish(&mut self, now: u64) {
         self.inspect(now);
     }
+}
+
+/// The settings of the providers that share the record of an issuer.
+pub fn sharing(all: &[Settings], source: usize) -> impl Iterator<Item = &Settings> {
+    all.iter().filter(move |settings| settings.source == source)
 }
 
 fn is_revoked(token: &Token, issuer: &Issuer) -> bool {

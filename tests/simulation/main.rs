@@ -91,7 +91,7 @@ fn trouble_at_one_issuer_does_not_change_the_fetches_from_another() {
     for seed in 0..300 {
         // Issuers share event loops. Late event loops would change the history.
         let scenario = Scenario { lateness: 0, ..Scenario::new(seed) }.without_pairs().without_outages_at_the_start();
-        let others = scenario.settings.len() - 1;
+        let others = scenario.issuers() - 1;
         let quiet = run(scenario.clone(), None);
         let troubled = run(scenario.with_trouble_for_the_last_issuer(), None);
         assert_eq!(troubled.ledger.verdict(), Ok(()), "seed {seed}");

@@ -12,6 +12,11 @@ use crate::{
 /// A provider's rotation settings; durations in milliseconds.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// The issuer whose keys the provider fetches. Providers of one issuer share a record.
+    pub source: usize,
+    /// The provider's issuer.
+    pub iss: String,
+    pub has_mirror: bool,
     pub cache_duration: u64,
     pub min_ttl: u64,
     pub max_ttl: u64,
@@ -31,15 +36,13 @@ pub struct Settings {
 pub const MIRROR: &str = "mirror";
 /// The timeout of the issuers that have a mirror.
 const MIRRORED: u64 = 300;
+/// The most providers whose requests can have two tokens.
+const MOST_WITH_PAIRS: usize = 6;
 
 impl Settings {
-    pub fn has_mirror(&self) -> bool {
-        self.timeout == MIRRORED
-    }
-
     /// The timeouts of all requests of a fetch.
     pub fn fetch_time(&self) -> u64 {
-        if self.has_mirror() {
+        if self.has_mirror {
             2 * self.timeout
         } else {
             self.timeout
@@ -52,6 +55,7 @@ pub struct Scenario {
     pub seed: u64,
     pub workers: usize,
     pub max_parked: usize,
+    /// One provider for each issuer, in their order. More providers of these issuers follow.
     pub settings: Vec<Settings>,
     pub cache: Vec<CacheStyle>,
     /// The longest delay of a timer or a wake-up in a loaded event loop, in milliseconds.
@@ -104,13 +108,17 @@ impl Scenario {
         if !all.flood(&mut Rng::with_seed(seed ^ 0xf100d)) && issuers > 1 {
             all.pairs(&mut Rng::with_seed(seed ^ 0x9a125));
         }
+        all.sharing(&mut Rng::with_seed(seed ^ 0x54a2e));
         all
     }
 
     /// Many issuers that are healthy. One good request for each within `length`, and no other event.
     pub fn many_issuers(seed: u64, issuers: usize, length: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
-        let settings = Settings {
+        let settings = |issuer| Settings {
+            source: issuer,
+            iss: format!("i{issuer}"),
+            has_mirror: false,
             cache_duration: 600_000,
             min_ttl: 5_000,
             max_ttl: 600_000,
@@ -128,7 +136,7 @@ impl Scenario {
             seed,
             workers: 3,
             max_parked: 2 * issuers,
-            settings: vec![settings; issuers],
+            settings: (0..issuers).map(settings).collect(),
             cache: vec![CacheStyle { max_age: None, no_store: false, etag: true }; issuers],
             lateness: 3,
             has_secret: true,
@@ -145,7 +153,8 @@ impl Scenario {
         self.events.push((at, event));
     }
 
-    fn issuer(&mut self, rng: &mut Rng, issuer: usize) {
+    /// Requests with all kinds of tokens of one provider, at any time.
+    fn traffic(&mut self, rng: &mut Rng, provider: usize) {
         let mean = rng.u64(100..800);
         let mut at = 0;
         while at < self.length {
@@ -156,8 +165,12 @@ impl Scenario {
                 15..=17 => Kind::Unknown,
                 _ => Kind::Forged,
             };
-            self.push(at, request(issuer, kind, rng.bool().then(|| rng.u64(1..3_000)), rng.usize(..)));
+            self.push(at, request(provider, kind, rng.bool().then(|| rng.u64(1..3_000)), rng.usize(..)));
         }
+    }
+
+    fn issuer(&mut self, rng: &mut Rng, issuer: usize) {
+        self.traffic(rng, issuer);
         for _ in 0..rng.usize(0..6) {
             let rotation = match rng.u8(0..5) {
                 0..=1 => Rotation::Hard,
@@ -242,7 +255,7 @@ impl Scenario {
 
     /// Seeds, some of them of issuers that are down at the start.
     fn seeds(&mut self, rng: &mut Rng) {
-        for issuer in 0..self.settings.len() {
+        for issuer in 0..self.issuers() {
             if rng.u8(0..3) > 0 {
                 continue;
             }
@@ -306,6 +319,56 @@ impl Scenario {
         }
     }
 
+    /// More providers of an issuer, with terms of their own.
+    fn sharing(&mut self, rng: &mut Rng) {
+        if rng.u8(0..3) > 0 {
+            return;
+        }
+        let issuers = self.issuers();
+        let source = rng.usize(0..issuers);
+        for provider in issuers..issuers + rng.usize(1..=2) {
+            let shared = self.settings[source].clone();
+            let iss = if rng.bool() { shared.iss } else { format!("i{provider}") };
+            let (has_mirror, timeouts) = (shared.has_mirror, if shared.has_mirror { [200, 450] } else { [600, 1_000] });
+            let timeout = timeouts[rng.usize(0..2)];
+            let seed = (rng.u8(0..3) == 0).then(|| [1, 4, 20, 50][rng.usize(0..4)]);
+            self.settings.push(Settings { iss, has_mirror, timeout, seed, ..settings(rng, source) });
+            self.traffic(rng, provider);
+            for _ in 0..if seed.is_some() { rng.usize(5..30) } else { 0 } {
+                self.push(rng.u64(0..6_000), request(provider, Kind::Seeded, None, rng.usize(..)));
+            }
+        }
+        let sharing: Vec<_> = (0..self.settings.len()).filter(|p| self.settings[*p].source == source).collect();
+        let is_rotation = |event: &Event| matches!(event, Event::Rotate(issuer, _) if *issuer == source);
+        let rotations: Vec<_> = self.events.iter().filter(|(_, event)| is_rotation(event)).map(|(at, _)| *at).collect();
+        for at in rotations {
+            for _ in 0..rng.u64(0..8) {
+                let kind = [Kind::Good, Kind::Good, Kind::Old, Kind::Unknown][rng.usize(0..4)];
+                let provider = sharing[rng.usize(0..sharing.len())];
+                self.push(at + rng.u64(0..3_000), request(provider, kind, None, rng.usize(..)));
+            }
+        }
+        // The invented `kid`s of one provider keep the budget spent.
+        if rng.u8(0..3) == 0 {
+            let (at, provider) = (rng.u64(0..self.length), sharing[rng.usize(0..sharing.len())]);
+            for _ in 0..100 {
+                self.push(at + rng.u64(0..10_000), request(provider, Kind::Unknown, None, rng.usize(..)));
+            }
+        }
+        for _ in 0..rng.usize(0..20) {
+            let one = rng.usize(0..sharing.len());
+            let two = (one + rng.usize(1..sharing.len())) % sharing.len();
+            let kinds = [Kind::Good, Kind::Good, Kind::Old, Kind::Unknown];
+            let tokens = [one, two].map(|index| (sharing[index], kinds[rng.usize(0..kinds.len())]));
+            let (at, all, draw) = (rng.u64(0..self.length), rng.bool(), rng.usize(..));
+            self.push(at, Event::Pair { tokens, all, client: draw as u64 / 60 % CLIENTS, draw });
+        }
+    }
+
+    pub fn issuers(&self) -> usize {
+        self.cache.len()
+    }
+
     /// Without the requests that have tokens of two issuers, and thus wait for both.
     pub fn without_pairs(mut self) -> Self {
         self.events.retain(|(_, event)| !matches!(event, Event::Pair { .. }));
@@ -321,7 +384,7 @@ impl Scenario {
     /// Adds trouble for the last issuer only: the issuer hangs most of the time, and invented `kid`s flood its
     /// provider.
     pub fn with_trouble_for_the_last_issuer(mut self) -> Self {
-        let last = self.settings.len() - 1;
+        let last = self.issuers() - 1;
         for second in (1..self.length / 1000).step_by(4) {
             self.push(second * 1000, Event::Break(last, Fault::Hang));
             self.push(second * 1000 + 3_000, Event::Heal(last));
@@ -342,7 +405,7 @@ impl Scenario {
     /// The plugin configuration for `settings`.
     pub fn configuration(settings: &[Settings], max_parked: usize) -> Value {
         let seconds = |millis: u64| format!("{}.{:03}s", millis / 1000, millis % 1000);
-        let mirrors = |settings: &Settings| match settings.has_mirror() {
+        let mirrors = |settings: &Settings| match settings.has_mirror {
             true => json!([{"uri": "http://m/jwks", "cluster": MIRROR, "timeout": seconds(settings.timeout)}]),
             false => json!([]),
         };
@@ -352,8 +415,8 @@ impl Scenario {
                 // See EPOCH.
                 json!({"inline_string": jwks, "not_after": format!("2027-01-15T08:{:02}:{:02}Z", second / 60, second % 60)})
             });
-            let mut provider = json!({"issuer": format!("i{issuer}"), "from_headers": [{"name": Self::header_of(issuer)}], "remote_jwks": {
-                "http_uri": {"uri": format!("http://i{issuer}/jwks"), "cluster": "c", "timeout": seconds(settings.timeout)},
+            let mut provider = json!({"issuer": settings.iss, "from_headers": [{"name": Self::header_of(issuer)}], "remote_jwks": {
+                "http_uri": {"uri": format!("http://i{}/jwks", settings.source), "cluster": "c", "timeout": seconds(settings.timeout)},
                 "mirrors": mirrors(settings),
                 "cache_duration": seconds(settings.cache_duration),
                 "rotation": {
@@ -376,7 +439,7 @@ impl Scenario {
         };
         let providers: serde_json::Map<_, _> = settings.iter().enumerate().map(provider).collect();
         let rule = |issuer: usize| json!({"match": {"prefix": format!("/i{issuer}/")}, "requires": {"provider_name": format!("p{issuer:03}")}});
-        let pairs = if settings.len() > 3 { 0 } else { settings.len() };
+        let pairs = if settings.len() > MOST_WITH_PAIRS { 0 } else { settings.len() };
         let pairs = (0..pairs).flat_map(|high| (0..high).map(move |low| [low, high]));
         let pair_rule = |([low, high], kind): ([usize; 2], &str)| {
             let names = [low, high].map(|issuer| json!({"provider_name": format!("p{issuer:03}")}));
@@ -410,7 +473,10 @@ fn settings(rng: &mut Rng, issuer: usize) -> Settings {
         1 => vec![format!("i{issuer}-2")],
         _ => vec![crate::keys::thumbprint(crate::issuer::material(issuer, 1)).to_owned()],
     };
-    Settings {
+    let settings = Settings {
+        source: issuer,
+        iss: format!("i{issuer}"),
+        has_mirror: false,
         cache_duration: choose(&[2_000, 5_000, 10_000]),
         min_ttl,
         max_ttl: min_ttl + choose(&[0, 3_000, 10_000]),
@@ -423,7 +489,8 @@ fn settings(rng: &mut Rng, issuer: usize) -> Settings {
         second_look: choose(&[0, 200, 1_000]),
         revoked,
         seed: None,
-    }
+    };
+    Settings { has_mirror: settings.timeout == MIRRORED, ..settings }
 }
 
 fn cache(rng: &mut Rng) -> CacheStyle {

@@ -27,7 +27,7 @@ use jwks_gate::{
 
 use crate::{
     broken::Rule,
-    invariants::{Ledger, Request, Token},
+    invariants::{self, Ledger, Request, Token},
     issuer::{Fault, Issuer, Rotation},
     keys::{self, ThumbprintVerifier},
     scenario::{Kind, Scenario, Settings},
@@ -41,12 +41,13 @@ const INJECTED: &str = "injected";
 pub const LATENCY: u64 = 20;
 
 /// How long after a record was written a token can have to wait for the next fetch, because fetches failed: for the end of the
-/// back-off, or of the interval that a failed fetch has used.
-fn pause(record: &Record, settings: &Settings) -> u64 {
+/// back-off, or of the interval that a failed fetch has used: the longest of the record's providers.
+fn pause(record: &Record, all: &[Settings], source: usize) -> u64 {
     if record.failures == 0 {
         return 0;
     }
-    let interval = std::time::Duration::from_millis(settings.interval);
+    let interval = invariants::sharing(all, source).map(|settings| settings.interval).max().unwrap_or(0);
+    let interval = std::time::Duration::from_millis(interval);
     let budget = record.unknown_kid_at.map_or(UnixTime::default(), |at| at.plus(interval));
     millis(record.retry_at().max(budget).since(record.written_at))
 }
@@ -95,22 +96,23 @@ pub enum Event {
         worker: usize,
         number: u64,
     },
-    Wake(usize, Option<ProviderId>),
+    /// With the record that changed, if there is news.
+    Wake(usize, Option<usize>),
     Serve {
         worker: usize,
-        issuer: usize,
+        provider: usize,
         fetch: u64,
         is_mirror: bool,
         validators: Validators,
     },
     Fetched {
         worker: usize,
-        issuer: usize,
+        provider: usize,
         fetch: u64,
         response: Result<Response, FetchError>,
     },
     Announce {
-        issuer: usize,
+        cell: usize,
         version: u64,
     },
     Leave {
@@ -206,9 +208,9 @@ impl World {
             self.now = at;
             if self.verbose && !matches!(event, Event::Tick { .. } | Event::Wake(..) | Event::Inspect) {
                 match &event {
-                    Event::Fetched { issuer, response, .. } => {
+                    Event::Fetched { provider, response, .. } => {
                         println!(
-                            "{at:>6} Fetched for {issuer}: {:?}",
+                            "{at:>6} Fetched for {provider}: {:?}",
                             response.as_ref().map(|response| response.status)
                         );
                     }
@@ -290,23 +292,23 @@ impl World {
             Event::Wake(worker, news) => {
                 if !self.workers[worker].dead {
                     let now = self.clock();
-                    if let Some(provider) = news {
+                    for provider in news.map_or(Vec::new(), |cell| self.providers(cell)) {
                         self.workers[worker].engine.on_news(provider, now);
                     }
                     self.run_worker(worker);
                 }
             }
-            Event::Serve { worker, issuer, fetch, is_mirror, validators } => {
-                self.serve(worker, issuer, fetch, is_mirror, &validators);
+            Event::Serve { worker, provider, fetch, is_mirror, validators } => {
+                self.serve(worker, provider, fetch, is_mirror, &validators);
             }
-            Event::Fetched { worker, issuer, fetch, response } => {
+            Event::Fetched { worker, provider, fetch, response } => {
                 if self.workers[worker].dead {
                     return;
                 }
-                self.fetched(worker, issuer, fetch, response);
+                self.fetched(worker, provider, fetch, response);
                 self.run_worker(worker);
             }
-            Event::Announce { issuer, version } => self.announce(issuer, version),
+            Event::Announce { cell, version } => self.announce(cell, version),
             Event::Leave { worker, stream } => {
                 self.workers[worker].engine.on_stream_end(StreamId(stream));
                 self.ledger.left(worker, stream);
@@ -321,7 +323,9 @@ impl World {
         let due = self.workers[worker].engine.due(now);
         self.looks += due.len();
         for provider in due {
-            self.sync(worker, provider.index());
+            if self.hears_of_records(provider.index()) {
+                self.sync(worker, provider.index());
+            }
         }
         let now = self.clock();
         let actions = self.workers[worker].engine.on_wake(now);
@@ -354,7 +358,7 @@ impl World {
         self.random(worker ^ 0x100).u64(0..=self.scenario.lateness)
     }
 
-    fn wake(&mut self, worker: usize, news: Option<ProviderId>, most: u64) {
+    fn wake(&mut self, worker: usize, news: Option<usize>, most: u64) {
         // One wake-up in ten is lost.
         let mut random = self.random(worker);
         if random.u8(0..10) > 0 {
@@ -377,11 +381,36 @@ impl World {
                 Action::Resume(stream, ..) => self.answer(worker, stream.0, 200, ""),
                 Action::WakeWorkers(provider) => {
                     for worker in 0..self.workers.len() {
-                        self.wake(worker, Some(provider), 3);
+                        self.wake(worker, Some(self.cell(provider.index())), 3);
                     }
                 }
             }
         }
+    }
+
+    /// Whose keys a provider fetches.
+    fn source(&self, provider: usize) -> usize {
+        self.scenario.settings[provider].source
+    }
+
+    /// The number of a provider's record.
+    fn cell(&self, provider: usize) -> usize {
+        match self.broken {
+            Some(Rule::ProvidersShareRecords) => provider,
+            _ => self.source(provider),
+        }
+    }
+
+    /// The providers that hear of a change of this record.
+    fn providers(&self, cell: usize) -> Vec<ProviderId> {
+        let all = 0..self.scenario.settings.len();
+        all.filter(|provider| self.cell(*provider) == cell && self.hears_of_records(*provider))
+            .map(ProviderId::new)
+            .collect()
+    }
+
+    fn hears_of_records(&self, provider: usize) -> bool {
+        self.broken != Some(Rule::NewsReachesAllProviders) || self.source(provider) == provider
     }
 
     fn inspect(&mut self) {

@@ -39,9 +39,9 @@ impl World {
         if std::mem::replace(&mut self.workers[worker].dead, true) {
             return;
         }
-        for (issuer, fetch) in self.ledger.abandoned(worker) {
+        for (provider, fetch) in self.ledger.abandoned(worker) {
             let now = self.clock();
-            let actions = self.workers[worker].engine.on_abandoned(ProviderId::new(issuer), fetch, now);
+            let actions = self.workers[worker].engine.on_abandoned(ProviderId::new(provider), fetch, now);
             self.perform(worker, actions);
         }
     }

@@ -10,63 +10,74 @@ impl World {
     /// the clock within the fetch, the lease may be over, and the mirror is not asked.
     pub(super) fn is_saved_by_mirror(&self, issuer: usize) -> bool {
         let costs_time = matches!(self.issuers[issuer].fault, None | Some(Fault::Hang | Fault::Slow));
-        self.scenario.settings[issuer].has_mirror() && !costs_time && !self.has_clock_steps
+        self.scenario.settings[issuer].has_mirror && !costs_time && !self.has_clock_steps
     }
 
     /// Sends a request of a fetch. A mirror never fails.
-    pub(super) fn fetch(&mut self, worker: usize, issuer: usize, fetch: u64, request: FetchRequest) {
+    pub(super) fn fetch(&mut self, worker: usize, provider: usize, fetch: u64, request: FetchRequest) {
         let (validators, is_mirror) = (request.validators, request.endpoint.cluster == MIRROR);
-        if self.issuers[issuer].fault == Some(Fault::NotStarted) && !is_mirror {
-            let actions = self.on_fetched(worker, issuer, fetch, Err(FetchError::NotStarted));
-            return self.perform_fetched(worker, issuer, actions, true);
+        if self.issuers[self.source(provider)].fault == Some(Fault::NotStarted) && !is_mirror {
+            let actions = self.on_fetched(worker, provider, fetch, Err(FetchError::NotStarted));
+            return self.perform_fetched(worker, provider, actions, true);
         }
-        self.ledger.request_sent(issuer, worker, fetch, self.now);
-        let slow = self.issuers[issuer].fault == Some(Fault::Slow) && !is_mirror;
-        let delay = if slow { self.workers[worker].settings[issuer].timeout / 2 - LATENCY } else { LATENCY };
-        self.schedule_in(delay, Event::Serve { worker, issuer, fetch, is_mirror, validators });
+        let source = self.source(provider);
+        self.ledger.request_sent(source, (worker, provider), fetch, self.now);
+        let slow = self.issuers[self.source(provider)].fault == Some(Fault::Slow) && !is_mirror;
+        let delay = if slow { self.workers[worker].settings[provider].timeout / 2 - LATENCY } else { LATENCY };
+        self.schedule_in(delay, Event::Serve { worker, provider, fetch, is_mirror, validators });
     }
 
-    pub(super) fn serve(&mut self, worker: usize, issuer: usize, fetch: u64, is_mirror: bool, validators: &Validators) {
-        let (delay, response) = match self.issuers[issuer].serve(is_mirror, validators) {
+    pub(super) fn serve(
+        &mut self,
+        worker: usize,
+        provider: usize,
+        fetch: u64,
+        is_mirror: bool,
+        validators: &Validators,
+    ) {
+        let source = self.source(provider);
+        let (delay, response) = match self.issuers[source].serve(is_mirror, validators) {
             Some(response) => (LATENCY, response),
             None => {
-                let timeout = self.workers[worker].settings[issuer].timeout - LATENCY;
+                let timeout = self.workers[worker].settings[provider].timeout - LATENCY;
                 (timeout, Ok(Response { status: 504, headers: Vec::new(), body: Vec::new() }))
             }
         };
-        self.schedule_in(delay, Event::Fetched { worker, issuer, fetch, response });
+        self.schedule_in(delay, Event::Fetched { worker, provider, fetch, response });
     }
 
     pub(super) fn fetched(
         &mut self,
         worker: usize,
-        issuer: usize,
+        provider: usize,
         fetch: u64,
         mut response: Result<Response, FetchError>,
     ) {
         if let Ok(response) = &mut response {
             Rule::break_response(self.broken, &mut response.body);
         }
-        let actions = self.on_fetched(worker, issuer, fetch, response);
+        let actions = self.on_fetched(worker, provider, fetch, response);
         let goes_on = actions.iter().any(|action| matches!(action, Action::Fetch(..)));
-        let is_spoiled = !goes_on && self.ledger.fetch_ended(issuer, fetch);
-        self.perform_fetched(worker, issuer, actions, is_spoiled);
+        let source = self.source(provider);
+        let is_spoiled = !goes_on && self.ledger.fetch_ended(source, fetch);
+        self.perform_fetched(worker, provider, actions, is_spoiled);
     }
 
     /// Shares the result of a fetch. The ledger hears of the pause that follows before requests are answered.
-    pub(super) fn perform_fetched(&mut self, worker: usize, issuer: usize, actions: Vec<Action>, is_spoiled: bool) {
+    pub(super) fn perform_fetched(&mut self, worker: usize, provider: usize, actions: Vec<Action>, is_spoiled: bool) {
         for action in actions {
-            if let Action::Fetch(provider, fetch, request) = action {
-                self.fetch(worker, provider.index(), fetch, request);
-            } else if let Action::Update(provider, update) = action {
-                let applied = self.apply(worker, provider.index(), &update);
-                match pause(&applied.record, &self.workers[worker].settings[issuer]) {
-                    0 => self.ledger.succeeded(issuer),
-                    pause if is_spoiled => self.ledger.backed_off(issuer, self.now, pause),
+            if let Action::Fetch(id, fetch, request) = action {
+                self.fetch(worker, id.index(), fetch, request);
+            } else if let Action::Update(id, update) = action {
+                let applied = self.apply(worker, id.index(), &update);
+                let source = self.source(provider);
+                match pause(&applied.record, &self.workers[worker].settings, source) {
+                    0 => self.ledger.succeeded(source),
+                    pause if is_spoiled => self.ledger.backed_off(source, self.now, pause),
                     _ => {}
                 }
                 let now = self.clock();
-                let actions = self.workers[worker].engine.on_updated(provider, update, applied, now);
+                let actions = self.workers[worker].engine.on_updated(id, update, applied, now);
                 self.perform(worker, actions);
             }
         }
@@ -75,11 +86,11 @@ impl World {
     pub(super) fn on_fetched(
         &mut self,
         worker: usize,
-        issuer: usize,
+        provider: usize,
         fetch: u64,
         response: Result<Response, FetchError>,
     ) -> Vec<Action> {
-        let (jitter, now) = (self.random(issuer).u32(..), self.clock());
-        self.workers[worker].engine.on_fetched(ProviderId::new(issuer), fetch, response, jitter, now)
+        let (jitter, now) = (self.random(provider).u32(..), self.clock());
+        self.workers[worker].engine.on_fetched(ProviderId::new(provider), fetch, response, jitter, now)
     }
 }

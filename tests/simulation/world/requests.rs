@@ -17,8 +17,8 @@ impl World {
         self.streams += 1;
         let stream = self.streams;
         let (tokens, texts): (Vec<_>, Vec<_>) =
-            list.iter().map(|(issuer, kind)| self.token(worker, *issuer, *kind, draw)).unzip();
-        let names: Vec<_> = tokens.iter().map(|token| Scenario::header_of(token.issuer)).collect();
+            list.iter().map(|(provider, kind)| self.token(worker, *provider, *kind, draw)).unzip();
+        let names: Vec<_> = tokens.iter().map(|token| Scenario::header_of(token.provider)).collect();
         let places = names.iter().map(String::as_str).zip(texts.iter().map(String::as_bytes));
         let list: Vec<_> = [(":path", path.as_bytes())].into_iter().chain(places).collect();
         let headers = Headers::new(&list);
@@ -62,7 +62,9 @@ impl World {
     }
 
     /// A token of this kind: what is true of the token, and its text.
-    pub(super) fn token(&self, worker: usize, issuer: usize, kind: Kind, draw: usize) -> (Token, String) {
+    pub(super) fn token(&self, worker: usize, provider: usize, kind: Kind, draw: usize) -> (Token, String) {
+        let settings = self.workers[worker].settings[provider].clone();
+        let (issuer, iss) = (settings.source, settings.iss.as_str());
         let from = &self.issuers[issuer];
         let key = match kind {
             Kind::Old => from.current.saturating_sub(1),
@@ -70,13 +72,13 @@ impl World {
         };
         let published = &from.history[key];
         let text = match kind {
-            Kind::Good | Kind::Old => keys::token(&from.name, &published.kid, Some(published.material)),
-            Kind::Unknown => keys::token(&from.name, &format!("unknown-{draw}"), None),
-            Kind::Forged => keys::token(&from.name, &published.kid, None),
-            Kind::Injected => keys::token(&from.name, INJECTED, Some(keys::INJECTED)),
-            Kind::Seeded => keys::token(&from.name, "seed", Some(keys::SEED)),
+            Kind::Good | Kind::Old => keys::token(iss, &published.kid, Some(published.material)),
+            Kind::Unknown => keys::token(iss, &format!("unknown-{draw}"), None),
+            Kind::Forged => keys::token(iss, &published.kid, None),
+            Kind::Injected => keys::token(iss, INJECTED, Some(keys::INJECTED)),
+            Kind::Seeded => keys::token(iss, "seed", Some(keys::SEED)),
         };
-        (Token { issuer, kind, key, settings: self.workers[worker].settings[issuer].clone() }, text)
+        (Token { provider, issuer, kind, key, settings }, text)
     }
 
     pub(super) fn answer(&mut self, worker: usize, stream: u32, status: u16, body: &str) {
