@@ -9,7 +9,7 @@ use crate::{
 };
 
 const WASM: &str = "envoy.extensions.filters.http.wasm.v3.Wasm";
-const JWT_AUTHN: &str = "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication";
+pub(crate) const JWT_AUTHN: &str = "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication";
 const CONNECTION_MANAGER: &str = "HttpConnectionManager";
 
 /// A configuration of the filter, and what stands around it.

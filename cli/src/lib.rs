@@ -146,7 +146,11 @@ pub(crate) fn read_document(source: &Path, max_bytes: usize) -> Result<Vec<u8>, 
 /// Prints text that may contain what others wrote: no control character reaches the terminal.
 pub(crate) fn write(out: &mut impl Write, text: &str) -> Result<(), Failure> {
     let text: String = text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect();
-    out.write_all(text.as_bytes()).map_err(|error| error.to_string())
+    match out.write_all(text.as_bytes()) {
+        // The reader has seen enough, as `head` has.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
+        written => written.map_err(|error| error.to_string()),
+    }
 }
 
 pub(crate) fn print_json(out: &mut impl Write, value: &serde_json::Value) -> Result<(), Failure> {

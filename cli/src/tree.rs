@@ -134,9 +134,13 @@ impl Node {
         self.at(path)?.text()
     }
 
-    /// The texts of a list.
+    /// The texts of a list. A text alone is a list of one, as for Envoy.
     pub(crate) fn texts(&self) -> Vec<&str> {
-        self.items().iter().filter_map(Node::text).collect()
+        match self.text() {
+            Some("") => Vec::new(),
+            Some(text) => vec![text],
+            None => self.items().iter().filter_map(Node::text).collect(),
+        }
     }
 
     pub(crate) fn to_json(&self) -> Value {

@@ -283,6 +283,77 @@ fn a_decision_is_explained() {
 }
 
 #[test]
+fn one_of_several_configurations_is_chosen_by_its_number() {
+    let two = ["first", "second"].map(|name| {
+        let jwks = r#"{"keys":[{"kty":"oct","k":"c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0"}]}"#;
+        json!({
+            "providers": {name: {"issuer": name, "algorithms": ["HS256"], "local_jwks": {"inline_string": jwks}}},
+            "rules": [{"match": {"prefix": format!("/{name}/")}, "requires": {"provider_name": name}}],
+        })
+    });
+    let path = file("two.yaml", &format!("{}\n---\n{}\n", two[0], two[1]));
+    let explain = |more: &[&str]| run(&[&["explain", "--config", &path, "--request", "GET /second/x"], more].concat());
+    let unchosen = explain(&[]);
+    let error = String::from_utf8(unchosen.stderr.clone()).unwrap();
+    assert_eq!(unchosen.status.code(), Some(2));
+    assert!(error.contains("2 configurations, in the lines 1, 3; choose one by --number"), "{error}");
+    assert_eq!(explain(&["--number", "3"]).status.code(), Some(2));
+    assert_eq!(explain(&["--number", "0"]).status.code(), Some(2));
+    assert!(text(&explain(&["--number", "1"])).contains("no rule matches"));
+    assert!(text(&explain(&["--number", "2"])).contains("denied with 401: missing"));
+}
+
+#[test]
+fn an_explanation_says_what_is_accepted_and_what_envoy_may_change() {
+    let explain = |request: &str, claims: Value| {
+        let issuer = Issuer::start(Options { alg: Alg::Es256, ..Options::default() }).unwrap();
+        let config = json!({
+            "providers": {"p": {"issuer": "https://issuer.example/", "audiences": ["api", "web"], "local_jwks": {
+                "inline_string": String::from_utf8(issuer.jwks()).unwrap(),
+            }}},
+            "rules": [{"match": {"prefix": "/"}, "requires": {"provider_name": "p"}}],
+        });
+        let token = issuer.current().mint(&claims);
+        text(&run(&[
+            "explain",
+            "--config",
+            &file("accepted.json", &config.to_string()),
+            "--token",
+            &token,
+            "--request",
+            request,
+        ]))
+    };
+    let other_issuer = explain("GET /x", json!({"iss": "https://issuer.example", "aud": "api"}));
+    assert!(
+        other_issuer.contains(r#"1 provider does not accept this issuer; accepted issuers: "https://issuer.example/""#),
+        "{other_issuer}"
+    );
+    let other_audience = explain("GET /x", json!({"iss": "https://issuer.example/", "aud": "apis"}));
+    assert!(other_audience.contains(r#"accepted audiences: "api", "web""#), "{other_audience}");
+    for path in ["//x", "/a/../x", "/a%2Fx", "/a\\x", "/%2e/x"] {
+        let shown = explain(&format!("GET {path}"), json!({}));
+        assert!(shown.contains("Envoy may change this path"), "{path}: {shown}");
+    }
+    assert!(!explain("GET /a.b/..c?d=//e", json!({})).contains("Envoy may change"));
+}
+
+#[test]
+fn what_cannot_be_converted_is_named_with_its_line() {
+    let filter = r#"
+- name: jwt_authn
+  typed_config:
+    "@type": type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication
+    providers:
+      p: { issuer: i, local_jwks: { filename: /keys.json } }
+"#;
+    let output = run(&["convert", &file("rejected.yaml", filter)]);
+    let error = String::from_utf8(output.stderr.clone()).unwrap();
+    assert_eq!((output.status.code(), text(&output).as_str()), (Some(1), ""), "{error}");
+    assert!(error.contains("providers.p.local_jwks.filename") && error.contains("rejected.yaml:6:"), "{error}");
+}
+
+#[test]
 fn keys_are_listed_with_what_is_skipped() {
     let jwks = r#"{"keys":[{"kty":"EC","crv":"P-256","kid":"a","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"},{"kty":"oct","kid":"s","k":"AAAA"}]}"#;
     let path = file("keys.jwks", jwks);

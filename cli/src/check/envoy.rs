@@ -1,8 +1,10 @@
 //! Lints on what stands around the configuration: clusters, the connection manager, the failure policy.
 
-use std::ops::Range;
+use std::{ops::Range, time::Duration};
 
-use super::place;
+use jwks_gate::rotation::policy::DEFAULT_UNKNOWN_KID_MAX_WAIT;
+
+use super::{keys::duration, place};
 use crate::{
     configuration::{Configuration, Place},
     finding::Finding,
@@ -11,7 +13,9 @@ use crate::{
 
 pub(super) fn lints(configuration: &Configuration<'_>) -> Vec<Finding> {
     let mut findings = clusters(configuration);
-    findings.extend(configuration.connection_manager.into_iter().flat_map(connection_manager));
+    let longest = longest_wait(configuration);
+    findings
+        .extend(configuration.connection_manager.into_iter().flat_map(|manager| connection_manager(manager, longest)));
     findings.extend(configuration.around.and_then(|around| failure(configuration.place, around)));
     findings
 }
@@ -120,24 +124,56 @@ fn tls_context(socket: &Node) -> Option<&Node> {
     }
 }
 
-fn connection_manager(manager: &Node) -> Vec<Finding> {
+/// The longest time for which a request can wait for keys: `unknown_kid_max_wait` and the timeout of a fetch.
+fn longest_wait(configuration: &Configuration<'_>) -> Duration {
+    let remotes = configuration.providers().filter_map(|(_, _, provider)| provider.get("remote_jwks"));
+    let of = |remote: &Node| {
+        let time = |path: &[&str]| remote.text_at(path).and_then(duration);
+        let wait = time(&["rotation", "unknown_kid_max_wait"]).unwrap_or(DEFAULT_UNKNOWN_KID_MAX_WAIT);
+        let timeout = time(&["http_uri", "timeout"]).or_else(|| time(&["discovery", "timeout"]));
+        wait.saturating_add(timeout.unwrap_or_default())
+    };
+    remotes.map(of).max().unwrap_or_default()
+}
+
+fn connection_manager(manager: &Node, longest_wait: Duration) -> Vec<Finding> {
     let mut findings = Vec::new();
     let at = place(manager, "stat_prefix", manager.span.start..manager.span.start);
     let missing: Vec<_> = ["normalize_path", "merge_slashes", "path_with_escaped_slashes_action"]
         .into_iter()
-        .filter(|field| manager.get(field).is_none_or(|node| node.flag() == Some(false)))
+        .filter(|field| manager.get(field).is_none_or(|node| node.flag() == Some(false) || is_unchanged(node)))
         .collect();
     if !missing.is_empty() {
-        let message = format!("the connection manager does not normalize paths: {} not set", missing.join(", "));
+        let message =
+            format!("the connection manager does not normalize paths: {} not set, or off", missing.join(", "));
         let help = "rules match paths; an upstream may read `//api` or `/x/../api` as `/api`";
         findings.push(Finding::warning("paths_not_normalized", at.clone(), message).help(help));
     }
     if manager.get("stream_idle_timeout").is_none() {
-        let message = "the connection manager does not set stream_idle_timeout";
+        let message = "the connection manager does not set stream_idle_timeout; Envoy's default is five minutes";
         let help = "the timeout is the last resort for a request that waits for keys; set more than unknown_kid_max_wait plus the fetch's timeout";
         findings.push(Finding::warning("no_stream_idle_timeout", at, message).help(help));
     }
+    let timeout = manager.get("stream_idle_timeout").and_then(|node| Some((node, duration(node.text()?)?)));
+    if let Some((node, _)) = timeout.filter(|(_, timeout)| *timeout == Duration::ZERO) {
+        let message = "stream_idle_timeout is off: nothing ends a request that waits in a VM that failed";
+        let help = "set more than unknown_kid_max_wait plus the fetch's timeout";
+        findings.push(Finding::warning("no_stream_idle_timeout", node.span.clone(), message).help(help));
+    } else if let Some((node, _)) = timeout.filter(|(_, timeout)| *timeout <= longest_wait) {
+        let message = format!(
+            "stream_idle_timeout is over before a request has waited for keys: up to {} s",
+            longest_wait.as_secs_f64()
+        );
+        let help = "Envoy then answers 504, also to a good token after a rotation; set more than unknown_kid_max_wait plus the \
+                    fetch's timeout";
+        findings.push(Finding::warning("short_stream_idle_timeout", node.span.clone(), message).help(help));
+    }
     findings
+}
+
+/// A value of `path_with_escaped_slashes_action` that leaves slashes as they are.
+fn is_unchanged(node: &Node) -> bool {
+    matches!(node.text(), Some("KEEP_UNCHANGED" | "IMPLEMENTATION_SPECIFIC_DEFAULT"))
 }
 
 /// What happens to requests when the VM is gone.

@@ -22,7 +22,8 @@ pub(super) fn lints(configuration: &Configuration<'_>) -> Vec<Finding> {
         findings.push(Finding::warning("secret_in_clear", secret.span.clone(), message).help(help));
     }
     for (name, span, provider) in configuration.providers() {
-        if provider.get("audiences").is_none_or(|audiences| audiences.items().is_empty()) {
+        // A text is a list of one.
+        if provider.get("audiences").is_none_or(|audiences| audiences.texts().is_empty()) {
             let message = format!("provider {name:?} accepts tokens that were issued for any audience");
             let help = "set `audiences`, or a token that the issuer made for another service is good here";
             findings.push(Finding::warning("no_audiences", span.clone(), message).help(help));
@@ -106,6 +107,6 @@ fn too_long(name: &str, provider: &Node) -> Vec<Finding> {
 }
 
 /// A duration in proto3-JSON: seconds with an `s`.
-fn duration(text: &str) -> Option<Duration> {
+pub(super) fn duration(text: &str) -> Option<Duration> {
     Duration::try_from_secs_f64(text.strip_suffix('s')?.parse().ok()?).ok()
 }

@@ -3,6 +3,7 @@
 mod chain;
 mod envoy;
 mod keys;
+mod leftovers;
 mod mesh;
 mod native;
 mod resource;
@@ -34,6 +35,7 @@ pub(crate) fn check(source: &Source) -> Vec<Finding> {
         findings.extend(unreadable);
         findings.extend(native::lints(document));
         findings.extend(resource::lints(document));
+        findings.extend(leftovers::lints(document, &found));
         for configuration in &found {
             findings.extend(one(configuration));
             findings.extend(mesh::lints(configuration, &documents));
@@ -120,6 +122,12 @@ fn help_for(path: &str) -> String {
     let last = path.rsplit('.').next().unwrap_or_default();
     match last.split('[').next().unwrap_or_default() {
         "" => "docs/configuration.md has all fields".to_owned(),
+        // The last part is the name of a provider or of a requirement.
+        _ if path.matches('.').count() == 1
+            && ["providers.", "requirement_map."].iter().any(|map| path.starts_with(map)) =>
+        {
+            "docs/configuration.md has all fields".to_owned()
+        }
         "shared_data_secret" => {
             "set a secret, or the variable JWKS_GATE_SHARED_DATA_SECRET of the VM (SECURITY.md)".to_owned()
         }

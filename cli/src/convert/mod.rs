@@ -13,6 +13,7 @@ use serde_json::{json, Map, Value};
 
 use crate::{
     configuration::{self, Place},
+    finding::{self, Finding},
     read,
     tree::Node,
     write, Failure,
@@ -55,6 +56,8 @@ pub(crate) struct Converted {
     pub(crate) name: Option<String>,
     /// The namespace of the resource.
     pub(crate) namespace: Option<String>,
+    /// The configuration as it stands in the file, if the fields are those of the file.
+    pub(crate) original: Option<Node>,
 }
 
 impl Converted {
@@ -73,9 +76,10 @@ pub(crate) fn run(options: &Options, out: &mut impl Write) -> Result<bool, Failu
         .flat_map(|document| {
             let native = configuration::find(&source, document).0.into_iter();
             let is_per_route = source.text.contains("jwt_authn.v3.PerRouteConfig");
-            native
-                .filter(|found| found.place == Place::JwtAuthn)
-                .map(move |found| jwt_authn(&found.json(), is_per_route))
+            native.filter(|found| found.place == Place::JwtAuthn).map(move |found| Converted {
+                original: Some(found.node.clone()),
+                ..jwt_authn(&found.json(), is_per_route)
+            })
         })
         .collect();
     all.extend(documents.iter().filter_map(gateway::convert));
@@ -86,16 +90,25 @@ pub(crate) fn run(options: &Options, out: &mut impl Write) -> Result<bool, Failu
             source.name
         ));
     }
-    let mut is_complete = true;
-    for (index, converted) in all.iter().enumerate() {
-        // What the filter would not load is no result.
+    let (mut is_complete, mut separator) = (true, "");
+    for converted in &all {
         let json = Value::Object(converted.config.clone()).to_string();
-        let plan = config::parse(json.as_bytes()).map_err(|error| format!("cannot be converted: {error}"))?;
+        let plan = match config::parse(json.as_bytes()) {
+            Ok(plan) => plan,
+            // What the filter would not load is no result.
+            Err(error) => {
+                let span = converted.original.as_ref().map_or(0..0, |node| node.locate(&error.path));
+                let finding = Finding::error("not_converted", span, format!("cannot be converted: {error}"));
+                finding::print(&source, &[finding], &mut anstream::stderr()).map_err(|error| error.to_string())?;
+                is_complete = false;
+                continue;
+            }
+        };
         let warnings = plan.warnings.iter().filter(|warning| !warning.starts_with("shared_data_secret"));
         let notes: Vec<_> = converted.notes.iter().cloned().chain(warnings.cloned()).collect();
         is_complete &= converted.notes.is_empty();
-        let separator = if index > 0 { "---\n" } else { "" };
         write(out, &format!("{separator}{}", output::yaml(converted, &notes, options.to)?))?;
+        separator = "---\n";
     }
     Ok(is_complete)
 }

@@ -22,13 +22,20 @@ pub use self::{
     verdict::{Decided, Verdict},
 };
 use self::{session::Session, token::Providers};
-use crate::{configuration, print_json, read, read_bytes, read_document, write, Failure};
+use crate::{
+    configuration::{self, Configuration},
+    finding::line_and_column,
+    print_json, read, read_bytes, read_document, write, Failure,
+};
 
 #[derive(Args)]
 pub(crate) struct Options {
     /// File with the configuration, in any form that `check` reads.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
+    /// Which configuration of the file, counted from 1, if the file has several.
+    #[arg(long, value_name = "NUMBER")]
+    number: Option<usize>,
     /// The token, or the whole value of a header `Authorization`; `-` is the standard input. The token's signature is never
     /// printed.
     #[arg(long, value_name = "TOKEN")]
@@ -70,7 +77,7 @@ pub(crate) fn run(options: &Options, as_json: bool, out: &mut impl Write) -> Res
     if inputs.into_iter().filter(|is_input| *is_input).count() > 1 {
         return Err("only one of --config, --token and --jwks can be the standard input".to_owned());
     }
-    let plan = plan(&options.config)?;
+    let plan = plan(&options.config, options.number)?;
     let given = match options.token.as_deref() {
         Some("-") => Some(String::from_utf8(read_bytes("-".as_ref())?).map_err(|_| "the token is not ASCII")?),
         other => other.map(str::to_owned),
@@ -110,13 +117,30 @@ pub(crate) fn run(options: &Options, as_json: bool, out: &mut impl Write) -> Res
     Ok(is_fine)
 }
 
-/// The only configuration in a file.
-fn plan(path: &std::path::Path) -> Result<Plan, Failure> {
+/// The only configuration in a file, or the one of this number.
+fn plan(path: &std::path::Path, number: Option<usize>) -> Result<Plan, Failure> {
     let source = read(path)?;
     let documents =
         configuration::documents(&source).map_err(|finding| format!("{}: {}", source.name, finding.message))?;
-    let mut found = documents.iter().flat_map(|document| configuration::find(&source, document).0);
-    let configuration = found.next().ok_or_else(|| format!("{}: no configuration of jwks-gate found", source.name))?;
+    let found: Vec<_> = documents.iter().flat_map(|document| configuration::find(&source, document).0).collect();
+    let configuration = match (&found[..], number) {
+        ([], _) => return Err(format!("{}: no configuration of jwks-gate found", source.name)),
+        ([only], None) => only,
+        (_, None) => {
+            let line = |found: &Configuration<'_>| line_and_column(&source.text, found.node.span.start).0.to_string();
+            let lines: Vec<_> = found.iter().map(line).collect();
+            return Err(format!(
+                "{}: {} configurations, in the lines {}; choose one by --number, counted from 1",
+                source.name,
+                found.len(),
+                lines.join(", ")
+            ));
+        }
+        (_, Some(number)) => number
+            .checked_sub(1)
+            .and_then(|index| found.get(index))
+            .ok_or_else(|| format!("--number {number}: {} has {} configurations", source.name, found.len()))?,
+    };
     config::parse(configuration.json().as_bytes()).map_err(|error| format!("{}: {error}", source.name))
 }
 
@@ -151,6 +175,13 @@ pub fn explain(
     // The query may hold the token.
     let (path, query) = (String::from_utf8_lossy(headers.path()), if headers.query().is_empty() { "" } else { "?…" });
     steps.add("request", format!("{} {}{path}{query}", text(":method"), text(":authority")));
+    if is_changed_by_envoy(&path) {
+        steps.add(
+            "",
+            "Envoy may change this path before the filter sees the request: normalize_path, merge_slashes and \
+             path_with_escaped_slashes_action of the connection manager",
+        );
+    }
     steps.add("rule", rule(plan, headers));
     // The engine explains an allowed request only if the configuration wants that.
     let mut session = Session::new(Plan { explain_allowed: true, ..plan.clone() }, jwks, now);
@@ -178,6 +209,13 @@ pub fn explain(
     }
     let outcome = session.decide(resolved, headers);
     Ok(verdict::verdict(outcome, plan, headers, steps, shows_claims))
+}
+
+/// Whether a connection manager that normalizes paths changes this one.
+fn is_changed_by_envoy(path: &str) -> bool {
+    let lower = path.to_ascii_lowercase();
+    let has_dots = path.split('/').any(|segment| segment == "." || segment == "..");
+    has_dots || ["//", "\\", "%2e", "%2f", "%5c"].iter().any(|part| lower.contains(part))
 }
 
 /// Where a token was found.

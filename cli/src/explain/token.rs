@@ -22,6 +22,9 @@ use crate::{jwks::describe, Failure};
 /// Claims that decide, and say nothing about a person.
 const SHOWN: [&str; 6] = ["iss", "aud", "azp", "exp", "nbf", "iat"];
 
+/// How many accepted values a step lists.
+const LISTED: usize = 5;
+
 /// The providers that a token is explained for.
 #[derive(Clone, Copy)]
 pub(super) enum Providers<'a> {
@@ -70,6 +73,11 @@ pub(super) fn explain(
                 steps.add("provider", format!("{:?}: {told}", provider.name));
                 key(steps, &jws, keys.as_deref(), now);
                 is_good |= verdict.is_ok();
+                if let (Err(Unverified::Denied(TokenError::AudienceNotAllowed)), Some(policy)) =
+                    (&verdict, provider.policies.first())
+                {
+                    steps.add("", format!("accepted audiences: {}", listed(&policy.audiences)));
+                }
                 steps.add("", outcome(verdict.map(|_| ())));
             }
             None => {}
@@ -79,9 +87,34 @@ pub(super) fn explain(
         (Some(name), false, _) => Err(format!("no provider {name:?} in the configuration")),
         (_, _, 0) => Ok(is_good),
         _ => {
-            steps.add("", format!("{others} other providers accept other issuers only"));
+            steps.add("", accepted(plan, others, asked));
             Ok(is_good)
         }
+    }
+}
+
+/// Which issuers the providers accept that do not accept the token's.
+fn accepted(plan: &Plan, others: usize, asked: &[ProviderId]) -> String {
+    let providers = plan.providers.iter().filter(|(id, _)| asked.is_empty() || asked.contains(id));
+    let issuers = providers.flat_map(|(_, provider)| {
+        let issuers = provider.issuers();
+        let templates = issuers.templates().iter().map(|template| {
+            let (start, end) = template.parts();
+            format!("{start}{{…}}{end}")
+        });
+        issuers.exact().iter().cloned().chain(templates).collect::<Vec<_>>()
+    });
+    let all: Vec<_> = issuers.collect();
+    let providers = if others == 1 { "provider does" } else { "providers do" };
+    format!("{others} {providers} not accept this issuer; accepted issuers: {}", listed(&all))
+}
+
+/// The first of these values.
+fn listed(all: &[String]) -> String {
+    let listed = all.iter().take(LISTED).map(|value| format!("{value:?}")).collect::<Vec<_>>().join(", ");
+    match all.len().checked_sub(LISTED) {
+        None | Some(0) => listed,
+        Some(more) => format!("{listed} and {more} more"),
     }
 }
 
