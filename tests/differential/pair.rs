@@ -50,7 +50,7 @@ impl Pair {
             for (name, address) in clusters {
                 bootstrap = bootstrap.cluster(name, *address);
             }
-            Envoy::start(&adjust(bootstrap).yaml(), EnvoyOptions::default()).unwrap()
+            Envoy::start(&adjust(bootstrap).yaml(), EnvoyOptions::quiet()).unwrap()
         };
         let (native, ours) = (start(native_filter(native)), start(wasm_filter(ours)));
         Self { native, ours, _echo: echo }

@@ -22,6 +22,8 @@ mod config;
 mod docs;
 mod fetch_sources;
 mod fetching;
+#[path = "../support/forged.rs"]
+mod forged;
 mod hostile;
 mod issuers;
 mod istio_policies;

@@ -7,6 +7,7 @@ use jwks_gate::shared::seal::Seal;
 use proxy_wasm::{
     hostcalls,
     traits::{Context, HttpContext},
+    types::MetricType,
 };
 use serde::Deserialize;
 
@@ -36,7 +37,11 @@ pub(crate) struct Intruder {
     attack: Attack,
     earlier: BTreeMap<String, Vec<Vec<u8>>>,
     ticks: u64,
+    gauges: Option<[u32; 2]>,
 }
+
+/// How many shared values of jwks-gate have been told, and their bytes, names included.
+const GAUGES: [&str; 2] = ["probe.shared_values", "probe.shared_bytes"];
 
 impl Intruder {
     /// Reads the configuration and starts the ticks.
@@ -45,14 +50,22 @@ impl Intruder {
         let mut values: Vec<_> = attack.values.iter().filter_map(|text| BASE64.decode(text).ok()).collect();
         values.push(u64::MAX.to_le_bytes().to_vec());
         values.push(vec![0xa5; 40]);
-        Self { values, seal: Seal::new(attack.secret.as_bytes()), attack, earlier: BTreeMap::new(), ticks: 0 }
+        let gauge = |name| hostcalls::define_metric(MetricType::Gauge, name).ok();
+        let [values_gauge, bytes_gauge] = GAUGES;
+        let gauges = gauge(values_gauge).zip(gauge(bytes_gauge)).map(Into::into);
+        let seal = Seal::new(attack.secret.as_bytes());
+        Self { values, seal, attack, earlier: BTreeMap::new(), ticks: 0, gauges }
     }
 
     pub(crate) fn on_tick(&mut self) {
         self.ticks = self.ticks.wrapping_add(1);
+        let names = value_of(NAMES);
+        let names = String::from_utf8(names).unwrap_or_default();
+        if self.ticks % (1000 / self.attack.period_millis.clamp(1, 1000)) == 0 {
+            self.measure(&names);
+        }
         if self.attack.overwrite {
-            let names = hostcalls::get_shared_data(NAMES).ok().and_then(|(names, _)| names).unwrap_or_default();
-            for (index, name) in String::from_utf8(names).unwrap_or_default().lines().enumerate() {
+            for (index, name) in names.lines().enumerate() {
                 self.overwrite(name, index as u64);
             }
         }
@@ -66,8 +79,16 @@ impl Intruder {
         }
     }
 
+    /// Sets the gauges, about once a second.
+    fn measure(&self, names: &str) {
+        let bytes = names.lines().map(|name| name.len().saturating_add(value_of(name).len())).sum::<usize>();
+        for (gauge, value) in self.gauges.into_iter().flatten().zip([names.lines().count(), bytes]) {
+            let _ = hostcalls::record_metric(gauge, value as u64);
+        }
+    }
+
     fn overwrite(&mut self, name: &str, index: u64) {
-        let found = hostcalls::get_shared_data(name).ok().and_then(|(value, _)| value).unwrap_or_default();
+        let found = value_of(name);
         let earlier = self.earlier.entry(name.to_owned()).or_default();
         if !found.is_empty() && !earlier.contains(&found) && earlier.len() < MAX_EARLIER {
             earlier.push(found.clone());
@@ -95,6 +116,10 @@ impl Intruder {
         };
         let _ = hostcalls::set_shared_data(name, Some(&value), None);
     }
+}
+
+fn value_of(name: &str) -> Vec<u8> {
+    hostcalls::get_shared_data(name).ok().and_then(|(value, _)| value).unwrap_or_default()
 }
 
 /// Lets every request pass.
