@@ -274,6 +274,11 @@ pub fn attack(configured: &Value, key: &Arc<jwks_gate_issuer::SigningKey>) -> Va
     use base64::{engine::general_purpose::URL_SAFE_NO_PAD as BASE64, Engine as _};
     let value = BASE64.encode(crate::forged::forged_record(configured, key));
     json!({
-        "period_millis": 20, "overwrite": true, "values": [value], "secret": "the secret of another plugin", "queues": 64,
+        "period_millis": 20,
+        "overwrite": true,
+        "spare_empty": true,
+        "values": [value],
+        "secret": "the secret of another plugin",
+        "queues": 64,
     })
 }

@@ -94,6 +94,7 @@ impl Figures {
             "vms": admin::value(&stats, "wasm.envoy.wasm.runtime.v8.created"),
             "vms_now": admin::value(&stats, "wasm.envoy.wasm.runtime.v8.active"),
             "rss_mib": sample.rss >> 20,
+            "shared_names": admin::value(&stats, "wasmcustom.probe.shared_names"),
             "shared_values": sample.shared_values,
             "shared_bytes": sample.shared_bytes,
             "log_lines": envoy.log().lines().count(),

@@ -22,6 +22,9 @@ pub(crate) struct Attack {
     period_millis: u64,
     /// Whether shared values are overwritten.
     overwrite: bool,
+    /// Whether values that are empty stay so: jwks-gate empties what it needs no more, and shared data forgets no name.
+    #[serde(default)]
+    spare_empty: bool,
     /// Values to write, in base64url: plain, and sealed under `secret`.
     values: Vec<String>,
     /// Not the secret of jwks-gate.
@@ -37,11 +40,11 @@ pub(crate) struct Intruder {
     attack: Attack,
     earlier: BTreeMap<String, Vec<Vec<u8>>>,
     ticks: u64,
-    gauges: Option<[u32; 2]>,
+    gauges: Vec<u32>,
 }
 
-/// How many shared values of jwks-gate have been told, and their bytes, names included.
-const GAUGES: [&str; 2] = ["probe.shared_values", "probe.shared_bytes"];
+/// How many names of shared values have been told, how many of the values are not empty, and the bytes of these, names included.
+const GAUGES: [&str; 3] = ["probe.shared_names", "probe.shared_values", "probe.shared_bytes"];
 
 impl Intruder {
     /// Reads the configuration and starts the ticks.
@@ -50,9 +53,7 @@ impl Intruder {
         let mut values: Vec<_> = attack.values.iter().filter_map(|text| BASE64.decode(text).ok()).collect();
         values.push(u64::MAX.to_le_bytes().to_vec());
         values.push(vec![0xa5; 40]);
-        let gauge = |name| hostcalls::define_metric(MetricType::Gauge, name).ok();
-        let [values_gauge, bytes_gauge] = GAUGES;
-        let gauges = gauge(values_gauge).zip(gauge(bytes_gauge)).map(Into::into);
+        let gauges = GAUGES.iter().filter_map(|name| hostcalls::define_metric(MetricType::Gauge, name).ok()).collect();
         let seal = Seal::new(attack.secret.as_bytes());
         Self { values, seal, attack, earlier: BTreeMap::new(), ticks: 0, gauges }
     }
@@ -81,14 +82,20 @@ impl Intruder {
 
     /// Sets the gauges, about once a second.
     fn measure(&self, names: &str) {
-        let bytes = names.lines().map(|name| name.len().saturating_add(value_of(name).len())).sum::<usize>();
-        for (gauge, value) in self.gauges.into_iter().flatten().zip([names.lines().count(), bytes]) {
-            let _ = hostcalls::record_metric(gauge, value as u64);
+        let sizes = names.lines().map(|name| (name.len(), value_of(name).len())).filter(|(_, value)| *value > 0);
+        let (count, bytes) = sizes.fold((0_u64, 0_usize), |(count, bytes), (name, value)| {
+            (count.saturating_add(1), bytes.saturating_add(name).saturating_add(value))
+        });
+        for (gauge, value) in self.gauges.iter().zip([names.lines().count() as u64, count, bytes as u64]) {
+            let _ = hostcalls::record_metric(*gauge, value);
         }
     }
 
     fn overwrite(&mut self, name: &str, index: u64) {
         let found = value_of(name);
+        if self.attack.spare_empty && found.is_empty() {
+            return;
+        }
         let earlier = self.earlier.entry(name.to_owned()).or_default();
         if !found.is_empty() && !earlier.contains(&found) && earlier.len() < MAX_EARLIER {
             earlier.push(found.clone());
