@@ -30,6 +30,7 @@ mod istio_policies;
 mod istio_principals;
 mod istio_rbac;
 mod key_documents;
+mod leaks;
 mod metrics;
 mod outage;
 mod passing_on;

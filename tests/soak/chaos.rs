@@ -279,6 +279,7 @@ pub fn attack(configured: &Value, key: &Arc<jwks_gate_issuer::SigningKey>) -> Va
         "spare_empty": true,
         "values": [value],
         "secret": "the secret of another plugin",
+        "drains": true,
         "queues": 64,
     })
 }

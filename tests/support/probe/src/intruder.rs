@@ -29,6 +29,9 @@ pub(crate) struct Attack {
     values: Vec<String>,
     /// Not the secret of jwks-gate.
     secret: String,
+    /// Whether more messages are taken from the queues than written, so that queues of VMs that are gone do not fill memory.
+    #[serde(default)]
+    drains: bool,
     /// Messages go to the queues whose tokens are from 1 to this number.
     queues: u32,
 }
@@ -71,7 +74,8 @@ impl Intruder {
             }
         }
         for queue in 1..=self.attack.queues {
-            if self.ticks % 7 == 0 {
+            let taken = if self.attack.drains { 3 } else { u64::from(self.ticks % 7 == 0) };
+            for _ in 0..taken {
                 // Takes messages away from their reader.
                 let _ = hostcalls::dequeue_shared_queue(queue);
             }

@@ -1,5 +1,6 @@
 //! A real Envoy process.
 
+use std::env;
 use std::ffi::OsStr;
 use std::fmt;
 use std::fs::{self, File};
@@ -31,12 +32,12 @@ pub struct EnvoyOptions {
     pub environment: Vec<(String, String)>,
     /// More arguments of the command line.
     pub arguments: Vec<String>,
-    /// Envoy's `--component-log-level`: everything that the host says of the filter, by default.
+    /// Envoy's `--component-log-level`: `$JWKS_GATE_LOG_LEVEL`, else `wasm:debug`.
     pub component_log_level: String,
 }
 
 impl EnvoyOptions {
-    /// Without the trace of the filter, which takes time and room.
+    /// Without what the host says of the filter below `info`.
     pub fn quiet() -> Self {
         Self { component_log_level: "wasm:info".to_owned(), ..Self::default() }
     }
@@ -52,7 +53,7 @@ impl Default for EnvoyOptions {
             processor: None,
             environment: Vec::new(),
             arguments: Vec::new(),
-            component_log_level: "wasm:trace".to_owned(),
+            component_log_level: env::var("JWKS_GATE_LOG_LEVEL").unwrap_or_else(|_| "wasm:debug".to_owned()),
         }
     }
 }

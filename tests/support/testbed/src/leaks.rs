@@ -26,6 +26,8 @@ const PUBLIC_CLAIMS: [&str; 2] = ["iss", "aud"];
 #[derive(Default)]
 struct Secrets {
     windows: HashSet<[u8; WINDOW]>,
+    /// A bit for each window, by a cheap hash: nearly all bytes of a log need no look at `windows`.
+    bits: Vec<u64>,
     /// Values that are shorter than two windows.
     values: BTreeSet<String>,
     /// Values that are not searched for, since a test publishes them on purpose.
@@ -41,7 +43,22 @@ fn has_few_bytes(window: &[u8]) -> bool {
     window.iter().collect::<HashSet<_>>().len() < FEWEST_BYTES
 }
 
+/// A word of `bits` and a bit in the word.
+fn bit_of(window: &[u8]) -> (usize, u64) {
+    const WORDS: u64 = 1 << 16;
+    let half = window.first_chunk::<8>().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+    let hash = half.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
+    (usize::try_from(hash / 64 % WORDS).unwrap_or_default(), 1 << (hash % 64))
+}
+
 impl Secrets {
+    fn holds(&self, bytes: &[u8]) -> bool {
+        bytes.windows(WINDOW).any(|window| {
+            let (word, bit) = bit_of(window);
+            self.bits.get(word).is_some_and(|bits| bits & bit != 0) && self.windows.contains(window)
+        })
+    }
+
     fn add(&mut self, secret: &str) {
         if secret.len() < 2 * WINDOW {
             if secret.len() >= SHORTEST {
@@ -52,6 +69,9 @@ impl Secrets {
         for window in secret.as_bytes().chunks_exact(WINDOW) {
             if self.windows.len() < MAX_WINDOWS && !has_few_bytes(window) {
                 self.windows.insert(window.try_into().expect("the length of a window"));
+                self.bits.resize(1 << 16, 0);
+                let (word, bit) = bit_of(window);
+                self.bits[word] |= bit;
             }
         }
     }
@@ -150,8 +170,7 @@ pub fn find(text: &str, is_of_filter: impl Fn(&str) -> bool) -> Vec<String> {
     let secrets = secrets();
     let values: Vec<_> = secrets.values.difference(&secrets.public).collect();
     let holds = |line: &&str| {
-        let bytes = line.as_bytes();
-        bytes.windows(WINDOW).any(|window| secrets.windows.contains(window))
+        secrets.holds(line.as_bytes())
             || (is_of_filter(line) && values.iter().any(|value| has_word(line, value)))
     };
     text.lines().filter(holds).map(str::to_owned).collect()
@@ -159,6 +178,9 @@ pub fn find(text: &str, is_of_filter: impl Fn(&str) -> bool) -> Vec<String> {
 
 /// Whether the word is in the line, and not a part of a longer word.
 fn has_word(line: &str, word: &str) -> bool {
+    if !line.contains(word) {
+        return false;
+    }
     let is_inner = |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
     line.match_indices(word).any(|(at, _)| {
         let (before, after) = (line.as_bytes()[..at].last(), line.as_bytes().get(at + word.len()));
