@@ -43,9 +43,11 @@ fn a_secret_of_the_configuration_in_a_log_fails_the_test() {
     // A name of a provider is in the log and in names of stats.
     let mut site = logged("path", |mut plan| {
         let config = &mut plan.config;
-        config["providers"] = json!({ "hunter2-hunter2-hunter2": config["providers"]["p"].take() });
-        config["rules"][0]["requires"]["provider_name"] = json!("hunter2-hunter2-hunter2");
-        config["shared_data_secret"] = json!("hunter2-hunter2-hunter2");
+        config["providers"] =
+            json!({ "hunter2-hunter2-and-more-than-the-length-of-two-windows": config["providers"]["p"].take() });
+        config["rules"][0]["requires"]["provider_name"] =
+            json!("hunter2-hunter2-and-more-than-the-length-of-two-windows");
+        config["shared_data_secret"] = json!("hunter2-hunter2-and-more-than-the-length-of-two-windows");
         plan
     });
     let leaks = site.envoy.leaks();
@@ -73,12 +75,14 @@ fn no_secret_is_in_the_trace_of_the_filter() {
 
 #[test]
 fn a_claim_in_an_answer_fails_the_test() {
-    let site = Plan::new().start_warm();
+    const NAME: &str = "a-name-that-is-long-enough-to-be-searched-in-parts";
+    let plan = Plan::new();
+    let site = plan.bootstrap(|bootstrap| bootstrap.connection_manager_option("server_name", json!(NAME))).start_warm();
+    assert_eq!(site.get("not a token").status, 401);
     let mut claims = site.issuer.claims();
-    // The challenge names the URI of the request.
-    claims["sub"] = json!("somebody-at-this-path");
+    claims["sub"] = json!(NAME);
     assert_eq!(site.get(&site.issuer.current().mint(&claims)).status, 200);
     let addr = site.envoy.addr();
-    let answered = catch_unwind(|| http::send(addr, &Request::get("/api/somebody-at-this-path")));
+    let answered = catch_unwind(|| http::send(addr, &Request::get("/api/x").bearer("not a token")));
     assert!(answered.is_err(), "the answer does not fail the test");
 }

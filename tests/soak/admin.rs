@@ -26,9 +26,10 @@ pub fn value(stats: &str, name: &str) -> u64 {
 
 /// The sum of the stats whose names start and end so.
 pub fn sum(stats: &str, start: &str, end: &str) -> u64 {
-    let matching = stats.lines().filter_map(|line| line.split_once(": ")).filter(|(name, _)| {
-        name.starts_with(start) && name.ends_with(end)
-    });
+    let matching = stats
+        .lines()
+        .filter_map(|line| line.split_once(": "))
+        .filter(|(name, _)| name.starts_with(start) && name.ends_with(end));
     matching.filter_map(|(_, value)| value.parse::<u64>().ok()).sum()
 }
 

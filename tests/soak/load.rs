@@ -190,8 +190,7 @@ impl World {
 fn good<'a>(ledger: &'a Ledger, random: &mut fastrand::Rng) -> Option<Sent<'a>> {
     let older = random.u32(..10) < 3;
     let key = ledger.published(older)?;
-    let token =
-        if random.bool() { key.token.to_string() } else { key.signing.mint(&ledger.issuer.claims()) };
+    let token = if random.bool() { key.token.to_string() } else { key.signing.mint(&ledger.issuer.claims()) };
     let what = ["good token of the chaotic issuer", "good token of the steady issuer"][ledger.number];
     Some(Sent { what, ledger, key: Some(key), expected: Expected::Allowed, token: Some(token) })
 }

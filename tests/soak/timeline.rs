@@ -57,8 +57,7 @@ impl Timeline {
     /// When the earliest of the disturbances of these kinds began that overlap this time.
     pub fn earliest(&self, kinds: &[Kind], from: Instant, to: Instant) -> Option<Instant> {
         let intervals = self.lock();
-        let overlaps =
-            |interval: &&Interval| interval.from <= to && interval.to.is_none_or(|ended| ended >= from);
+        let overlaps = |interval: &&Interval| interval.from <= to && interval.to.is_none_or(|ended| ended >= from);
         let all = intervals.iter().filter(|interval| kinds.contains(&interval.kind)).filter(overlaps);
         all.map(|interval| interval.from).min()
     }

@@ -102,6 +102,13 @@ fn tokens(text: &[u8]) -> impl Iterator<Item = (&str, &str, &str)> {
 
 /// Registers the tokens of a request.
 pub(crate) fn register_request(bytes: &[u8]) {
+    let head = bytes.split(|byte| *byte == b'\n').filter(|line| {
+        line.starts_with(b"host:") || [&b"GET "[..], b"POST "].iter().any(|method| line.starts_with(method))
+    });
+    for line in head {
+        // A challenge names the URI of the request.
+        String::from_utf8_lossy(line).split([' ', '/', '\r', ':', '?', '=', '&']).for_each(allow);
+    }
     for (_, payload, signature) in tokens(bytes) {
         let claims = BASE64.decode(payload).ok().and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
         let Some(claims) = claims else { continue };
@@ -116,6 +123,7 @@ pub(crate) fn register_request(bytes: &[u8]) {
 pub(crate) fn register_configuration(text: &str) {
     if let Ok(configuration) = serde_yaml_ng::from_str::<Value>(text) {
         register_members(&configuration);
+        publish_strings(&configuration);
     }
 }
 
@@ -133,6 +141,24 @@ fn register_members(configuration: &Value) {
                     register_values(value);
                 }
                 register_members(value);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// What a configuration says, a log and an answer may say: names of providers, claims that it requires. Secrets are no part of it.
+fn publish_strings(configuration: &Value) {
+    match configuration {
+        Value::String(text) => match serde_json::from_str::<Value>(text) {
+            Ok(inner) if inner.is_object() => publish_strings(&inner),
+            _ => allow(text),
+        },
+        Value::Array(list) => list.iter().for_each(publish_strings),
+        Value::Object(members) => {
+            for (name, value) in members.iter().filter(|(name, _)| !SECRET_MEMBERS.contains(&name.as_str())) {
+                allow(name);
+                publish_strings(value);
             }
         }
         _ => {}
@@ -157,7 +183,10 @@ fn register_values(value: &Value) {
 
 /// Allows a value in logs from now on, in all tests of this program: a test puts the value there on purpose.
 pub fn allow(value: &str) {
-    secrets().public.insert(value.to_owned());
+    // Longer values are searched for by their parts, whatever is allowed.
+    if (SHORTEST..2 * WINDOW).contains(&value.len()) {
+        secrets().public.insert(value.to_owned());
+    }
 }
 
 /// Registers a secret that is neither in a request nor in a configuration, such as the value of a variable.
@@ -170,8 +199,7 @@ pub fn find(text: &str, is_of_filter: impl Fn(&str) -> bool) -> Vec<String> {
     let secrets = secrets();
     let values: Vec<_> = secrets.values.difference(&secrets.public).collect();
     let holds = |line: &&str| {
-        secrets.holds(line.as_bytes())
-            || (is_of_filter(line) && values.iter().any(|value| has_word(line, value)))
+        secrets.holds(line.as_bytes()) || (is_of_filter(line) && values.iter().any(|value| has_word(line, value)))
     };
     text.lines().filter(holds).map(str::to_owned).collect()
 }
