@@ -197,7 +197,10 @@ pub fn register(secret: &str) {
 /// The lines of a text that hold a secret. Short values are searched for in lines of the filter only.
 pub fn find(text: &str, is_of_filter: impl Fn(&str) -> bool) -> Vec<String> {
     let secrets = secrets();
-    let values: Vec<_> = secrets.values.difference(&secrets.public).collect();
+    // A challenge lists the scopes of the configuration, with spaces between them.
+    let is_public = |word: &str| word.len() < SHORTEST || secrets.public.contains(word);
+    let is_private = |value: &&String| !is_public(value) && !value.split(' ').all(is_public);
+    let values: Vec<_> = secrets.values.iter().filter(is_private).collect();
     let holds = |line: &&str| {
         secrets.holds(line.as_bytes()) || (is_of_filter(line) && values.iter().any(|value| has_word(line, value)))
     };
