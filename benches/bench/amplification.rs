@@ -68,7 +68,7 @@ impl Site {
     fn start(filter: Filter, keys: &[SigningKey]) -> Self {
         let jwks = json!({"keys": keys.iter().map(SigningKey::public_jwk).collect::<Vec<_>>()}).to_string();
         let publisher = Publisher::start(&jwks);
-        let options = EnvoyOptions { concurrency: 1, ..EnvoyOptions::default() };
+        let options = EnvoyOptions { concurrency: 1, ..EnvoyOptions::quiet() };
         let envoy = Envoy::start(&filter.bootstrap(&config(filter), publisher.addr).yaml(), options).unwrap();
         let mut good = Connection::open(envoy.addr()).unwrap();
         let good_request = Request::get("/good").bearer(&keys[0].mint(&claims()));

@@ -98,7 +98,7 @@ fn start(
     let bootstrap = filter.bootstrap(&config(issuers, None), publisher.addr).yaml();
     let last = request(issuers - 1, key);
     let options =
-        EnvoyOptions { concurrency: u32::try_from(workers).unwrap(), start_timeout: BOUND, ..EnvoyOptions::default() };
+        EnvoyOptions { concurrency: u32::try_from(workers).unwrap(), start_timeout: BOUND, ..EnvoyOptions::quiet() };
     let begin = Instant::now();
     let envoy = match Envoy::start(&bootstrap, options) {
         Err(StartError::TimedOut { .. }) => return None,
@@ -197,7 +197,7 @@ pub fn parked() {
     for issuers in [1, 1_000] {
         let publisher = Publisher::start(&jwks);
         let bootstrap = Filter::JwksGate.bootstrap(&config(issuers, Some(&rotation)), publisher.addr).yaml();
-        let options = EnvoyOptions { concurrency: 1, start_timeout: BOUND, ..EnvoyOptions::default() };
+        let options = EnvoyOptions { concurrency: 1, start_timeout: BOUND, ..EnvoyOptions::quiet() };
         let envoy = Envoy::start(&bootstrap, options).unwrap();
         if !gets_allowed(&envoy, &request(issuers - 1, &key)) || !eventually(BOUND, || publisher.paths() == issuers) {
             println!("\n{issuers} issuers: not all have keys within {} s.", BOUND.as_secs());

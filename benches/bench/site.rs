@@ -63,7 +63,7 @@ impl Site {
 
     /// Starts an Envoy with this bootstrap.
     pub fn of(bootstrap: &Bootstrap, path: &str, tokens: &[String]) -> Self {
-        let options = EnvoyOptions { concurrency: 1, processor: Some(WORKER), ..EnvoyOptions::default() };
+        let options = EnvoyOptions { concurrency: 1, processor: Some(WORKER), ..EnvoyOptions::quiet() };
         let envoy = Envoy::start(&bootstrap.yaml(), options).unwrap();
         let directory = Directory::create().unwrap();
         fs::write(directory.file("load.lua"), SCRIPT).unwrap();

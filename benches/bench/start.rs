@@ -31,7 +31,7 @@ const SMALLEST: &[u8] = b"\0asm\x01\0\0\0\
 fn start(filter: &Value, workers: u32) -> [f64; 3] {
     let bootstrap = direct(Bootstrap::with_filter((Ipv4Addr::LOCALHOST, 9).into(), filter.clone())).yaml();
     let begin = Instant::now();
-    let envoy = Envoy::start(&bootstrap, EnvoyOptions { concurrency: workers, ..EnvoyOptions::default() }).unwrap();
+    let envoy = Envoy::start(&bootstrap, EnvoyOptions { concurrency: workers, ..EnvoyOptions::quiet() }).unwrap();
     let seconds = begin.elapsed().as_secs_f64();
     [seconds, envoy.cpu_time().as_secs_f64(), envoy.rss() as f64 / f64::from(1 << 20)]
 }

@@ -57,7 +57,7 @@ impl Pair {
             for (name, address) in clusters {
                 bootstrap = bootstrap.cluster(name, *address);
             }
-            Envoy::start(&telling(adjust(bootstrap)).yaml(), EnvoyOptions::default()).unwrap()
+            Envoy::start(&telling(adjust(bootstrap)).yaml(), EnvoyOptions::quiet()).unwrap()
         };
         let explained = Explained::new(ours);
         let (native, ours) = (start(native_filter(native)), start(wasm_filter(ours)));
@@ -80,7 +80,7 @@ impl Pair {
             }
             let filters = filters.into_iter().chain([router]).collect();
             let bootstrap = bootstrap.connection_manager_option("http_filters", filters);
-            Envoy::start(&telling(bootstrap).yaml(), EnvoyOptions::default()).unwrap()
+            Envoy::start(&telling(bootstrap).yaml(), EnvoyOptions::quiet()).unwrap()
         };
         let policy = rbac.is_object().then(|| filter("rbac", "rbac.v3.RBAC", rbac));
         let explained = Explained::new(ours);

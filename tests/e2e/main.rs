@@ -22,12 +22,15 @@ mod config;
 mod docs;
 mod fetch_sources;
 mod fetching;
+#[path = "../support/forged.rs"]
+mod forged;
 mod hostile;
 mod issuers;
 mod istio_policies;
 mod istio_principals;
 mod istio_rbac;
 mod key_documents;
+mod leaks;
 mod mesh;
 mod metrics;
 mod outage;

@@ -1,13 +1,13 @@
 //! Configuration changes while Envoy runs, and plugins that share data. As under Istio, the `vm_id` is empty and each
 //! plugin has a different name.
 
-use std::{cell::Cell, fs, io::Write, net::TcpStream, path::PathBuf, time::Duration};
+use std::{cell::Cell, io::Write, net::TcpStream, time::Duration};
 
 use jwks_gate_issuer::{Alg, Fault, Issuer, Options, Rotation, Times};
 use jwks_gate_testbed::{
     eventually,
     http::{self, Request},
-    wasm_filter, Directory,
+    wasm_filter, Watched,
 };
 use serde_json::{json, Value};
 
@@ -17,7 +17,7 @@ use crate::setup::{remote, Plan, Site};
 /// WasmPlugin: the configuration as a JSON string, no `vm_id`, and the resource's version in the environment. The
 /// version makes Envoy create a new VM for each change.
 struct Discovery {
-    directory: Directory,
+    file: Watched,
     failure_policy: &'static str,
     version: Cell<u32>,
     /// Whether each change creates a new VM, as under Istio.
@@ -29,45 +29,33 @@ const RESOURCE: &str = "extensions.istio.io/wasmplugin/istio-system.jwks-gate";
 
 impl Discovery {
     fn new(failure_policy: &'static str, config: &Value) -> Self {
-        let directory = Directory::create().unwrap();
-        let discovery = Self { directory, failure_policy, version: Cell::new(0), new_vm_per_change: true };
-        discovery.publish(config);
-        discovery
-    }
-
-    fn file(&self) -> PathBuf {
-        self.directory.file("ecds.json")
+        let file = Watched::create(&resource(failure_policy, 1, true, config)).unwrap();
+        Self { file, failure_policy, version: Cell::new(1), new_vm_per_change: true }
     }
 
     fn publish(&self, config: &Value) {
-        let mut resource = wasm_filter(config);
         self.version.set(self.version.get() + 1);
-        resource["name"] = json!(RESOURCE);
-        let plugin = &mut resource["typed_config"]["config"];
-        plugin["name"] = json!("istio-system.jwks-gate");
-        plugin["root_id"] = json!("jwks-gate");
-        plugin["failure_policy"] = json!(self.failure_policy);
-        if self.new_vm_per_change {
-            plugin["vm_config"]["environment_variables"] =
-                json!({"key_values": {"ISTIO_META_WASM_PLUGIN_RESOURCE_VERSION": self.version.get().to_string()}});
-        }
-        resource["@type"] = json!("type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig");
-        let response = json!({ "resources": [resource] });
-        // Envoy reads a watched file when a rename replaces it.
-        let new = self.directory.file("new.json");
-        fs::write(&new, response.to_string()).unwrap();
-        fs::rename(new, self.file()).unwrap();
+        self.file.publish(&resource(self.failure_policy, self.version.get(), self.new_vm_per_change, config)).unwrap();
     }
 
     fn filter(&self) -> Value {
-        json!({
-            "name": RESOURCE,
-            "config_discovery": {
-                "config_source": {"path_config_source": {"path": self.file()}, "resource_api_version": "V3"},
-                "type_urls": ["type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm"],
-            },
-        })
+        self.file.filter(RESOURCE)
     }
+}
+
+fn resource(failure_policy: &str, version: u32, new_vm_per_change: bool, config: &Value) -> Value {
+    let mut resource = wasm_filter(config);
+    resource["name"] = json!(RESOURCE);
+    let plugin = &mut resource["typed_config"]["config"];
+    plugin["name"] = json!("istio-system.jwks-gate");
+    plugin["root_id"] = json!("jwks-gate");
+    plugin["failure_policy"] = json!(failure_policy);
+    if new_vm_per_change {
+        plugin["vm_config"]["environment_variables"] =
+            json!({"key_values": {"ISTIO_META_WASM_PLUGIN_RESOURCE_VERSION": version.to_string()}});
+    }
+    resource["@type"] = json!("type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig");
+    resource
 }
 
 fn updates(site: &Site, outcome: &str) -> u64 {

@@ -9,34 +9,24 @@ use std::{
 };
 
 use base64::{engine::general_purpose::URL_SAFE_NO_PAD as BASE64, Engine as _};
-use jwks_gate::{
-    config,
-    keys::document,
-    rotation::{
-        transition::{Cause, Event, FetchedJwks, Outcome},
-        update::Update,
-    },
-    time::UnixTime,
-};
 use jwks_gate_issuer::{Alg, SigningKey};
 use jwks_gate_testbed::{
     eventually,
     http::{Connection, Request},
-    probe_path, wasm_filter,
+    probe_path, wasm_filter_of,
 };
 use serde_json::{json, Value};
 
 use crate::{
+    forged::forged_record,
     setup::{Plan, Site},
     traps::hooked,
 };
 
 /// The hostile plugin as an entry of `http_filters`.
 pub fn intruder(attack: &Value) -> Value {
-    let mut filter = wasm_filter(attack);
-    let plugin = &mut filter["typed_config"]["config"];
-    plugin["name"] = json!("intruder");
-    plugin["vm_config"]["code"]["local"]["filename"] = json!(probe_path());
+    let mut filter = wasm_filter_of(&probe_path(), attack);
+    filter["typed_config"]["config"]["name"] = json!("intruder");
     filter
 }
 
@@ -48,26 +38,10 @@ fn attack_time() -> Duration {
     Duration::from_secs(env::var("ATTACK_SECONDS").ok().and_then(|seconds| seconds.parse().ok()).unwrap_or(6))
 }
 
-/// A record as a worker writes it, whose only key is the intruder's.
-fn record(config: &Value, key: &SigningKey) -> Vec<u8> {
-    let policy = config::parse(config.to_string().as_bytes()).unwrap().remotes().next().unwrap().1.rotation;
-    let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis();
-    // Newer than what the workers write meanwhile.
-    let now = UnixTime::from_millis(u64::try_from(now).unwrap()).plus(Duration::from_secs(3600));
-    let leased = Update::new(Event::Refresh(Cause::Schedule), policy).apply(None, now);
-    let body: std::rc::Rc<[u8]> = json!({"keys": [key.public_jwk()]}).to_string().into_bytes().into();
-    let document = document::parse(&body, policy.limits).unwrap();
-    let (freshness, validators, source, location) = Default::default();
-    let jwks = FetchedJwks { body, document, freshness, validators, source, location };
-    let outcome = Outcome::Jwks(Box::new(jwks));
-    let fetched = Update::new(Event::FetchEnded { fetch: leased.record.started, outcome, jitter: 0 }, policy);
-    fetched.apply(leased.bytes.as_deref(), now).bytes.unwrap()
-}
-
 /// A site under attack. The intruder may have learnt every name in shared data.
 fn attacked(secret: &str, key: &SigningKey) -> Site {
     let plan = Plan::new().top("shared_data_secret", secret);
-    let value = BASE64.encode(record(&plan.config, key));
+    let value = BASE64.encode(forged_record(&plan.config, key));
     let attack = json!({
         "period_millis": 5, "overwrite": true, "values": [value], "secret": "the secret of another plugin", "queues": 64,
     });

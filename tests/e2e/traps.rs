@@ -12,7 +12,7 @@ use jwks_gate_issuer::{Fault, Rotation, Times};
 use jwks_gate_testbed::{
     eventually, hooks_path,
     http::{self, Request},
-    wasm_filter, wasm_path,
+    wasm_filter_of, wasm_path,
 };
 use serde_json::{json, Value};
 
@@ -25,9 +25,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// jwks-gate with hooks for tests.
 pub fn hooked(config: &Value) -> Value {
-    let mut filter = wasm_filter(config);
-    filter["typed_config"]["config"]["vm_config"]["code"]["local"]["filename"] = json!(hooks_path());
-    filter
+    wasm_filter_of(&hooks_path(), config)
 }
 
 /// A site with one worker, and these filters before the router.

@@ -28,7 +28,7 @@ impl Processes {
         let issuer = start_issuer()?;
         let upstream = program("jwks-gate-echo", UPSTREAM, &[])?;
         let config = fs::read_to_string(workspace_root().join("envoy/envoy.yaml"))?;
-        let options = EnvoyOptions { expect_start: false, ..EnvoyOptions::default() };
+        let options = EnvoyOptions { expect_start: false, ..EnvoyOptions::quiet() };
         Ok(Self { envoy: Envoy::start(&config, options)?, upstream, issuer: Some(issuer) })
     }
 

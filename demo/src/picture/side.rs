@@ -53,7 +53,7 @@ impl Side {
     fn start(name: &'static str, issuer: Issuer, filter: Value) -> Result<Self> {
         let echo = Echo::start(any_port())?;
         let bootstrap = Bootstrap::with_filter(echo.addr(), filter).cluster("issuer", issuer.addr());
-        let envoy = Envoy::start(&bootstrap.yaml(), EnvoyOptions::default())?;
+        let envoy = Envoy::start(&bootstrap.yaml(), EnvoyOptions::quiet())?;
         let side = Self { name, issuer, envoy, _echo: echo };
         side.warm_up()?;
         Ok(side)

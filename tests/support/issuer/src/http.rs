@@ -121,10 +121,13 @@ impl Response {
         bytes
     }
 
-    /// As [`bytes`](Self::bytes), but without the second half of the body.
+    /// As [`bytes`](Self::bytes), but without the second half of the body. A response that has no body, such as a 304, lacks the
+    /// end of its head.
     pub(crate) fn truncated(&self) -> Vec<u8> {
         let mut bytes = self.bytes(true, true);
-        bytes.truncate(bytes.len() - self.body.len().div_ceil(2));
+        let head = self.bytes(false, true).len();
+        let body = bytes.len().saturating_sub(head);
+        bytes.truncate(if body == 0 { head / 2 } else { head + body / 2 });
         bytes
     }
 }

@@ -7,6 +7,7 @@ use jwks_gate::shared::seal::Seal;
 use proxy_wasm::{
     hostcalls,
     traits::{Context, HttpContext},
+    types::MetricType,
 };
 use serde::Deserialize;
 
@@ -21,10 +22,16 @@ pub(crate) struct Attack {
     period_millis: u64,
     /// Whether shared values are overwritten.
     overwrite: bool,
+    /// Whether values that are empty stay so: jwks-gate empties what it needs no more, and shared data forgets no name.
+    #[serde(default)]
+    spare_empty: bool,
     /// Values to write, in base64url: plain, and sealed under `secret`.
     values: Vec<String>,
     /// Not the secret of jwks-gate.
     secret: String,
+    /// Whether more messages are taken from the queues than written, so that queues of VMs that are gone do not fill memory.
+    #[serde(default)]
+    drains: bool,
     /// Messages go to the queues whose tokens are from 1 to this number.
     queues: u32,
 }
@@ -36,7 +43,11 @@ pub(crate) struct Intruder {
     attack: Attack,
     earlier: BTreeMap<String, Vec<Vec<u8>>>,
     ticks: u64,
+    gauges: Vec<u32>,
 }
+
+/// How many names of shared values have been told, how many of the values are not empty, and the bytes of these, names included.
+const GAUGES: [&str; 3] = ["probe.shared_names", "probe.shared_values", "probe.shared_bytes"];
 
 impl Intruder {
     /// Reads the configuration and starts the ticks.
@@ -45,19 +56,26 @@ impl Intruder {
         let mut values: Vec<_> = attack.values.iter().filter_map(|text| BASE64.decode(text).ok()).collect();
         values.push(u64::MAX.to_le_bytes().to_vec());
         values.push(vec![0xa5; 40]);
-        Self { values, seal: Seal::new(attack.secret.as_bytes()), attack, earlier: BTreeMap::new(), ticks: 0 }
+        let gauges = GAUGES.iter().filter_map(|name| hostcalls::define_metric(MetricType::Gauge, name).ok()).collect();
+        let seal = Seal::new(attack.secret.as_bytes());
+        Self { values, seal, attack, earlier: BTreeMap::new(), ticks: 0, gauges }
     }
 
     pub(crate) fn on_tick(&mut self) {
         self.ticks = self.ticks.wrapping_add(1);
+        let names = value_of(NAMES);
+        let names = String::from_utf8(names).unwrap_or_default();
+        if self.ticks % (1000 / self.attack.period_millis.clamp(1, 1000)) == 0 {
+            self.measure(&names);
+        }
         if self.attack.overwrite {
-            let names = hostcalls::get_shared_data(NAMES).ok().and_then(|(names, _)| names).unwrap_or_default();
-            for (index, name) in String::from_utf8(names).unwrap_or_default().lines().enumerate() {
+            for (index, name) in names.lines().enumerate() {
                 self.overwrite(name, index as u64);
             }
         }
         for queue in 1..=self.attack.queues {
-            if self.ticks % 7 == 0 {
+            let taken = if self.attack.drains { 3 } else { u64::from(self.ticks % 7 == 0) };
+            for _ in 0..taken {
                 // Takes messages away from their reader.
                 let _ = hostcalls::dequeue_shared_queue(queue);
             }
@@ -66,8 +84,22 @@ impl Intruder {
         }
     }
 
+    /// Sets the gauges, about once a second.
+    fn measure(&self, names: &str) {
+        let sizes = names.lines().map(|name| (name.len(), value_of(name).len())).filter(|(_, value)| *value > 0);
+        let (count, bytes) = sizes.fold((0_u64, 0_usize), |(count, bytes), (name, value)| {
+            (count.saturating_add(1), bytes.saturating_add(name).saturating_add(value))
+        });
+        for (gauge, value) in self.gauges.iter().zip([names.lines().count() as u64, count, bytes as u64]) {
+            let _ = hostcalls::record_metric(*gauge, value);
+        }
+    }
+
     fn overwrite(&mut self, name: &str, index: u64) {
-        let found = hostcalls::get_shared_data(name).ok().and_then(|(value, _)| value).unwrap_or_default();
+        let found = value_of(name);
+        if self.attack.spare_empty && found.is_empty() {
+            return;
+        }
         let earlier = self.earlier.entry(name.to_owned()).or_default();
         if !found.is_empty() && !earlier.contains(&found) && earlier.len() < MAX_EARLIER {
             earlier.push(found.clone());
@@ -95,6 +127,10 @@ impl Intruder {
         };
         let _ = hostcalls::set_shared_data(name, Some(&value), None);
     }
+}
+
+fn value_of(name: &str) -> Vec<u8> {
+    hostcalls::get_shared_data(name).ok().and_then(|(value, _)| value).unwrap_or_default()
 }
 
 /// Lets every request pass.

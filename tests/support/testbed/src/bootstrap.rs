@@ -1,6 +1,7 @@
 //! The bootstrap configuration of an Envoy.
 
 use std::net::SocketAddr;
+use std::path::Path;
 
 use serde_json::{json, Map, Value};
 
@@ -116,8 +117,14 @@ impl Bootstrap {
         self
     }
 
-    /// The bootstrap as JSON, which is also YAML.
-    pub fn yaml(&self) -> String {
+    /// Takes the listeners from a file that Envoy watches (LDS), in place of [`Self::listener`].
+    pub fn listeners_from(self, file: &Path) -> Self {
+        let source = json!({ "resource_api_version": "V3", "path_config_source": { "path": file } });
+        self.top_level("dynamic_resources", json!({ "lds_config": source }))
+    }
+
+    /// The listener.
+    pub fn listener(&self) -> Value {
         let any_port = json!({ "socket_address": { "address": "127.0.0.1", "port_value": 0 } });
         let mut connection_manager = json!({
             "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
@@ -154,11 +161,19 @@ impl Bootstrap {
             listener["filter_chains"][0]["transport_socket"] = socket.clone();
         }
         merge(&mut listener, &self.listener);
+        listener
+    }
+
+    /// The bootstrap as JSON, which is also YAML.
+    pub fn yaml(&self) -> String {
+        let any_port = json!({ "socket_address": { "address": "127.0.0.1", "port_value": 0 } });
+        let is_static = !self.top_level.contains_key("dynamic_resources");
+        let listeners: Vec<_> = is_static.then(|| self.listener()).into_iter().collect();
         let mut bootstrap = json!({
             // Discovery requires a node.
             "node": { "id": "test", "cluster": "test" },
             "admin": { "address": any_port },
-            "static_resources": { "listeners": [listener], "clusters": self.clusters },
+            "static_resources": { "listeners": listeners, "clusters": self.clusters },
         });
         merge(&mut bootstrap, &self.top_level);
         bootstrap.to_string()
@@ -167,6 +182,11 @@ impl Bootstrap {
 
 /// jwks-gate as an entry of `http_filters`.
 pub fn wasm_filter(filter_config: &Value) -> Value {
+    wasm_filter_of(&wasm_path(), filter_config)
+}
+
+/// As [`wasm_filter`], with another build of jwks-gate or another Wasm filter.
+pub fn wasm_filter_of(code: &Path, filter_config: &Value) -> Value {
     json!({
         "name": "jwks-gate",
         "typed_config": {
@@ -176,7 +196,7 @@ pub fn wasm_filter(filter_config: &Value) -> Value {
                 "failure_policy": "FAIL_RELOAD",
                 "vm_config": {
                     "runtime": "envoy.wasm.runtime.v8",
-                    "code": { "local": { "filename": wasm_path() } },
+                    "code": { "local": { "filename": code } },
                 },
                 "configuration": {
                     "@type": "type.googleapis.com/google.protobuf.StringValue",

@@ -1,5 +1,6 @@
 //! A real Envoy process.
 
+use std::env;
 use std::ffi::OsStr;
 use std::fmt;
 use std::fs::{self, File};
@@ -11,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::http::{self, Request};
-use crate::{envoy_path, workspace_root, Directory, Process};
+use crate::{envoy_path, leaks, workspace_root, Directory, Process};
 
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -30,6 +31,17 @@ pub struct EnvoyOptions {
     pub processor: Option<usize>,
     /// Variables added to the environment of the process.
     pub environment: Vec<(String, String)>,
+    /// More arguments of the command line.
+    pub arguments: Vec<String>,
+    /// Envoy's `--component-log-level`: `$JWKS_GATE_LOG_LEVEL`, else `wasm:debug`.
+    pub component_log_level: String,
+}
+
+impl EnvoyOptions {
+    /// Without what the host says of the filter below `info`.
+    pub fn quiet() -> Self {
+        Self { component_log_level: "wasm:info".to_owned(), ..Self::default() }
+    }
 }
 
 impl Default for EnvoyOptions {
@@ -41,6 +53,8 @@ impl Default for EnvoyOptions {
             log_level: "info".to_owned(),
             processor: None,
             environment: Vec::new(),
+            arguments: Vec::new(),
+            component_log_level: env::var("JWKS_GATE_LOG_LEVEL").unwrap_or_else(|_| "wasm:debug".to_owned()),
         }
     }
 }
@@ -64,6 +78,9 @@ pub struct Envoy {
     // The order matters: the process ends before the directory is removed.
     process: Process,
     directory: Directory,
+    /// Whether Envoy itself logs the headers of requests.
+    logs_headers: bool,
+    expects_leaks: bool,
 }
 
 impl Envoy {
@@ -79,6 +96,8 @@ impl Envoy {
     }
 
     fn try_start(config_yaml: &str, options: &EnvoyOptions) -> Result<Self, StartError> {
+        leaks::register_configuration(config_yaml);
+        let logs_headers = matches!(options.log_level.as_str(), "debug" | "trace");
         let directory = Directory::create()?;
         fs::write(directory.file("envoy.yaml"), config_yaml)?;
         let output = File::create(directory.file("log"))?;
@@ -94,6 +113,8 @@ impl Envoy {
                 .args(["--concurrency", &options.concurrency.to_string()])
                 .arg("--disable-hot-restart")
                 .args(["--file-flush-interval-msec", "100"])
+                .args(["--component-log-level", &options.component_log_level])
+                .args(&options.arguments)
                 .stdout(output.try_clone()?)
                 .stderr(output),
             &directory,
@@ -102,10 +123,11 @@ impl Envoy {
         let end = Instant::now() + options.start_timeout;
         loop {
             if process.exited().is_some() {
+                assert_no_leaks(&leaks_in_log(&log(&directory), logs_headers));
                 return Err(StartError::Exited { log: log(&directory) });
             }
             if let Some((admin, addr)) = admin_address(&directory).and_then(live) {
-                return Ok(Self { addr, admin, process, directory });
+                return Ok(Self { addr, admin, process, directory, logs_headers, expects_leaks: false });
             }
             if Instant::now() >= end {
                 return Err(StartError::TimedOut { after: options.start_timeout, log: log(&directory) });
@@ -157,6 +179,20 @@ impl Envoy {
         log(&self.directory)
     }
 
+    /// Lines of the log, and names of stats, that hold a secret: a part of a token, a claim, or a secret of the configuration.
+    pub fn leaks(&self) -> Vec<String> {
+        let mut leaks = leaks_in_log(&self.log(), self.logs_headers);
+        let stats = admin_get(self.admin, "/stats?format=text").unwrap_or_default();
+        let names: Vec<_> = stats.lines().filter_map(|line| line.split(": ").next()).collect();
+        leaks.extend(leaks::find(&names.join("\n"), |name| name.starts_with("wasmcustom.")));
+        leaks
+    }
+
+    /// Expects secrets in the log, in a test that has them logged on purpose.
+    pub fn expect_leaks(&mut self) {
+        self.expects_leaks = true;
+    }
+
     /// Whether the process is alive.
     pub fn is_running(&mut self) -> bool {
         self.process.exited().is_none()
@@ -167,6 +203,8 @@ impl Drop for Envoy {
     fn drop(&mut self) {
         if thread::panicking() {
             eprintln!("The end of Envoy's log:\n{}", tail(&self.log()));
+        } else if !self.expects_leaks {
+            assert_no_leaks(&self.leaks());
         }
     }
 }
@@ -214,6 +252,21 @@ impl From<io::Error> for StartError {
     fn from(error: io::Error) -> Self {
         Self::Io(error)
     }
+}
+
+/// Envoy itself logs the headers of each request at the levels debug and trace: then the lines of the host and of the filter count
+/// alone.
+fn leaks_in_log(log: &str, logs_headers: bool) -> Vec<String> {
+    let is_of_wasm = |line: &str| line.contains("][wasm]");
+    if !logs_headers {
+        return leaks::find(log, is_of_wasm);
+    }
+    let lines: Vec<_> = log.lines().filter(|line| is_of_wasm(line)).collect();
+    leaks::find(&lines.join("\n"), is_of_wasm)
+}
+
+fn assert_no_leaks(leaks: &[String]) {
+    assert!(leaks.is_empty(), "secrets in Envoy's log or in names of stats: {leaks:#?}");
 }
 
 fn admin_address(directory: &Directory) -> Option<SocketAddr> {

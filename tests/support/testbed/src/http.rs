@@ -6,6 +6,8 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::Duration;
 
+use crate::leaks;
+
 const TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A request. The client adds `Host` and `Content-Length` unless the request has them.
@@ -100,6 +102,17 @@ impl Response {
         std::str::from_utf8(value).ok()
     }
 
+    /// An upstream may answer with what it got. The answers of the filter and of Envoy have other statuses.
+    fn assert_no_leaks(&self) {
+        if self.status < 400 && self.header("grpc-status").is_none() {
+            return;
+        }
+        let headers = self.headers.iter().map(|(name, value)| format!("{name}: {}", String::from_utf8_lossy(value)));
+        let text = headers.chain([self.text()]).collect::<Vec<_>>().join("\n");
+        let leaks = leaks::find(&text, |_| true);
+        assert!(leaks.is_empty(), "secrets in an answer with status {}: {leaks:#?}", self.status);
+    }
+
     /// The body as text.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
@@ -173,7 +186,9 @@ impl Connection {
 
     /// Sends a request without waiting for the response.
     pub fn transmit(&mut self, request: &Request) -> io::Result<()> {
-        self.stream.get_mut().write_all(&request.encode(self.addr))
+        let bytes = request.encode(self.addr);
+        leaks::register_request(&bytes);
+        self.stream.get_mut().write_all(&bytes)
     }
 
     /// Reads the whole response to a request with this method.
@@ -188,6 +203,7 @@ impl Connection {
             if method != "HEAD" && status != 204 && status != 304 {
                 response.body = self.body(&response)?;
             }
+            response.assert_no_leaks();
             return Ok(response);
         }
     }

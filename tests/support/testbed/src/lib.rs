@@ -7,20 +7,23 @@ mod bootstrap;
 mod directory;
 mod envoy;
 pub mod http;
+pub mod leaks;
 pub mod paired;
 mod paths;
 pub mod probe;
 mod process;
 pub mod svg;
+mod watched;
 
 use std::thread;
 use std::time::{Duration, Instant};
 
-pub use bootstrap::{wasm_filter, Bootstrap};
+pub use bootstrap::{wasm_filter, wasm_filter_of, Bootstrap};
 pub use directory::Directory;
 pub use envoy::{pinned, Envoy, EnvoyOptions, StartError};
 pub use paths::{envoy_path, floor_path, hooks_path, probe_path, wasm_path, workspace_root, wrk_path};
 pub use process::Process;
+pub use watched::Watched;
 
 /// A port on the loopback interface that was free a moment ago.
 pub fn free_port() -> u16 {

@@ -58,7 +58,7 @@ impl Probe {
         // No request is sent to this address.
         let nowhere = (std::net::Ipv4Addr::LOCALHOST, 9).into();
         let bootstrap = Bootstrap::with_filter(nowhere, filter).allow_on_headers_stop_iteration(true);
-        let options = EnvoyOptions { concurrency: 1, ..EnvoyOptions::default() };
+        let options = EnvoyOptions { concurrency: 1, ..EnvoyOptions::quiet() };
         let envoy = Envoy::start(&bootstrap.yaml(), options).unwrap_or_else(|error| panic!("{error}"));
         let connection = Connection::open(envoy.addr()).unwrap_or_else(|error| panic!("{error}"));
         Self { connection, _envoy: envoy }
