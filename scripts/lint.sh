@@ -6,6 +6,7 @@ cd "$(dirname "$0")/.."
 cargo fmt --all --check
 cargo fmt --manifest-path fuzz/Cargo.toml --check -- --config-path rustfmt.toml
 cargo clippy --quiet --workspace --all-targets -- -D warnings
+cargo clippy --quiet --manifest-path fuzz/Cargo.toml --target-dir target --all-targets -- -D warnings
 
 target=wasm32-unknown-unknown
 if [ -d "$(rustc --print target-libdir --target "$target")" ]; then

@@ -317,7 +317,7 @@ impl Read for Duration {
                 set_fields(
                     value,
                     path,
-                    &mut [("seconds", Null::Omits, &mut seconds), ("nanos", Null::Omits, &mut nanos)],
+                    &mut [("seconds", Null::IsInvalid, &mut seconds), ("nanos", Null::IsInvalid, &mut nanos)],
                 )?;
                 duration::of(seconds, nanos).map_err(|reason| path.error(reason.to_owned()))
             }

@@ -6,7 +6,6 @@ use std::{borrow::Cow, collections::BTreeSet, fmt::Write};
 use super::{key_sets::KeySets, provider_keys::ProviderKeys};
 use crate::{
     ids::ProviderId,
-    keys::KeySet,
     policy::{
         headers::Headers,
         plan::{Plan, ReadyPath},
@@ -61,8 +60,9 @@ impl Readiness {
         let can_verify = |id: ProviderId| {
             let keys = key_sets.of(id);
             // A seed whose keys are all revoked verifies nothing.
-            let seed = || keys.seed().and_then(|_| usable_keys(keys, plan.remote(id), now));
-            keys.record.knows_of_jwks() || seed().is_some_and(|keys| !keys.is_empty())
+            let has_seed =
+                || keys.seed().is_some() && plan.remote(id).is_some_and(|remote| can_verify_any(keys, remote, now));
+            keys.record.knows_of_jwks() || has_seed()
         };
         while self.pending.first().is_some_and(|provider| can_verify(*provider)) {
             self.pending.pop_first();
@@ -97,15 +97,15 @@ impl Readiness {
     }
 }
 
-fn usable_keys<'k>(keys: &'k ProviderKeys, remote: Option<&Remote>, now: UnixTime) -> Option<&'k KeySet> {
-    keys.usable_keys(Some(&remote?.rotation), now)
+fn can_verify_any(keys: &ProviderKeys, remote: &Remote, now: UnixTime) -> bool {
+    keys.usable_keys(Some(&remote.rotation), now).is_some_and(|keys| !keys.is_empty())
 }
 
 /// Nothing that an issuer or a client wrote: no `kid`, no URI, no text of an error.
 fn describe(body: &mut String, name: &str, keys: &ProviderKeys, remote: &Remote, now: UnixTime) {
-    let is_usable = usable_keys(keys, Some(remote), now).is_some();
+    let is_usable = keys.usable_keys(Some(&remote.rotation), now).is_some();
     let (state, age) = match &keys.record.document {
-        None if is_usable => ("seed", None),
+        None if can_verify_any(keys, remote, now) => ("seed", None),
         None => ("no keys", None),
         Some(cached) => {
             let expires = schedule::expires_at(cached.fetched_at, &cached.freshness, &remote.rotation);

@@ -9,7 +9,10 @@ use super::{
 };
 use crate::{
     keys::{revoked::RevokedKeys, KeySet},
-    rotation::{policy::RotationPolicy, seed::Seed},
+    rotation::{
+        policy::{EmptySet, RotationPolicy},
+        seed::Seed,
+    },
     shared::names,
     token::{cache, issuers::Issuers, validation::TokenPolicy},
 };
@@ -78,7 +81,9 @@ pub enum Source {
 }
 
 impl Remote {
-    /// Tells key sets apart: by each place that keys may come from, and by the headers of the requests.
+    /// Tells key sets apart: by each place that keys may come from, by the headers of the requests, and by what a JWKS may be. A
+    /// provider with other bounds may not be able to read what this one accepts, and must not believe an empty JWKS that is a
+    /// mistake by its own terms.
     pub fn identity(&self) -> [u8; 16] {
         let source = match &self.source {
             Source::Uri(endpoint) => names::digest_of(&[&endpoint.identity()]),
@@ -89,6 +94,15 @@ impl Remote {
             }
         };
         let mirrors: Vec<_> = self.mirrors.iter().map(Endpoint::identity).collect();
-        names::digest_of(&[&source, mirrors.as_flattened(), &self.headers.identity()])
+        let limits = [self.rotation.limits.max_document_bytes, self.rotation.limits.max_keys];
+        let limits = limits.map(|limit| (limit as u64).to_le_bytes());
+        let empty_set = [u8::from(self.rotation.empty_set == EmptySet::Revoke)];
+        names::digest_of(&[
+            &source,
+            mirrors.as_flattened(),
+            &self.headers.identity(),
+            limits.as_flattened(),
+            &empty_set,
+        ])
     }
 }

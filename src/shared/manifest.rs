@@ -71,6 +71,8 @@ impl Manifest {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Newer {
     gauges: BTreeSet<String>,
+    /// Which providers have which records.
+    cells: BTreeSet<(String, CellName)>,
     revoking: Vec<ProviderManifest>,
 }
 
@@ -85,6 +87,7 @@ impl Newer {
         }
         if !is_whole {
             newer.gauges.extend(known.gauges.iter().cloned());
+            newer.cells.extend(known.cells.iter().cloned());
             newer.add(known.revoking.clone());
         }
         newer
@@ -93,6 +96,7 @@ impl Newer {
     fn add(&mut self, providers: Vec<ProviderManifest>) {
         for provider in providers {
             self.gauges.insert(provider.name.clone());
+            self.cells.insert((provider.name.clone(), provider.cell));
             if !provider.revoked.is_empty() && !self.revoking.contains(&provider) {
                 self.revoking.push(provider);
             }
@@ -104,9 +108,13 @@ impl Newer {
         self.gauges.contains(name)
     }
 
-    /// The keys that newer configurations revoke for a provider that has this name or these keys.
+    /// The keys that newer configurations revoke for a provider of this name. For a provider with these keys that they do not have,
+    /// as under another name, whatever they revoke of these keys.
     pub fn revoked<'a>(&'a self, name: &'a str, cell: &'a CellName) -> impl Iterator<Item = &'a str> {
-        let same = self.revoking.iter().filter(move |provider| provider.name == name || provider.cell == *cell);
+        let is_known = self.cells.contains(&(name.to_owned(), *cell));
+        let is_same =
+            move |provider: &&ProviderManifest| provider.name == name || (!is_known && provider.cell == *cell);
+        let same = self.revoking.iter().filter(is_same);
         same.flat_map(|provider| provider.revoked.iter().map(String::as_str))
     }
 }
@@ -131,6 +139,8 @@ mod tests {
         assert_eq!(keys("a", 9), ["k1", "k2"]);
         assert_eq!(keys("renamed", 1), ["k1", "k2", "k3"]);
         assert!(keys("b", 9).is_empty() && keys("other", 2).is_empty());
+        // Both have the same keys, and terms of their own.
+        assert_eq!((keys("a", 1), keys("c", 1)), (vec!["k1".to_owned(), "k2".to_owned()], vec!["k3".to_owned()]));
         assert!(newer.has_gauges_of("b") && !newer.has_gauges_of("d") && manifest().cells().count() == 3);
     }
 

@@ -8,10 +8,7 @@ use super::shared_data::{SharedData, Swap};
 use crate::{
     engine::{Applied, Update},
     policy::provider::Remote,
-    rotation::{
-        policy::EmptySet,
-        record::{Record, MARKER},
-    },
+    rotation::record::{Record, MARKER},
     shared::{announcement, manifest::CellName, names},
     time::UnixTime,
 };
@@ -27,18 +24,11 @@ pub(super) struct KeyCell {
 /// The name of the cell for what `remote` fetches, on behalf of this plugin. Whose tokens the keys verify, each provider says for
 /// itself.
 pub(super) fn name(plugin: &[u8], remote: &Remote) -> CellName {
-    // A configuration with other limits may not be able to read what this one accepts, and must not believe an empty JWKS that
-    // is a mistake by its own terms.
-    let empty_set = [u8::from(remote.rotation.empty_set == EmptySet::Revoke)];
-    let limits = [remote.rotation.limits.max_document_bytes, remote.rotation.limits.max_keys];
-    let limits = limits.map(|limit| (limit as u64).to_le_bytes());
     names::digest_of(&[
         // Builds with other records do not write over each other's.
         MARKER,
         plugin,
         &remote.identity(),
-        limits.as_flattened(),
-        &empty_set,
     ])
 }
 

@@ -301,7 +301,7 @@ message! {
         max_stale: Option<Staleness>,
         /// What a well-formed JWKS without any key means. `keep`: the fetch counts as failed, and the last accepted JWKS stays in use.
         /// `revoke`: the issuer revokes all keys, at once and without `retired_key_grace`, as the specification of SPIFFE trust
-        /// bundles says. Default: `keep`.
+        /// bundles says. A change of this field begins the key set anew. Default: `keep`.
         empty_set: EmptySet,
         /// How long a key verifies tokens after the issuer removed the key from the JWKS, at most `86400s`. Default: `0s`.
         retired_key_grace: Option<Duration>,

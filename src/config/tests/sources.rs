@@ -148,12 +148,18 @@ fn each_source_has_a_key_set_of_its_own() {
         discovery(json!({})),
         discovery(json!({"jwks_host": "j"})),
         discovery(json!({"jwks_cluster": "d"})),
+        json!({"http_uri": http_uri(), "rotation": {"empty_set": "revoke"}}),
+        json!({"http_uri": http_uri(), "rotation": {"max_keys": 7}}),
+        json!({"http_uri": http_uri(), "rotation": {"max_document_bytes": 5000}}),
     ];
     let identities: std::collections::BTreeSet<_> =
         sources.iter().cloned().map(|wire| remote(wire).identity()).collect();
     assert_eq!(identities.len(), sources.len());
     let longer = json!({"http_uri": uri("http://i", "3s"), "mirrors": [uri("http://m", "9s")]});
     assert!(identities.contains(&remote(longer).identity()), "timeouts make no difference");
+    let terms =
+        json!({"http_uri": http_uri(), "rotation": {"max_stale": "5s", "revoked_keys": ["k"], "empty_set": "keep"}});
+    assert!(identities.contains(&remote(terms).identity()), "terms of the provider make no difference");
     assert!(identities.contains(&remote(discovery(json!({"ttl": "5s"}))).identity()));
 }
 

@@ -222,7 +222,8 @@ fn a_seed_whose_keys_are_revoked_does_not_count() {
     config["providers"]["p"]["remote_jwks"]["rotation"] = json!({"revoked_keys": ["s"]});
     let mut world = world_of(&config);
     give_keys(&mut world, 1);
-    assert_eq!(ask(&mut world, 0, "/ready").status, 503);
+    let reply = ask(&mut world, 0, "/ready?verbose");
+    assert_eq!((reply.status, reply.body.contains("\"p\": no keys")), (503, true), "{}", reply.body);
 }
 
 #[test]
