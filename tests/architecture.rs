@@ -374,3 +374,24 @@ fn the_documented_imports_are_those_of_the_code() {
         assert!(imports.iter().all(|other| floors[other] < floors[part]), "{part}: floors");
     }
 }
+
+/// In the table of SECURITY.md: a file, and after a colon the names of its tests.
+#[test]
+fn the_tests_that_security_md_names_exist() {
+    let text = fs::read_to_string(root().join("SECURITY.md")).expect("SECURITY.md");
+    let (_, table) = text.split_once("| promise | test |").expect("the table");
+    let mut names = 0;
+    for row in table.lines().skip(2).take_while(|row| row.starts_with('|')) {
+        let mut code = String::new();
+        for name in row.split('`').skip(1).step_by(2) {
+            if name.ends_with(".rs") {
+                code = fs::read_to_string(root().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+            } else {
+                assert!(code.contains(&format!("fn {name}()")), "{name}");
+                names += 1;
+            }
+        }
+        assert!(!code.is_empty(), "{row}");
+    }
+    assert!(names > 12, "{names}");
+}
