@@ -1,22 +1,12 @@
 #!/usr/bin/env bash
-# Runs each fuzz target, or the targets that the arguments name, under libFuzzer for SECONDS (60 by default). Builds cargo-fuzz into
-# target/tools unless it is there. Inputs of interest are kept in fuzz/corpus; an input that breaks a promise is kept in
-# fuzz/artifacts, and ends the run.
+# Runs each fuzz target, or the targets that the arguments name, under libFuzzer for SECONDS (60 by default). Inputs of
+# interest are kept in fuzz/corpus; an input that breaks a promise is kept in fuzz/artifacts, and ends the run.
 #
 # Sanitizers are off: the core has no unsafe code. So a stable toolchain will do.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-version=0.13.2
-fuzz=cargo-fuzz
-if ! [ "$(cargo-fuzz --version 2>/dev/null)" = "cargo-fuzz $version" ]; then
-    fuzz=$PWD/target/tools/bin/cargo-fuzz
-    if ! [ "$("$fuzz" --version 2>/dev/null)" = "cargo-fuzz $version" ]; then
-        echo "fuzz: building cargo-fuzz $version into target/tools"
-        cargo install --quiet --locked --root target/tools --target-dir target/tools/build --version "=$version" cargo-fuzz
-        rm -rf target/tools/build
-    fi
-fi
+fuzz=$(scripts/tool.sh cargo-fuzz 0.13.2)
 
 # cargo-fuzz asks for one unstable flag.
 export RUSTC_BOOTSTRAP=1

@@ -6,6 +6,7 @@ use std::{borrow::Cow, collections::BTreeSet, fmt::Write};
 use super::{key_sets::KeySets, provider_keys::ProviderKeys};
 use crate::{
     ids::ProviderId,
+    keys::KeySet,
     policy::{
         headers::Headers,
         plan::{Plan, ReadyPath},
@@ -57,14 +58,12 @@ impl Readiness {
         headers: Headers<'_>,
         now: UnixTime,
     ) -> Reply {
-        let can_verify = |id: ProviderId| {
+        let has_keys = |id: ProviderId| {
             let keys = key_sets.of(id);
-            // A seed whose keys are all revoked verifies nothing.
-            let has_seed =
-                || keys.seed().is_some() && plan.remote(id).is_some_and(|remote| can_verify_any(keys, remote, now));
-            keys.record.knows_of_jwks() || has_seed()
+            let usable = || plan.remote(id).and_then(|remote| usable_keys(keys, remote, now));
+            keys.record.knows_of_jwks() || (keys.seed().is_some() && can_verify(usable()))
         };
-        while self.pending.first().is_some_and(|provider| can_verify(*provider)) {
+        while self.pending.first().is_some_and(|provider| has_keys(*provider)) {
             self.pending.pop_first();
         }
         let (status, text) = match self.pending.is_empty() {
@@ -97,19 +96,24 @@ impl Readiness {
     }
 }
 
-fn can_verify_any(keys: &ProviderKeys, remote: &Remote, now: UnixTime) -> bool {
-    keys.usable_keys(Some(&remote.rotation), now).is_some_and(|keys| !keys.is_empty())
+fn usable_keys<'k>(keys: &'k ProviderKeys, remote: &Remote, now: UnixTime) -> Option<&'k KeySet> {
+    keys.usable_keys(Some(&remote.rotation), now)
+}
+
+/// Whether the keys verify any token: not all of them are revoked.
+fn can_verify(keys: Option<&KeySet>) -> bool {
+    keys.is_some_and(|keys| !keys.is_empty())
 }
 
 /// Nothing that an issuer or a client wrote: no `kid`, no URI, no text of an error.
 fn describe(body: &mut String, name: &str, keys: &ProviderKeys, remote: &Remote, now: UnixTime) {
-    let is_usable = keys.usable_keys(Some(&remote.rotation), now).is_some();
+    let usable = usable_keys(keys, remote, now);
     let (state, age) = match &keys.record.document {
-        None if can_verify_any(keys, remote, now) => ("seed", None),
+        None if can_verify(usable) => ("seed", None),
         None => ("no keys", None),
         Some(cached) => {
             let expires = schedule::expires_at(cached.fetched_at, &cached.freshness, &remote.rotation);
-            let state = match is_usable {
+            let state = match usable.is_some() {
                 true if now < expires => "fresh",
                 true => "stale",
                 false => "expired",

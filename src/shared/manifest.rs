@@ -70,9 +70,8 @@ impl Manifest {
 /// What the newer configurations of a plugin tell an older one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Newer {
-    gauges: BTreeSet<String>,
-    /// Which providers have which records.
-    cells: BTreeSet<(String, CellName)>,
+    /// The providers, by the names of their gauges, and their records.
+    providers: BTreeSet<(String, CellName)>,
     revoking: Vec<ProviderManifest>,
 }
 
@@ -86,8 +85,7 @@ impl Newer {
             newer.add(manifest.unwrap_or_default().0);
         }
         if !is_whole {
-            newer.gauges.extend(known.gauges.iter().cloned());
-            newer.cells.extend(known.cells.iter().cloned());
+            newer.providers.extend(known.providers.iter().cloned());
             newer.add(known.revoking.clone());
         }
         newer
@@ -95,8 +93,7 @@ impl Newer {
 
     fn add(&mut self, providers: Vec<ProviderManifest>) {
         for provider in providers {
-            self.gauges.insert(provider.name.clone());
-            self.cells.insert((provider.name.clone(), provider.cell));
+            self.providers.insert((provider.name.clone(), provider.cell));
             if !provider.revoked.is_empty() && !self.revoking.contains(&provider) {
                 self.revoking.push(provider);
             }
@@ -105,13 +102,14 @@ impl Newer {
 
     /// Whether a newer configuration sets the gauges of a provider of this name.
     pub fn has_gauges_of(&self, name: &str) -> bool {
-        self.gauges.contains(name)
+        let mut from = self.providers.range((name.to_owned(), CellName::default())..);
+        from.next().is_some_and(|(known, _)| known == name)
     }
 
     /// The keys that newer configurations revoke for a provider of this name. For a provider with these keys that they do not have,
     /// as under another name, whatever they revoke of these keys.
     pub fn revoked<'a>(&'a self, name: &'a str, cell: &'a CellName) -> impl Iterator<Item = &'a str> {
-        let is_known = self.cells.contains(&(name.to_owned(), *cell));
+        let is_known = self.providers.contains(&(name.to_owned(), *cell));
         let is_same =
             move |provider: &&ProviderManifest| provider.name == name || (!is_known && provider.cell == *cell);
         let same = self.revoking.iter().filter(is_same);
