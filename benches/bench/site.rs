@@ -52,13 +52,8 @@ pub struct Sample {
 impl Site {
     /// Starts an Envoy with this filter, which answers each request itself. `wrk` will send these tokens in turn.
     pub fn start(filter: Option<Value>, path: &str, tokens: &[String]) -> Self {
-        let router = json!({
-            "name": "router",
-            "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"},
-        });
-        let filters: Vec<_> = filter.into_iter().chain([router]).collect();
-        let bootstrap = direct(Bootstrap::with_filter((Ipv4Addr::LOCALHOST, 9).into(), json!({})));
-        Self::of(&bootstrap.connection_manager_option("http_filters", json!(filters)), path, tokens)
+        let filters = filter.into_iter().collect();
+        Self::of(&direct(Bootstrap::with_filters((Ipv4Addr::LOCALHOST, 9).into(), filters)), path, tokens)
     }
 
     /// Starts an Envoy with this bootstrap.

@@ -51,41 +51,37 @@ impl Pair {
         clusters: &[(&str, SocketAddr)],
         adjust: impl Fn(Bootstrap) -> Bootstrap,
     ) -> Self {
-        let echo = Echo::start((std::net::Ipv4Addr::LOCALHOST, 0).into()).unwrap();
-        let start = |filter| {
-            let mut bootstrap = Bootstrap::with_filter(echo.addr(), filter);
-            for (name, address) in clusters {
-                bootstrap = bootstrap.cluster(name, *address);
-            }
-            Envoy::start(&telling(adjust(bootstrap)).yaml(), EnvoyOptions::quiet()).unwrap()
-        };
-        let explained = Explained::new(ours);
-        let (native, ours) = (start(native_filter(native)), start(wasm_filter(ours)));
-        Self { native, ours, explained, jwks: RefCell::default(), _echo: echo }
+        Self::start_filters(vec![native_filter(native)], ours, clusters, adjust)
     }
 
     /// As [`Self::start_each`], with an RBAC filter behind `jwt_authn`, unless `rbac` is null.
     pub(crate) fn start_behind(native: &Value, ours: &Value, rbac: &Value, clusters: &[(String, SocketAddr)]) -> Self {
+        let policy = rbac.is_object().then(|| {
+            let mut config = rbac.clone();
+            config["@type"] = json!("type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC");
+            json!({"name": "rbac", "typed_config": config})
+        });
+        let native = [native_filter(native)].into_iter().chain(policy).collect();
+        Self::start_filters(native, ours, clusters, |bootstrap| bootstrap)
+    }
+
+    /// An Envoy with these filters, and one with jwks-gate.
+    fn start_filters(
+        native: Vec<Value>,
+        ours: &Value,
+        clusters: &[(impl AsRef<str>, SocketAddr)],
+        adjust: impl Fn(Bootstrap) -> Bootstrap,
+    ) -> Self {
         let echo = Echo::start((std::net::Ipv4Addr::LOCALHOST, 0).into()).unwrap();
-        let filter = |name: &str, kind: &str, config: &Value| {
-            let mut config = config.clone();
-            config["@type"] = json!(format!("type.googleapis.com/envoy.extensions.filters.http.{kind}"));
-            json!({"name": name, "typed_config": config})
-        };
         let start = |filters: Vec<Value>| {
-            let router = filter("router", "router.v3.Router", &json!({}));
-            let mut bootstrap = Bootstrap::with_filter(echo.addr(), router.clone());
+            let mut bootstrap = Bootstrap::with_filters(echo.addr(), filters);
             for (name, address) in clusters {
-                bootstrap = bootstrap.cluster(name, *address);
+                bootstrap = bootstrap.cluster(name.as_ref(), *address);
             }
-            let filters = filters.into_iter().chain([router]).collect();
-            let bootstrap = bootstrap.connection_manager_option("http_filters", filters);
-            Envoy::start(&telling(bootstrap).yaml(), EnvoyOptions::quiet()).unwrap()
+            Envoy::start(&telling(adjust(bootstrap)).yaml(), EnvoyOptions::quiet()).unwrap()
         };
-        let policy = rbac.is_object().then(|| filter("rbac", "rbac.v3.RBAC", rbac));
         let explained = Explained::new(ours);
-        let native = start([native_filter(native)].into_iter().chain(policy).collect());
-        let ours = start(vec![wasm_filter(ours)]);
+        let (native, ours) = (start(native), start(vec![wasm_filter(ours)]));
         Self { native, ours, explained, jwks: RefCell::default(), _echo: echo }
     }
 

@@ -97,13 +97,8 @@ impl Pair {
         native["@type"] = json!("type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication");
         let native = vec![json!({"name": "jwt_authn", "typed_config": native})];
         let envoys = [native, vec![wasm_filter(&ours), header_to_metadata()]].map(|before| {
-            let router = json!({"name": "router", "typed_config": {
-                "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router",
-            }});
-            let filters: Vec<_> = before.into_iter().chain(istio_rbac::filters(policies)).chain([router]).collect();
-            let bootstrap = Bootstrap::with_filter(echo.addr(), json!({}));
-            let bootstrap = bootstrap.connection_manager_option("http_filters", filters.into());
-            Envoy::start(&bootstrap.yaml(), EnvoyOptions::default()).unwrap()
+            let filters = before.into_iter().chain(istio_rbac::filters(policies)).collect();
+            Envoy::start(&Bootstrap::with_filters(echo.addr(), filters).yaml(), EnvoyOptions::default()).unwrap()
         });
         Self { envoys, _echo: echo }
     }

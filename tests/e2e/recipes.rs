@@ -288,10 +288,6 @@ fn start_grpc_service() -> SocketAddr {
 
 /// An Envoy that leads HTTP/1.1 with trailers to HTTP/2, or HTTP/2 to HTTP/1.1.
 fn protocol_bridge(to: SocketAddr, is_http_2: bool) -> Envoy {
-    let router = json!({
-        "name": "router",
-        "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"},
-    });
     let protocol = match is_http_2 {
         true => json!({"http2_protocol_options": {}}),
         false => json!({"http_protocol_options": {"enable_trailers": true}}),
@@ -300,9 +296,8 @@ fn protocol_bridge(to: SocketAddr, is_http_2: bool) -> Envoy {
         "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
         "explicit_http_config": protocol,
     }});
-    let bootstrap = Bootstrap::with_filter(to, router.clone())
-        .connection_manager_option("http_filters", json!([router]))
-        .cluster_option("upstream", "typed_extension_protocol_options", options);
+    let bootstrap = Bootstrap::with_filters(to, Vec::new());
+    let bootstrap = bootstrap.cluster_option("upstream", "typed_extension_protocol_options", options);
     Envoy::start(&bootstrap.yaml(), EnvoyOptions { concurrency: 1, ..EnvoyOptions::default() }).unwrap()
 }
 

@@ -150,12 +150,7 @@ impl Plan {
             bootstrap = bootstrap.cluster(name, *address);
         }
         if let Some(filters) = &self.filters {
-            let router = json!({
-                "name": "router",
-                "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"},
-            });
-            let filters = filters.iter().cloned().chain([router]).collect();
-            bootstrap = bootstrap.connection_manager_option("http_filters", filters);
+            bootstrap = bootstrap.filters(filters.clone());
         }
         (self.adjust)(bootstrap).yaml()
     }

@@ -145,13 +145,8 @@ impl Configurations {
 
     /// The bootstrap, whose listener is in a watched file.
     pub fn bootstrap(&self, bootstrap: Bootstrap) -> Bootstrap {
-        let router = json!({
-            "name": "router",
-            "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"},
-        });
-        let filters = json!([self.intruder.filter(INTRUDER), self.filter.filter(FILTER), router]);
         let bootstrap = bootstrap
-            .connection_manager_option("http_filters", filters)
+            .filters(vec![self.intruder.filter(INTRUDER), self.filter.filter(FILTER)])
             .connection_manager_option("stream_idle_timeout", json!(format!("{}s", IDLE_TIMEOUT.as_secs())));
         self.listeners.publish(&listener(&bootstrap, 0)).unwrap();
         bootstrap.listeners_from(self.listeners.path())

@@ -11,7 +11,7 @@ use crate::wasm_path;
 /// `upstream`. The system chooses the ports.
 #[derive(Clone, Debug)]
 pub struct Bootstrap {
-    filter: Value,
+    filters: Vec<Value>,
     clusters: Vec<Value>,
     connection_manager: Map<String, Value>,
     listener: Map<String, Value>,
@@ -27,9 +27,19 @@ impl Bootstrap {
 
     /// A bootstrap with another HTTP filter, such as Envoy's `jwt_authn`.
     pub fn with_filter(upstream: SocketAddr, filter: Value) -> Self {
+        Self::with_filters(upstream, vec![filter])
+    }
+
+    /// A bootstrap with these HTTP filters before the router.
+    pub fn with_filters(upstream: SocketAddr, filters: Vec<Value>) -> Self {
         let (clusters, connection_manager, listener, top_level, transport_socket) = Default::default();
-        let bootstrap = Self { filter, clusters, connection_manager, listener, top_level, transport_socket };
+        let bootstrap = Self { filters, clusters, connection_manager, listener, top_level, transport_socket };
         bootstrap.cluster("upstream", upstream)
+    }
+
+    /// Replaces the HTTP filters before the router.
+    pub fn filters(self, filters: Vec<Value>) -> Self {
+        Self { filters, ..self }
     }
 
     /// Adds a cluster, such as an issuer that the filter's configuration names.
@@ -72,15 +82,15 @@ impl Bootstrap {
         self.plugin_option("allow_on_headers_stop_iteration", json!(allow))
     }
 
-    /// Sets a field of the filter's `PluginConfig`.
+    /// Sets a field of the first filter's `PluginConfig`.
     pub fn plugin_option(mut self, field: &str, value: Value) -> Self {
-        self.filter["typed_config"]["config"][field] = value;
+        self.filters[0]["typed_config"]["config"][field] = value;
         self
     }
 
-    /// The filter's configuration as JSON text.
+    /// The first filter's configuration as JSON text.
     pub fn plugin_configuration(&self) -> String {
-        let value = &self.filter["typed_config"]["config"]["configuration"]["value"];
+        let value = &self.filters[0]["typed_config"]["config"]["configuration"]["value"];
         value.as_str().unwrap_or_else(|| panic!("not a text: {value}")).to_owned()
     }
 
@@ -126,6 +136,10 @@ impl Bootstrap {
     /// The listener.
     pub fn listener(&self) -> Value {
         let any_port = json!({ "socket_address": { "address": "127.0.0.1", "port_value": 0 } });
+        let router = json!({
+            "name": "router",
+            "typed_config": { "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router" },
+        });
         let mut connection_manager = json!({
             "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
             "stat_prefix": "test",
@@ -138,15 +152,7 @@ impl Bootstrap {
                     "routes": [{ "match": { "prefix": "/" }, "route": { "cluster": "upstream" } }],
                 }],
             },
-            "http_filters": [
-                self.filter,
-                {
-                    "name": "router",
-                    "typed_config": {
-                        "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router",
-                    },
-                },
-            ],
+            "http_filters": self.filters.iter().chain([&router]).collect::<Vec<_>>(),
         });
         merge(&mut connection_manager, &self.connection_manager);
         let mut listener = json!({
